@@ -1,0 +1,21 @@
+"""The one exception that means: the input or the settings are wrong, not the program."""
+
+from collections.abc import Sequence
+
+
+class InputError(ValueError):
+    """A user's mistake: the message says what is wrong, where, and the way out; the scripts print it alone."""
+
+
+def list_first(problems: Sequence[str], limit: int = 5) -> str:
+    """Returns the first problems, one a line, and how many more there are.
+
+    >>> print(list_first(["a", "b", "c"], limit=2))
+      a
+      b
+      ... and 1 more
+    """
+    lines = [f"  {problem}" for problem in problems[:limit]]
+    if len(problems) > limit:
+        lines.append(f"  ... and {len(problems) - limit} more")
+    return "\n".join(lines)
