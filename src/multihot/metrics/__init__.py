@@ -1,0 +1,84 @@
+"""How good a model is: every score of a split from its logits (N, C) and targets (N, C), exact as scikit-learn's.
+
+Absent labels, those without a known positive, are left out of macro averages and NaN in the table; unknown targets (-1)
+are left out everywhere, and an image without any known label is left out of the means over images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from multihot.metrics.checks import check_logits_and_target
+
+SCORES = (
+    "map",
+    "micro_ap",
+    "micro_f1",
+    "macro_f1",
+    "samples_f1",
+    "micro_precision",
+    "macro_precision",
+    "micro_recall",
+    "macro_recall",
+    "hamming_loss",
+    "jaccard_samples",
+    "subset_accuracy",
+    "lrap",
+    "ranking_loss",
+    "coverage_error",
+    "num_labels_evaluated",
+    "num_images",
+)
+COLUMNS = ("support", "predicted", "ap", "precision", "recall", "f1")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a split by name, and a table with one row a label: its name, `support`, `predicted`, `ap`, ..."""
+
+    scores: dict[str, float]
+    table: list[dict[str, str | float]]
+
+
+def evaluate_logits(
+    logits: Tensor, target: Tensor, labels: Sequence[str], threshold: float | Sequence[float] = 0.5
+) -> Evaluation:
+    """Returns all scores and the table of labels: logits (N, C), target (N, C) of 1, 0 and -1 (unknown).
+
+    A label is predicted where its probability is above the threshold, one number or one for each label (C,).
+
+    >>> import torch
+    >>> logits, target = torch.tensor([[2.0, -1.0], [-3.0, 1.0]]), torch.tensor([[1, 0], [0, 0]])
+    >>> evaluation = evaluate_logits(logits, target, labels=["cat", "dog"])
+    >>> evaluation.scores["map"], evaluation.scores["num_labels_evaluated"], evaluation.scores["hamming_loss"]
+    (1.0, 1, 0.25)
+    >>> evaluation.table[1]
+    {'label': 'dog', 'support': 0, 'predicted': 1, 'ap': nan, 'precision': nan, 'recall': nan, 'f1': nan}
+    """
+    result = _compute(logits, target, threshold, num_labels=len(labels))
+    # torchmetrics turns the values (1,) of a single label into a scalar
+    columns = [result[f"label_{name}"].reshape(-1).tolist() for name in COLUMNS]
+    rows = zip(labels, *columns, strict=True)
+    return Evaluation(_pick_scores(result), [dict(zip(("label", *COLUMNS), row, strict=True)) for row in rows])
+
+
+def multi_label_scores(logits: Tensor, target: Tensor, threshold: float | Sequence[float] = 0.5) -> dict[str, float]:
+    """Returns the scores of `evaluate_logits` alone."""
+    return _pick_scores(_compute(logits, target, threshold))
+
+
+def _compute(
+    logits: Tensor, target: Tensor, threshold: float | Sequence[float], num_labels: int | None = None
+) -> dict[str, Tensor]:
+    # Imported with the first metric that is made: torchmetrics takes 2 s.
+    from multihot.metrics.collection import create_metrics
+
+    logits, target = check_logits_and_target(logits, target, num_labels)  # a float target becomes int8 once, not thrice
+    metrics = create_metrics(logits.shape[1], threshold)
+    metrics.update(logits, target)
+    return metrics.compute()
+
+
+def _pick_scores(result: dict[str, Tensor]) -> dict[str, float]:
+    return {name: result[name].item() for name in SCORES}

@@ -1,0 +1,68 @@
+"""What the metrics accept; anything else is an InputError that says where."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multihot.errors import InputError
+
+# Wider logits are refused: narrowing them to float32 could turn different scores into ties.
+LOGITS_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def check_logits_and_target(logits: Tensor, target: Tensor, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
+    """Returns the logits (N, C) as float32 and the target (N, C) as int8 on the CPU, without a copy where they are so.
+
+    Raises:
+        InputError: if they are not two tensors of one shape (N, C), if a logit is not finite, or if a target is
+            not 1 (present), 0 (absent) or -1 (unknown).
+    """
+    if logits.dtype not in LOGITS_DTYPES:
+        raise InputError(f"logits must be float32, float16 or bfloat16, not {logits.dtype}: call logits.float() first")
+    if logits.ndim != 2 or logits.numel() == 0:
+        raise InputError(f"logits must have the shape (N, C), images by labels, not {tuple(logits.shape)}")
+    if num_labels not in (None, logits.shape[1]):
+        raise InputError(f"logits must have one column for each of {num_labels} labels, not {logits.shape[1]}")
+    if target.shape != logits.shape:
+        raise InputError(f"target must have the shape of the logits {tuple(logits.shape)}, not {tuple(target.shape)}")
+    return _check_logits(logits.detach().cpu().float()), _check_target(target.detach().cpu())
+
+
+def check_threshold(threshold: float | Sequence[float], num_labels: int) -> np.ndarray:
+    """Returns the threshold as float32, () for all labels or (C,) for each label its own.
+
+    >>> check_threshold([0.5, 0.25], num_labels=2)
+    array([0.5 , 0.25], dtype=float32)
+    """
+    checked = np.asarray(threshold, dtype=np.float32)
+    if checked.shape not in ((), (num_labels,)):
+        raise InputError(f"threshold must be one number or ({num_labels},), one a label, but has shape {checked.shape}")
+    if not ((checked >= 0) & (checked <= 1)).all():
+        raise InputError(f"threshold must be a probability from 0 to 1, not {threshold}")
+    return checked
+
+
+def _check_logits(logits: Tensor) -> Tensor:
+    # One pass without a mask of N x C: the extremes of a tensor are finite only if all of it is.
+    if not torch.stack(logits.aminmax()).isfinite().all():
+        row, column = _first(~logits.isfinite())
+        raise InputError(f"logits must be finite, but logits[{row}, {column}] is {logits[row, column].item()}")
+    return logits
+
+
+def _check_target(target: Tensor) -> Tensor:
+    hard = target.to(torch.int8)
+    lowest, highest = hard.aminmax()
+    if lowest < -1 or highest > 1 or not torch.equal(hard.to(target.dtype), target):
+        row, column = _first((hard != target) | (hard < -1) | (hard > 1))
+        raise InputError(
+            "targets must be 1 (present), 0 (absent) or -1 (unknown), "
+            f"but target[{row}, {column}] is {target[row, column].item()}"
+        )
+    return hard
+
+
+def _first(mask: Tensor) -> list[int]:
+    return mask.nonzero()[0].tolist()

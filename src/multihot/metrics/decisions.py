@@ -1,0 +1,95 @@
+"""Scores of decisions, probability > threshold: equal to scikit-learn with `zero_division=0`, unknown targets left out.
+
+Macro averages run over the labels with at least one known positive: a label without one has no recall to measure, and
+counting it as 0 (torchmetrics) makes the average depend on which labels happen to be in the split.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class DecisionSums(NamedTuple):
+    """Counts of each label (C,) and sums over images; those of two batches add up to those of both."""
+
+    true_positives: np.ndarray
+    predicted: np.ndarray
+    support: np.ndarray
+    f1: np.float64
+    jaccard: np.float64
+    num_exact: np.int64
+    num_known: np.int64  # entries
+    num_images: np.int64  # with at least one known label
+
+
+def sum_decisions(probability: np.ndarray, target: np.ndarray, threshold: np.ndarray | float) -> DecisionSums:
+    """Returns the counts of the decisions: probability (N, C), target (N, C) of 1, 0 and -1, threshold () or (C,).
+
+    >>> sums = sum_decisions(np.array([[0.9, 0.2], [0.7, 0.6]]), np.array([[1, 1], [0, -1]]), 0.5)
+    >>> sums.true_positives.tolist(), sums.predicted.tolist(), sums.support.tolist()
+    ([1, 0], [2, 0], [1, 1])
+    """
+    known = target >= 0
+    is_positive = target == 1
+    is_predicted = (probability > threshold) & known
+    is_hit = is_predicted & is_positive
+    num_hits, num_known = is_hit.sum(axis=1), known.sum(axis=1)
+    num_marked = is_predicted.sum(axis=1) + is_positive.sum(axis=1)
+    return DecisionSums(
+        true_positives=is_hit.sum(axis=0),
+        predicted=is_predicted.sum(axis=0),
+        support=is_positive.sum(axis=0),
+        f1=_divide(2 * num_hits, num_marked).sum(),
+        jaccard=_divide(num_hits, num_marked - num_hits).sum(),
+        num_exact=((num_marked == 2 * num_hits) & (num_known > 0)).sum(),
+        num_known=num_known.sum(),
+        num_images=(num_known > 0).sum(),
+    )
+
+
+def score_decisions(sums: DecisionSums) -> dict[str, np.ndarray]:
+    """Returns the scores of all decisions by name; those that start with `label_` are (C,), NaN without a positive."""
+    num_hits, num_predicted, support = sums.true_positives, sums.predicted, sums.support
+    num_wrong = (num_predicted + support - 2 * num_hits).sum()
+    evaluated = support > 0
+    per_label = {
+        name: np.where(evaluated, values, np.nan)
+        for name, values in _precision_recall_f1(num_hits, num_predicted, support).items()
+    }
+    micro = _precision_recall_f1(num_hits.sum(), num_predicted.sum(), support.sum())
+    return {
+        **{f"micro_{name}": value for name, value in micro.items()},
+        **{f"macro_{name}": mean_of_evaluated(values) for name, values in per_label.items()},
+        **{f"label_{name}": values for name, values in per_label.items()},
+        "label_support": support,
+        "label_predicted": num_predicted,
+        "samples_f1": _divide(sums.f1, sums.num_images, empty=np.nan),
+        "jaccard_samples": _divide(sums.jaccard, sums.num_images, empty=np.nan),
+        "subset_accuracy": _divide(sums.num_exact, sums.num_images, empty=np.nan),
+        "hamming_loss": _divide(num_wrong, sums.num_known, empty=np.nan),
+        "num_labels_evaluated": evaluated.sum(),
+        "num_images": sums.num_images,
+    }
+
+
+def mean_of_evaluated(values: np.ndarray) -> np.float64:
+    """Returns the mean of those of the values (C,) that are not NaN, NaN if all are.
+
+    >>> float(mean_of_evaluated(np.array([0.5, np.nan, 1.0])))
+    0.75
+    """
+    evaluated = values[~np.isnan(values)]
+    return evaluated.mean() if evaluated.size else np.float64(np.nan)
+
+
+def _precision_recall_f1(num_hits: np.ndarray, num_predicted: np.ndarray, support: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "precision": _divide(num_hits, num_predicted),
+        "recall": _divide(num_hits, support),
+        "f1": _divide(2 * num_hits, num_predicted + support),
+    }
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray, empty: float = 0.0) -> np.ndarray:
+    result = np.full(np.shape(denominator), empty)
+    return np.divide(numerator, denominator, out=result, where=np.asarray(denominator) != 0)
