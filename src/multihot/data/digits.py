@@ -1,0 +1,109 @@
+"""The embedded data: scenes of several handwritten digits among clutter, drawn from scikit-learn's bundled images.
+
+The source are 1,797 digits of 8 x 8 pixels (UCI "Optical Recognition of Handwritten Digits", test part,
+https://archive.ics.uci.edu/dataset/80). Train, val and test scenes are drawn from disjoint sets of them.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+from scipy.sparse import csr_array
+from sklearn.datasets import load_digits
+
+from multihot.data.manifest import Manifest
+from multihot.errors import InputError
+
+LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SPLITS = {"train": 0.6, "val": 0.2, "test": 0.2}  # share of the source digits
+GRID = 3  # a scene has 3 x 3 cells, each empty or with one digit
+CELL = 12  # pixels
+SCENE_SIZE = GRID * CELL
+EMPTY = -1
+
+
+def create_digits(
+    split: str,
+    *,
+    num_images: dict[str, int],
+    max_digits: int,
+    num_clutter: int,
+    single_label: bool,
+    seed: int,
+    labels=None,
+) -> Manifest:
+    """Returns the scenes of a split, the same for the same seed.
+
+    A scene shows 1 to `max_digits` digits, and its target says which of the ten occur. With `single_label` it shows
+    exactly one, so that the only 1 of its target is the class index.
+    """
+    if split not in SPLITS:
+        raise InputError(f"data=digits has no split {split!r}; choose from {', '.join(SPLITS)}")
+    if labels is not None and tuple(labels) != LABELS:
+        raise InputError(f"data=digits has the labels {', '.join(LABELS)}, not {', '.join(labels)}")
+    pixels, digits = source_digits(split, seed)
+    scene_seed = (seed, list(SPLITS).index(split))
+    rng = np.random.default_rng(scene_seed)
+    count = num_images[split]
+    cells = place_digits(rng, count, len(digits), 1 if single_label else max_digits)
+    rows, places = np.nonzero(cells != EMPTY)
+    present = np.zeros((count, len(LABELS)), np.int8)
+    present[rows, digits[cells[rows, places]]] = 1
+    draw = SceneReader(pixels, cells, num_clutter, scene_seed)
+    return Manifest(LABELS, [f"digits/{split}/{row}" for row in range(count)], csr_array(present), draw)
+
+
+def source_digits(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the pixels (M, 8, 8) uint8 and the digits (M,) 0 to 9 that the scenes of a split are drawn from."""
+    source = load_digits()
+    order = np.random.default_rng(seed).permutation(len(source.target))
+    ends = np.round(np.cumsum(list(SPLITS.values())) * len(order)).astype(int)
+    part = np.split(order, ends[:-1])[list(SPLITS).index(split)]
+    return (source.images[part] * 255 / 16).astype(np.uint8), source.target[part]
+
+
+def place_digits(rng: np.random.Generator, count: int, num_sources: int, max_digits: int) -> np.ndarray:
+    """Returns which source digit stands in which cell of each scene, int64 (count, 9), -1 where the cell is empty."""
+    num_digits = rng.integers(1, max_digits, size=(count, 1), endpoint=True)
+    rank = rng.permuted(np.tile(np.arange(GRID * GRID), (count, 1)), axis=1)
+    return np.where(rank < num_digits, rng.integers(num_sources, size=rank.shape), EMPTY)
+
+
+@dataclass(frozen=True)
+class SceneReader:
+    """Draws a scene from its locator `digits/<split>/<row>`; the same locator always gives the same picture."""
+
+    pixels: np.ndarray  # (M, 8, 8) uint8
+    cells: np.ndarray  # (N, 9) int64
+    num_clutter: int
+    seed: tuple[int, int]
+    drawn: dict[int, Image.Image] = field(default_factory=dict, repr=False)
+
+    def __call__(self, locator: str) -> Image.Image:
+        """Returns the scene as an RGB image of 36 x 36 pixels."""
+        row = int(locator.rsplit("/", 1)[1])
+        if row not in self.drawn:
+            self.drawn[row] = Image.fromarray(self.draw(row))
+        return self.drawn[row].convert("RGB")
+
+    def draw(self, row: int) -> np.ndarray:
+        """Returns the scene of a row, uint8 (36, 36)."""
+        rng = np.random.default_rng([*self.seed, row])
+        scene = rng.integers(0, 40, (SCENE_SIZE, SCENE_SIZE), dtype=np.uint8)
+        for _ in range(self.num_clutter):
+            piece = self.pixels[rng.integers(len(self.pixels)), 2:6, 2:6]
+            stamp(scene, piece, rng, rng.integers(SCENE_SIZE, size=2), size=rng.integers(4, 8))
+        for place, digit in enumerate(self.cells[row]):
+            if digit != EMPTY:
+                corner = CELL * np.array(divmod(place, GRID)) + rng.integers(-1, 2, size=2)
+                stamp(scene, self.pixels[digit], rng, corner, size=rng.integers(10, 14))
+        return scene
+
+
+def stamp(scene: np.ndarray, pixels: np.ndarray, rng: np.random.Generator, corner: np.ndarray, size: int) -> None:
+    """Draws pixels onto the scene (H, W), scaled to size x size, turned by up to 15 degrees, brighter or darker."""
+    turned = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR).rotate(rng.uniform(-15, 15))
+    top, left = np.maximum(corner, 0)
+    window = scene[top : top + size, left : left + size]
+    ink = np.asarray(turned)[: window.shape[0], : window.shape[1]] * rng.uniform(0.6, 1.0)
+    np.maximum(window, ink.astype(np.uint8), out=window)

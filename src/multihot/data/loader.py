@@ -1,0 +1,196 @@
+"""From a Manifest to batches on the device: exact shares for every process, the same pixels with any workers."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from timm.data import create_transform
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from multihot.data.manifest import Manifest
+from multihot.errors import InputError
+
+
+class ManifestDataset(Dataset):
+    """Reads and transforms one image; its key is (epoch, row), which with the seed decides all its randomness.
+
+    `transform` turns a picture into uint8 (3, H, W).
+    """
+
+    def __init__(self, manifest: Manifest, transform: Callable, seed: int):
+        self.manifest = manifest
+        self.transform = transform
+        self.seed = seed
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        epoch, row = key
+        image = self.manifest.read(self.manifest.images[row])
+        with seeded(self.seed, epoch, row):
+            return {"image": self.transform(image), "target": self.manifest.target(row), "index": row}
+
+
+@contextmanager
+def seeded(*seed: int) -> Iterator[None]:
+    """Seeds the CPU generators that transforms draw from, and puts them back as they were."""
+    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
+    word = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    random.seed(word)
+    np.random.seed(word)
+    torch.default_generator.manual_seed(word)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.default_generator.set_state(states[2])
+
+
+class TrainingOrder(Sampler):
+    """This process's batches of (epoch, row): each epoch a new order, each image at most once in all processes.
+
+    Process p takes every P-th image of each global batch of `batch_size` x P images, so that the same images make the
+    same step however many processes share them. The last global batch is smaller; only if it holds fewer images than
+    there are processes is it left out.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, seed: int, process_index: int = 0, num_processes: int = 1):
+        if num_images < num_processes:
+            raise InputError(f"{num_images} training images cannot be shared by {num_processes} processes")
+        self.num_images = num_images
+        self.global_batch_size = batch_size * num_processes
+        self.seed = seed
+        self.process_index = process_index
+        self.num_processes = num_processes
+        self.epoch = 0
+
+    def batch_sizes(self) -> list[int]:
+        """Returns the number of images in each global batch, over all processes."""
+        full, rest = divmod(self.num_images, self.global_batch_size)
+        return [self.global_batch_size] * full + [rest] * (rest >= self.num_processes)
+
+    def __len__(self) -> int:
+        return len(self.batch_sizes())
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_images)
+        for start in range(0, len(self) * self.global_batch_size, self.global_batch_size):
+            rows = order[start : start + self.global_batch_size][self.process_index :: self.num_processes]
+            yield [(self.epoch, int(row)) for row in rows]
+
+
+class EvaluationOrder(Sampler):
+    """This process's batches of (0, row): the batches that one process would make, dealt out in turn.
+
+    A batch holds the same images in any number of processes, so that the logits are the same to the bit.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, process_index: int = 0, num_processes: int = 1):
+        starts = range(0, num_images, batch_size)[process_index::num_processes]
+        self.rows = [range(start, min(start + batch_size, num_images)) for start in starts]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for rows in self.rows:
+            yield [(0, row) for row in rows]
+
+
+class Batches:
+    """Iterates over batches on the device: image float (B, 3, H, W), target float (B, C), index int64 (B,).
+
+    Pictures travel as uint8, a quarter of the bytes, and are normalised a batch at a time where the model is.
+    """
+
+    def __init__(self, loader: DataLoader, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device):
+        self.loader = loader
+        self.order = loader.batch_sampler
+        self.device = device
+        self.mean = 255 * torch.tensor(mean, device=device).view(3, 1, 1)
+        self.scale = 1 / (255 * torch.tensor(std, device=device).view(3, 1, 1))
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        for batch in self.loader:
+            batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+            batch["image"] = batch["image"].float().sub_(self.mean).mul_(self.scale)
+            yield batch
+
+
+def create_training_batches(
+    manifest: Manifest,
+    augment: Callable,
+    *,
+    accelerator: Accelerator,
+    preprocessing: dict,
+    batch_size: int,
+    num_workers: int | None,
+    seed: int,
+) -> Batches:
+    """Returns this process's share of the training batches, augmented.
+
+    Args:
+        augment: `timm.data.create_transform` with the settings of an augmentation.
+        preprocessing: the model's own, from `timm.data.resolve_input_data_config`.
+        num_workers: None chooses by the cores of this machine.
+    """
+    order = TrainingOrder(len(manifest), batch_size, seed, accelerator.process_index, accelerator.num_processes)
+    transform = augment(**preprocessing, use_prefetcher=True)  # uint8, not yet normalised
+    return create_batches(manifest, transform, order, accelerator.device, preprocessing, num_workers, seed)
+
+
+def create_evaluation_batches(
+    manifest: Manifest, *, accelerator: Accelerator, preprocessing: dict, batch_size: int, num_workers: int | None
+) -> Batches:
+    """Returns this process's share of the batches in the order of the manifest, preprocessed as the model wants it."""
+    order = EvaluationOrder(len(manifest), batch_size, accelerator.process_index, accelerator.num_processes)
+    transform = create_transform(**preprocessing, use_prefetcher=True)
+    return create_batches(manifest, transform, order, accelerator.device, preprocessing, num_workers, seed=0)
+
+
+def create_batches(
+    manifest: Manifest,
+    transform: Callable,
+    order: Sampler,
+    device: torch.device,
+    preprocessing: dict,
+    num_workers: int | None,
+    seed: int,
+) -> Batches:
+    """Returns the batches of a manifest in the given order."""
+    if num_workers is None:
+        num_workers = default_num_workers()
+    loader = DataLoader(
+        ManifestDataset(manifest, transform, seed),
+        batch_sampler=order,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=num_workers > 0,
+    )
+    return Batches(loader, preprocessing["mean"], preprocessing["std"], device)
+
+
+def collate(samples: list[dict]) -> dict[str, torch.Tensor]:
+    """Stacks samples into a batch: image uint8 (B, 3, H, W), target float32 (B, C), index int64 (B,)."""
+    return {
+        "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])),
+        "target": torch.from_numpy(np.stack([sample["target"] for sample in samples])),
+        "index": torch.tensor([sample["index"] for sample in samples]),
+    }
+
+
+def default_num_workers() -> int:
+    """Returns how many processes shall decode images: the cores of this process less two, at most 16.
+
+    Two cores stay with the training itself: on a machine with two, decoding in its own process is faster.
+    """
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, min(16, cores // local_processes - 2))

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from multihot.data import digits
+from multihot.errors import InputError
+
+
+def create(split="train", **changes):
+    settings = {"num_images": {"train": 60, "val": 40, "test": 40}, "max_digits": 5, "num_clutter": 6}
+    return digits.create_digits(split, **{**settings, "single_label": False, "seed": 0, **changes})
+
+
+def pixels(manifest, row=0):
+    return np.asarray(manifest.read(manifest.images[row]))
+
+
+def test_the_same_seed_gives_the_same_scenes_and_another_seed_others():
+    assert np.array_equal(pixels(create()), pixels(create()))
+    assert not np.array_equal(pixels(create()), pixels(create(seed=1)))
+    assert (create().targets != create(seed=1).targets).nnz > 0
+
+
+def test_a_scene_is_a_36_pixel_rgb_picture_with_one_to_five_labels():
+    manifest = create()
+    assert pixels(manifest).shape == (36, 36, 3)
+    counts = manifest.targets.sum(axis=1)
+    assert counts.min() >= 1
+    assert 1 < counts.max() <= 5
+
+
+def test_splits_are_drawn_from_disjoint_source_digits():
+    parts = [digits.source_digits(split, seed=0)[0] for split in digits.SPLITS]
+    assert sum(map(len, parts)) == 1797
+    # The source itself holds no two equal pictures, so disjoint parts share none.
+    assert len(np.unique(np.concatenate(parts).reshape(1797, -1), axis=0)) == 1797
+
+
+def test_single_label_scenes_have_exactly_one_label():
+    assert (create(single_label=True).targets.sum(axis=1) == 1).all()
+
+
+def test_targets_name_the_digits_that_stand_in_the_cells():
+    manifest = create()
+    _, sources = digits.source_digits("train", seed=0)
+    for row, cells in enumerate(manifest.read.cells):
+        assert set(manifest.targets[[row]].indices) == set(sources[cells[cells != digits.EMPTY]])
+
+
+def test_an_unknown_split_or_label_list_is_refused():
+    with pytest.raises(InputError, match="train, val, test"):
+        create("training")
+    with pytest.raises(InputError, match="zero, one"):
+        create(labels=("a", "b"))
