@@ -1,0 +1,155 @@
+"""Which kernels and precision are fastest on this machine, found by a short trial of the real model.
+
+On a CPU the same model trains up to twice as fast with timm's unfused attention or another matmul precision, and
+bfloat16 that the chip has need not be faster than float32. Which is best differs from chip to chip, so it is measured.
+On CUDA nothing is tried: torch's fused attention stays, and mixed precision follows the hardware.
+"""
+
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import timm
+import torch
+from timm.data import resolve_input_data_config
+from timm.layers import set_fused_attn
+from torch import nn
+
+from multihot.errors import InputError
+
+log = logging.getLogger(__name__)
+
+ATTENTION = {"fused": True, "unfused": False}
+MATMUL_PRECISION = ("highest", "medium")
+KERNELS = tuple("-".join(pair) for pair in itertools.product(ATTENTION, MATMUL_PRECISION))
+DEFAULT = KERNELS[0]
+TRIAL_SECONDS = 2.0
+TRIAL_BATCH_SIZE = 4
+HOPELESS = 1.3  # times the seconds of the fastest: not tried again
+WORTHWHILE = 1.05  # a choice must be this much faster than the one before it, or the timing was noise
+TOLERANCE = {"no": 1e-4, "bf16": 5e-2}  # of the largest logit; the kernels must agree up to rounding
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How the model computes: `mixed_precision` no | fp16 | bf16, `kernels` one of KERNELS."""
+
+    mixed_precision: str
+    kernels: str
+
+
+def use_kernels(kernels: str) -> None:
+    """Makes the kernels the ones of all models created from now on."""
+    attention, precision = kernels.split("-")
+    set_fused_attn(ATTENTION[attention])
+    torch.set_float32_matmul_precision(precision)
+
+
+def choose_compute(
+    mixed_precision: str, kernels: str, *, name: str, image_size: int | None, kwargs: dict, device: torch.device
+) -> Compute:
+    """Returns what to compute with; `auto` in either setting is decided by the hardware and, on a CPU, by a trial.
+
+    The trial runs the timm model `name` with random weights, and leaves torch's random state as it was.
+    """
+    check_choice("kernels", kernels, ("auto", "default", *KERNELS))
+    check_choice("mixed_precision", mixed_precision, ("auto", "no", "fp16", "bf16"))
+    precisions = (mixed_precision,) if mixed_precision != "auto" else ("bf16", "no") if has_bf16(device) else ("no",)
+    choices = KERNELS if kernels == "auto" else (DEFAULT if kernels == "default" else kernels,)
+    if device.type != "cpu" or kernels != "auto":
+        return Compute(precisions[0], choices[0])
+    candidates = tuple(
+        Compute(precision, choice)
+        for precision, choice in itertools.product(precisions, choices)
+        if precision == "no" or choice.endswith("highest")  # under autocast no float32 matmul is left
+    )
+    return fastest(candidates, name, tuple(sorted({**kwargs, "img_size": image_size}.items())))
+
+
+@cache
+def fastest(candidates: tuple[Compute, ...], name: str, kwargs: tuple) -> Compute:
+    """Returns the fastest candidate for a model; the jobs of a sweep in one process share one trial."""
+    speeds = time_candidates(candidates, lambda: timm.create_model(name, **dict(kwargs)))
+    best = candidates[0]
+    for candidate in candidates[1:]:
+        if speeds.get(candidate, 0.0) > WORTHWHILE * speeds[best]:
+            best = candidate
+    log.info(
+        "trial: mixed precision %s with %s kernels trains at %.2f times the speed of %s with %s",
+        best.mixed_precision, best.kernels, speeds[best] / speeds[candidates[0]],
+        candidates[0].mixed_precision, candidates[0].kernels,
+    )  # fmt: skip
+    return best
+
+
+def check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises InputError with the choices if a setting has none of them."""
+    if value not in choices:
+        raise InputError(f"{setting}={value}: choose from {', '.join(choices)}")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Returns whether the device computes in bfloat16 itself."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return (
+        device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
+def time_candidates(candidates: tuple[Compute, ...], create: Callable[[], nn.Module]) -> dict[Compute, float]:
+    """Returns the images a second of a training step with each candidate, those left out whose logits are wrong."""
+    with torch.random.fork_rng(devices=[]):
+        reference = Trial(Compute("no", DEFAULT), create).logits
+        trials = [Trial(candidate, create) for candidate in candidates]
+        fair = [trial for trial in trials if trial.agrees_with(reference)]
+        deadline = time.perf_counter() + TRIAL_SECONDS
+        racing = fair
+        while True:
+            for trial in racing:
+                trial.step()
+            best = min(trial.best_seconds() for trial in racing)
+            racing = [trial for trial in racing if trial.best_seconds() < HOPELESS * best]
+            if time.perf_counter() > deadline:
+                break
+    return {trial.compute: TRIAL_BATCH_SIZE / trial.best_seconds() for trial in fair}
+
+
+class Trial:
+    """One model with one way to compute, stepped and timed in turn with the others."""
+
+    def __init__(self, compute: Compute, create: Callable[[], nn.Module]):
+        self.compute = compute
+        self.seconds = []
+        use_kernels(compute.kernels)
+        torch.manual_seed(0)
+        self.model = create()
+        _, *size = resolve_input_data_config(self.model)["input_size"]
+        self.image = torch.randn(TRIAL_BATCH_SIZE, 3, *size)
+        with torch.no_grad():
+            self.logits = self.forward()
+
+    def forward(self) -> torch.Tensor:
+        """Returns the logits (B, C) as float32."""
+        use_kernels(self.compute.kernels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.compute.mixed_precision == "bf16"):
+            return self.model(self.image).float()
+
+    def best_seconds(self) -> float:
+        """Returns the time of the fastest step."""
+        return min(self.seconds)
+
+    def step(self) -> None:
+        """Times one forward and backward pass; the first time, which also warms up, two."""
+        if not self.seconds:
+            self.forward().square().mean().backward()
+        start = time.perf_counter()
+        self.forward().square().mean().backward()
+        self.seconds.append(time.perf_counter() - start)
+
+    def agrees_with(self, logits: torch.Tensor) -> bool:
+        """Returns whether this trial's logits are those given, up to the rounding of its precision."""
+        return bool((self.logits - logits).abs().max() <= TOLERANCE[self.compute.mixed_precision] * logits.abs().max())

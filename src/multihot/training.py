@@ -1,0 +1,103 @@
+"""One epoch of training under Accelerate."""
+
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from timm.scheduler.scheduler import Scheduler
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from multihot.checkpoint import TrainingState
+from multihot.data.loader import Batches
+from multihot.errors import InputError
+from multihot.loss import check_target
+from multihot.progress import Progress
+
+
+@dataclass
+class Trainer:
+    """All that takes part in an optimizer update."""
+
+    accelerator: Accelerator
+    model: nn.Module  # prepared by the accelerator
+    loss: nn.Module  # (logits, target) -> mean over the images of a batch
+    optimizer: torch.optim.Optimizer
+    schedule: Scheduler
+    ema: ModelEmaV3 | None
+    state: TrainingState
+    accumulate_steps: int
+    clip_norm: float | None
+    log_every: int  # updates
+
+
+def train_one_epoch(trainer: Trainer, batches: Batches) -> float:
+    """Returns the mean loss over the images of all processes; the model, its EMA and the state are advanced.
+
+    Every image weighs the same in its update: an update takes the mean over all images of its `accumulate_steps`
+    batches in all processes, however many the last one has.
+    """
+    trainer.model.train()
+    batches.order.epoch = trainer.state.epoch
+    sizes = batches.order.batch_sizes()
+    num_processes = trainer.accelerator.num_processes
+    loss_sum = torch.zeros((), dtype=torch.float64)
+    progress = Progress(batches, f"epoch {trainer.state.epoch + 1}")
+    for number, batch in enumerate(progress):
+        first = number - number % trainer.accumulate_steps
+        update_size = sum(sizes[first : first + trainer.accumulate_steps])
+        is_last = number + 1 == min(first + trainer.accumulate_steps, len(sizes))
+        batch_size = len(batch["index"])
+        with nullcontext() if is_last else trainer.accelerator.no_sync(trainer.model):
+            loss = compute_loss(trainer, batch)
+            # processes average their gradients, hence the factor of their number
+            trainer.accelerator.backward(loss * (batch_size * num_processes / update_size))
+        progress.loss = loss.item()
+        loss_sum += progress.loss * batch_size
+        if is_last:
+            update(trainer)
+            if trainer.state.update % trainer.log_every == 0:
+                rate = max(group["lr"] for group in trainer.optimizer.param_groups)
+                trainer.accelerator.log(
+                    {"train/batch_loss": progress.loss, "train/lr": rate}, step=trainer.state.update
+                )
+    total = trainer.accelerator.reduce(loss_sum.to(trainer.accelerator.device, torch.float32), reduction="sum")
+    trainer.state.epoch += 1
+    return total.item() / sum(sizes)
+
+
+def num_updates(num_batches: int, accumulate_steps: int, epochs: int) -> int:
+    """Returns the number of optimizer updates of a whole training.
+
+    >>> num_updates(num_batches=10, accumulate_steps=4, epochs=2)
+    6
+    """
+    return math.ceil(num_batches / accumulate_steps) * epochs
+
+
+def compute_loss(trainer: Trainer, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Returns the loss of a batch; InputError if the target is wrong or the loss is not finite."""
+    logits = trainer.model(batch["image"])
+    check_target(batch["target"], logits.shape[1])
+    loss = trainer.loss(logits.float(), batch["target"])
+    if not torch.isfinite(loss):
+        raise InputError(
+            f"the loss is {loss.item()} at update {trainer.state.update + 1} (epoch {trainer.state.epoch + 1}). Try "
+            "optimizer.lr 10 times smaller, a longer schedule.warmup_fraction, clip_norm=1.0 or mixed_precision=no. "
+            "The checkpoint of the epoch before is whole."
+        )
+    return loss
+
+
+def update(trainer: Trainer) -> None:
+    """Makes one optimizer update from the gradients, then moves the EMA and the learning rate."""
+    if trainer.clip_norm is not None:
+        trainer.accelerator.clip_grad_norm_(trainer.model.parameters(), trainer.clip_norm)
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad()
+    trainer.state.update += 1
+    trainer.schedule.step_update(trainer.state.update)
+    if trainer.ema is not None:
+        trainer.ema.update(trainer.accelerator.unwrap_model(trainer.model), step=trainer.state.update)

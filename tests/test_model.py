@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.data import resolve_input_data_config
+from torch import nn
+
+from multihot.errors import InputError
+from multihot.loss import prior_entropy
+from multihot.model.create import create_model, find_weights, start_at_prior
+
+TINY = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+NAME = "vit_tiny_patch16_224"
+
+
+def create(num_labels=5, *, name=NAME, pretrained=False, weights=None, image_size=32, kwargs=TINY):
+    return create_model(
+        name, num_labels=num_labels, pretrained=pretrained, weights=weights, image_size=image_size, kwargs=kwargs
+    )
+
+
+@pytest.fixture
+def single_label():
+    torch.manual_seed(0)
+    return timm.create_model(NAME, img_size=32, num_classes=7, **TINY)
+
+
+@pytest.fixture
+def image():
+    return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_softmax_classifier_is_swapped_for_one_logit_a_label(single_label, image, tmp_path):
+    save_file(single_label.state_dict(), tmp_path / "single.safetensors")
+    model = create(weights=str(tmp_path / "single.safetensors"))
+    assert type(model) is type(single_label)  # the timm model itself, not a wrapper
+    assert model(image).shape == (2, 5)
+    assert model.num_classes == 5
+    torch.testing.assert_close(model.forward_features(image), single_label.forward_features(image), rtol=0, atol=0)
+
+
+def test_a_pth_file_and_a_training_checkpoint_load_too(single_label, image, tmp_path):
+    torch.save(single_label.state_dict(), tmp_path / "plain.pth")
+    torch.save({"state_dict": single_label.state_dict(), "epoch": 3}, tmp_path / "training.pth")
+    expected = single_label.forward_features(image)
+    for file in ("plain.pth", "training.pth"):
+        features = create(weights=str(tmp_path / file)).forward_features(image)
+        torch.testing.assert_close(features, expected, rtol=0, atol=0)
+
+
+def test_a_timm_folder_brings_its_own_arguments_and_preprocessing(single_label, image, tmp_path):
+    own = {"mean": (0.1, 0.2, 0.3), "interpolation": "bilinear"}
+    timm.models.save_for_hf(single_label, str(tmp_path), safe_serialization=True, data_config=own)
+    model = create(weights=str(tmp_path), image_size=None, kwargs={})
+    torch.testing.assert_close(model.forward_features(image), single_label.forward_features(image), rtol=0, atol=0)
+    preprocessing = resolve_input_data_config(model)
+    assert preprocessing["input_size"] == (3, 32, 32)
+    assert tuple(preprocessing["mean"]) == own["mean"]
+    assert preprocessing["interpolation"] == "bilinear"
+
+
+def test_another_input_size_resamples_the_position_embedding(single_label, tmp_path):
+    save_file(single_label.state_dict(), tmp_path / "single.safetensors")
+    model = create(weights=str(tmp_path / "single.safetensors"), image_size=48)
+    assert model.pos_embed.shape == (1, 37, 24)  # 6 x 6 patches and the class token
+    assert model(torch.zeros(1, 3, 48, 48)).shape == (1, 5)
+    assert resolve_input_data_config(model)["input_size"] == (3, 48, 48)
+    assert "state_dict" not in model.pretrained_cfg
+
+
+@pytest.mark.parametrize(
+    "name", ["deit_tiny_distilled_patch16_224", "vit_small_patch14_dinov2", "eva02_tiny_patch14_224"]
+)
+def test_other_vit_families_become_multi_label_too(name):
+    model = create(name=name, image_size=56, kwargs={"depth": 1, "embed_dim": 24, "num_heads": 2}).eval()
+    start_at_prior(model, np.full(5, 0.25), num_images=100)
+    size = resolve_input_data_config(model)["input_size"]
+    torch.testing.assert_close(model(torch.randn(2, *size)).sigmoid(), torch.full((2, 5), 0.25))
+
+
+def test_weights_that_do_not_fit_are_named_key_by_key(single_label, tmp_path):
+    state = single_label.state_dict()
+    state["blocks.0.extra.weight"] = torch.zeros(3)
+    del state["blocks.1.attn.qkv.weight"]
+    save_file(state, tmp_path / "wrong.safetensors")
+    with pytest.raises(InputError) as caught:
+        create(weights=str(tmp_path / "wrong.safetensors"))
+    assert "wrong.safetensors does not fit" in str(caught.value)
+    assert "1 missing keys:\n  blocks.1.attn.qkv.weight" in str(caught.value)
+    assert "1 unexpected keys:\n  blocks.0.extra.weight" in str(caught.value)
+
+
+def test_weights_of_another_width_name_the_sizes(single_label, tmp_path):
+    save_file(single_label.state_dict(), tmp_path / "narrow.safetensors")
+    with pytest.raises(InputError, match="size mismatch for cls_token") as caught:
+        create(weights=str(tmp_path / "narrow.safetensors"), kwargs={**TINY, "embed_dim": 48})
+    assert len(str(caught.value).splitlines()) < 10
+
+
+def test_a_file_that_holds_no_weights_is_named(tmp_path):
+    for file in ("broken.safetensors", "broken.pth"):
+        (tmp_path / file).write_bytes(b"not weights")
+        with pytest.raises(InputError, match=f"{file} cannot be read as weights"):
+            create(weights=str(tmp_path / file))
+    with pytest.raises(InputError, match=r"there is no .*absent.pth; give a .safetensors or .pth file"):
+        create(weights=str(tmp_path / "absent.pth"))
+    with pytest.raises(InputError, match=r"is no timm folder: it needs config.json"):
+        create(weights=str(tmp_path))
+
+
+def test_a_folder_of_another_architecture_is_refused(single_label, tmp_path):
+    timm.models.save_for_hf(single_label, str(tmp_path), safe_serialization=True)
+    with pytest.raises(InputError, match=f"set model.name={NAME}"):
+        create(name="vit_small_patch16_224", weights=str(tmp_path))
+
+
+def test_shipped_weights_are_listed_if_a_name_is_wrong():
+    assert find_weights("shipped:vit_digits").stat().st_size < 2e6
+    with pytest.raises(InputError, match="shipped are: vit_digits"):
+        find_weights("shipped:vit_digit")
+
+
+def test_a_mistyped_name_or_tag_lists_similar_ones():
+    with pytest.raises(InputError, match="vit_tiny_patch16_224"):
+        create(name="vit_tiny_patch16_242")
+    with pytest.raises(InputError, match="augreg_in21k_ft_in1k"):
+        create(name="vit_tiny_patch16_224.augreg")
+
+
+def test_no_network_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="could not be fetched from the Hugging Face hub") as caught:
+        create(pretrained=True, image_size=None, kwargs={})
+    assert "model.weights=path" in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 5
+
+
+def test_no_labels_are_refused():
+    with pytest.raises(InputError, match="at least one label"):
+        create(num_labels=0)
+
+
+def test_the_first_loss_of_a_prior_start_is_the_entropy_of_the_label_frequencies(image):
+    frequency = np.array([0.5, 0.25, 0.01, 0.9, 0.1])
+    model = create()
+    start_at_prior(model, frequency, num_images=100)
+    logits = model(image)
+    target = torch.from_numpy(frequency).float().expand(2, -1)  # what the targets are on average
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, target).item()
+    assert loss == pytest.approx(prior_entropy(torch.from_numpy(frequency)), abs=1e-6)
+    assert loss == pytest.approx(
+        -np.mean(frequency * np.log(frequency) + (1 - frequency) * np.log(1 - frequency)), abs=1e-6
+    )
+
+
+def test_labels_on_no_image_or_on_all_start_with_a_finite_bias():
+    model = create(num_labels=2)
+    start_at_prior(model, np.array([0.0, 1.0]), num_images=50)
+    # half an image of 50: log(0.01 / 0.99)
+    torch.testing.assert_close(model.head.bias, torch.tensor([-4.59512, 4.59512]))

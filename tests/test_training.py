@@ -1,0 +1,166 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import timm
+import torch
+from accelerate import Accelerator
+from scipy.sparse import csr_array
+from timm.data import create_transform
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from multihot.checkpoint import TrainingState
+from multihot.data.digits import create_digits
+from multihot.data.loader import create_evaluation_batches, create_training_batches
+from multihot.data.manifest import Manifest
+from multihot.errors import InputError
+from multihot.evaluation import in_order, predict
+from multihot.schedule import create_schedule
+from multihot.training import Trainer, train_one_epoch
+
+PREPROCESSING = {"input_size": (3, 36, 36), "mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 1.0}
+NUM_IMAGES = 22
+
+
+@pytest.fixture
+def manifest():
+    count = {"train": NUM_IMAGES}
+    return create_digits("train", num_images=count, max_digits=3, num_clutter=2, single_label=False, seed=0)
+
+
+def create_trainer(ema_decay=None, lr=0.1, loss=None, **changes):
+    torch.manual_seed(0)
+    accelerator = Accelerator(cpu=True)
+    model = timm.create_model(
+        "vit_tiny_patch16_224", img_size=36, patch_size=12, embed_dim=24, depth=2, num_heads=2, num_classes=10
+    )
+    ema = ModelEmaV3(model, decay=ema_decay) if ema_decay else None
+    model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=lr))
+    schedule = create_schedule(optimizer, partial(CosineLRScheduler, lr_min=lr), 10, warmup_fraction=0.0)
+    settings = {"accumulate_steps": 1, "clip_norm": None, "log_every": 10, **changes}
+    return Trainer(
+        accelerator, model, loss or nn.BCEWithLogitsLoss(), optimizer, schedule, ema, TrainingState(), **settings
+    )
+
+
+def batches_of(manifest, batch_size):
+    return create_training_batches(
+        manifest, create_transform, accelerator=Accelerator(cpu=True), preprocessing=PREPROCESSING,
+        batch_size=batch_size, num_workers=0, seed=0,
+    )  # fmt: skip
+
+
+def weights_of(trainer):
+    return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate_steps"), [(4, 2), (2, 4), (1, 8)])
+def test_accumulated_small_batches_make_the_updates_of_large_ones(manifest, batch_size, accumulate_steps):
+    # 22 images in updates of 8: the last has 6, in batches of 4 + 2, 2 + 2 + 2 or 6 x 1
+    large, small = create_trainer(), create_trainer(accumulate_steps=accumulate_steps)
+    loss = train_one_epoch(large, batches_of(manifest, 8))
+    assert train_one_epoch(small, batches_of(manifest, batch_size)) == pytest.approx(loss, rel=1e-4)
+    assert large.state.update == small.state.update == 3
+    torch.testing.assert_close(weights_of(small), weights_of(large), atol=1e-5, rtol=1e-4)
+
+
+def test_the_train_loss_is_the_mean_over_images_not_over_batches(manifest):
+    trainer = create_trainer(lr=1e-12)  # the weights stay, so the loss of all images at once is the mean
+    batches = batches_of(manifest, 8)
+    loss = train_one_epoch(trainer, batches)
+    [everything] = batches_of(manifest, NUM_IMAGES)
+    expected = trainer.loss(trainer.model(everything["image"]), everything["target"]).item()
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_gradient_is_clipped_to_its_norm(manifest):
+    free, clipped = create_trainer(lr=1.0), create_trainer(lr=1.0, clip_norm=0.01)
+    before = weights_of(free).clone()
+    for trainer in (free, clipped):
+        train_one_epoch(trainer, batches_of(manifest, NUM_IMAGES))
+    assert (weights_of(free) - before).norm() > 0.02
+    assert (weights_of(clipped) - before).norm() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_ema_follows_the_weights_by_its_decay(manifest):
+    trainer = create_trainer(ema_decay=0.9)
+    start = weights_of(trainer).clone()
+    train_one_epoch(trainer, batches_of(manifest, NUM_IMAGES))
+    first = weights_of(trainer).clone()
+    train_one_epoch(trainer, batches_of(manifest, NUM_IMAGES))
+    average = torch.cat([parameter.flatten() for parameter in trainer.ema.module.parameters()])
+    # timm's EMA takes the weights as they are after the first update, and averages from then on
+    torch.testing.assert_close(average, 0.9 * first + 0.1 * weights_of(trainer))
+    assert not torch.equal(first, start)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_try(manifest, value):
+    class Breaks(nn.Module):
+        calls = 0
+
+        def forward(self, logits, target):
+            self.calls += 1
+            return logits.sum() * (value if self.calls == 3 else 1.0)
+
+    trainer = create_trainer(loss=Breaks(), lr=1e-9)
+    with pytest.raises(InputError, match=r"at update 3 \(epoch 1\).*optimizer.lr"):
+        train_one_epoch(trainer, batches_of(manifest, 4))
+    assert torch.isfinite(weights_of(trainer)).all()
+
+
+def test_unknown_labels_stop_before_the_loss_counts_them(manifest):
+    targets = manifest.targets.toarray()
+    targets[3, 4] = -1
+    unknown = Manifest(manifest.labels, manifest.images, csr_array(targets), manifest.read)
+    with pytest.raises(InputError, match=r"has -1 for label 4 \(-1 = unknown"):
+        train_one_epoch(create_trainer(), batches_of(unknown, NUM_IMAGES))
+
+
+def test_an_unreadable_image_stops_the_training_with_its_name(manifest, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    broken = Manifest(manifest.labels, [str(tmp_path / "broken.jpg")] * NUM_IMAGES, manifest.targets)
+    with pytest.raises(InputError, match=r"broken\.jpg"):
+        train_one_epoch(create_trainer(), batches_of(broken, 4))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, NUM_IMAGES, 100])
+def test_predict_gives_each_image_its_own_logits_in_the_order_of_the_manifest(manifest, batch_size):
+    trainer = create_trainer()
+    batches = create_evaluation_batches(
+        manifest, accelerator=trainer.accelerator, preprocessing=PREPROCESSING, batch_size=batch_size, num_workers=0
+    )
+    logits = predict(trainer.accelerator, trainer.model, batches, "test")
+    assert logits.dtype == torch.float32
+    assert logits.shape == (NUM_IMAGES, 10)
+    transform = create_transform(**PREPROCESSING)
+    for row in (0, 7, NUM_IMAGES - 1):
+        image = transform(manifest.read(manifest.images[row]))[None]
+        torch.testing.assert_close(logits[row], trainer.model(image)[0].detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_an_image_that_is_predicted_twice_or_never_is_noticed():
+    logits = torch.arange(3.0)[:, None]
+    assert in_order(torch.tensor([2, 0, 1]), logits, 3).flatten().tolist() == [1.0, 2.0, 0.0]
+    for rows in ([0, 1, 1], [0, 1, 3], [0, 1, -1]):
+        with pytest.raises(AssertionError, match="exactly once"):
+            in_order(torch.tensor(rows), logits, 3)
+
+
+def test_single_label_scores_equal_sklearn():
+    from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
+
+    from multihot.metrics.single_label import evaluate_single_label
+
+    rng = np.random.default_rng(0)
+    true, logits = rng.integers(4, size=50), rng.normal(size=(50, 4)).astype(np.float32)
+    logits[np.arange(50), true] += 0.7
+    evaluation = evaluate_single_label(torch.from_numpy(logits), torch.eye(4)[true], ["a", "b", "c", "d"])
+    predicted = logits.argmax(axis=1)
+    assert evaluation.scores["accuracy"] == pytest.approx(accuracy_score(true, predicted))
+    assert evaluation.scores["macro_f1"] == pytest.approx(f1_score(true, predicted, average="macro"))
+    expected = precision_recall_fscore_support(true, predicted)
+    table = [[row[name] for row in evaluation.table] for name in ("precision", "recall", "f1", "support")]
+    np.testing.assert_allclose(table, expected, atol=1e-6)
