@@ -1,0 +1,55 @@
+"""Starts the scripts: a user's mistake ends in a few lines that help, a bug in a traceback."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from multihot.errors import InputError
+
+
+def job_of_hydra() -> tuple[list[str], int | None]:
+    """Returns the overrides of the running hydra job, and its number in a sweep or None."""
+    cfg = HydraConfig.get()
+    return list(cfg.overrides.task), cfg.job.num if cfg.mode == RunMode.MULTIRUN else None
+
+
+def run_script(main: Callable) -> None:
+    """Calls a `hydra.main` function; with HYDRA_FULL_ERROR=1 every error keeps its traceback."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        main()
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach this function instead of hydra's own printer
+    try:
+        main()
+    except InputError as error:
+        fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, InputError):
+            fail(str(cause))
+        fail(f"{error}{describe_choices(cause)}")
+
+
+def fail(message: str) -> None:
+    """Ends the process with the message on stderr and exit code 1."""
+    rank = os.environ.get("RANK")
+    print(f"Error{f' (process {rank})' if rank not in (None, '0') else ''}: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def describe_choices(error: BaseException) -> str:
+    """Returns the settings that stand where a mistyped one was looked for, the most similar first."""
+    parent, key = getattr(error, "parent_node", None), getattr(error, "key", None)
+    if not isinstance(parent, DictConfig) or isinstance(parent, ListConfig) or key is None or key in parent:
+        return ""
+    names = [str(name) for name in parent]
+    near = difflib.get_close_matches(str(key), names, n=1)
+    where = f" of {parent._get_full_key(None)}" if parent._get_full_key(None) else ""
+    return f"\nThe settings{where} are: {', '.join(names)}" + (f"\nDid you mean {near[0]}?" if near else "")

@@ -1,0 +1,122 @@
+"""Logits of a whole split, each image exactly once, and what is written about them."""
+
+import copy
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from multihot.checkpoint import publish_folder, stage_folder
+from multihot.data.loader import Batches
+from multihot.data.manifest import Manifest
+from multihot.metrics import Evaluation, evaluate_logits
+from multihot.metrics.single_label import evaluate_single_label
+from multihot.progress import Progress
+
+ROWS_SHOWN = 25
+
+
+@torch.inference_mode()
+def predict(accelerator: Accelerator, model: nn.Module, batches: Batches, title: str) -> torch.Tensor:
+    """Returns the logits, float32 (N, C) on the CPU, of all N images in the order of the manifest, the same in each
+    process. Each image is seen once: rows come back by their index, so padding and order cannot count twice.
+    """
+    model.eval()
+    rows, logits = [], []
+    for batch in Progress(batches, title):
+        with accelerator.autocast():
+            output = model(batch["image"])
+        rows.append(batch["index"])
+        logits.append(output.float())
+    num_images, num_labels = len(batches.loader.dataset.manifest), accelerator.unwrap_model(model).num_classes
+    device = accelerator.device
+    rows = torch.cat(rows) if rows else torch.empty(0, dtype=torch.int64, device=device)
+    logits = torch.cat(logits) if logits else torch.empty(0, num_labels, device=device)
+    rows = accelerator.gather(accelerator.pad_across_processes(rows, pad_index=-1)).cpu()
+    logits = accelerator.gather(accelerator.pad_across_processes(logits)).cpu()
+    return in_order(rows, logits, num_images)
+
+
+def in_order(rows: torch.Tensor, logits: torch.Tensor, num_images: int) -> torch.Tensor:
+    """Returns logits (N, C) sorted by their rows (M,), rows of -1 left out.
+
+    >>> in_order(torch.tensor([1, -1, 0]), torch.tensor([[0.1], [9.0], [0.2]]), num_images=2).flatten().tolist()
+    [0.20000000298023224, 0.10000000149011612]
+    """
+    logits, rows = logits[rows >= 0], rows[rows >= 0]
+    assert torch.equal(rows.sort().values, torch.arange(num_images)), "each image must be predicted exactly once"
+    ordered = torch.empty_like(logits)
+    ordered[rows] = logits
+    return ordered
+
+
+def target_of(manifest: Manifest) -> torch.Tensor:
+    """Returns all targets of a split, int8 (N, C)."""
+    return torch.from_numpy(manifest.targets.toarray())
+
+
+def evaluate(
+    logits: torch.Tensor, target: torch.Tensor, labels: Sequence[str], *, threshold: float, single_label: bool
+) -> Evaluation:
+    """Returns the scores and the table of labels of logits (N, C) and targets int8 (N, C)."""
+    if single_label:
+        return evaluate_single_label(logits, target, labels)
+    return evaluate_logits(logits, target, labels, threshold)
+
+
+def mean_loss(loss: nn.Module, logits: torch.Tensor, target: torch.Tensor) -> float:
+    """Returns the loss of all predictions at once, on the CPU."""
+    return copy.deepcopy(loss).cpu()(logits, target.float()).item()
+
+
+def save_evaluation(
+    folder: Path, manifest: Manifest, logits: torch.Tensor, target: torch.Tensor, evaluation: Evaluation
+):
+    """Writes metrics.json, labels.csv (a row a label) and the predictions, from which both can be computed again."""
+    new = stage_folder(folder)
+    scores = {name: None if math.isnan(score) else score for name, score in evaluation.scores.items()}
+    (new / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n")
+    with (new / "labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(evaluation.table[0]))
+        writer.writeheader()
+        writer.writerows(evaluation.table)
+    save_file({"logits": logits, "target": target}, new / "predictions.safetensors")
+    (new / "images.json").write_text(json.dumps(list(manifest.images), ensure_ascii=False) + "\n")
+    publish_folder(folder)
+
+
+def load_predictions(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the saved logits float32 (N, C) and targets int8 (N, C) of a split."""
+    saved = load_file(folder / "predictions.safetensors")
+    return saved["logits"], saved["target"]
+
+
+def format_evaluation(evaluation: Evaluation) -> str:
+    """Returns the scores and the most frequent labels as a table for a person."""
+    scores = [f"  {name:<22} {format_number(score)}" for name, score in evaluation.scores.items()]
+    rows = sorted(evaluation.table, key=lambda row: -row["support"])
+    width = max(len(row["label"]) for row in rows[:ROWS_SHOWN])
+    header = f"  {'label':<{width}} " + " ".join(f"{name:>9}" for name in rows[0] if name != "label")
+    lines = [
+        f"  {row['label']:<{width}} " + " ".join(f"{format_number(row[name]):>9}" for name in row if name != "label")
+        for row in rows[:ROWS_SHOWN]
+    ]
+    more = [f"  ... and {len(rows) - ROWS_SHOWN} rarer labels"] if len(rows) > ROWS_SHOWN else []
+    return "\n".join([*scores, "", header, *lines, *more])
+
+
+def format_number(number: float) -> str:
+    """Returns a count as it is and a score with four decimals.
+
+    >>> format_number(12), format_number(0.5), format_number(float("nan"))
+    ('12', '0.5000', '-')
+    """
+    if math.isnan(number):
+        return "-"
+    return f"{number:d}" if isinstance(number, int) else f"{number:.4f}"

@@ -1,0 +1,82 @@
+"""One training or evaluation in this process, opened and closed so that the next one starts clean."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState, GradientState
+from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
+
+from multihot.errors import InputError
+from multihot.model.kernels import Compute, choose_compute, use_kernels
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a script works with."""
+
+    accelerator: Accelerator
+    compute: Compute
+
+
+def start_processes() -> PartialState:
+    """Joins this process to the others that were launched with it, and lets only process 0 log what goes well.
+
+    Raises:
+        InputError: several processes were launched, but they do not know of each other and each would train alone.
+    """
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    state = PartialState(cpu=cpu)
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if state.num_processes != launched:
+        raise InputError(
+            f"{launched} processes were launched, but Accelerate works with {state.num_processes}: each would train "
+            "alone. Without a GPU: ACCELERATE_USE_CPU=1 torchrun --nproc_per_node 2 train.py ..."
+        )
+    logging.getLogger("multihot").setLevel(logging.INFO if state.is_main_process else logging.WARNING)
+    return state
+
+
+@contextmanager
+def open_session(
+    mixed_precision: str,
+    kernels: str,
+    model: Mapping,
+    seed: int,
+    tracker: str | None = None,
+    folder: Path | None = None,
+) -> Iterator[Session]:
+    """Gives the accelerator and what it computes with, decided by process 0 for all; ends the tracker in any case.
+
+    Accelerate keeps its state in the process: without the reset the next job of a sweep could not change it.
+
+    Args:
+        model: settings of the timm model that is tried out where one of the first two is `auto`.
+        seed: of torch, numpy and random, after the trial.
+        tracker: kind of tracker, which writes into `folder`.
+    """
+    state = start_processes()
+    try:
+        compute = None
+        if state.is_main_process:
+            architecture = {key: model[key] for key in ("name", "image_size", "kwargs")}
+            compute = choose_compute(mixed_precision, kernels, device=state.device, **architecture)
+        compute = broadcast_object_list([compute])[0]
+        use_kernels(compute.kernels)
+        set_seed(seed)
+        accelerator = Accelerator(
+            cpu=state.device.type == "cpu",
+            mixed_precision=compute.mixed_precision,
+            log_with=tracker,
+            project_dir=folder,
+        )
+        yield Session(accelerator, compute)
+        accelerator.end_training()
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()

@@ -1,0 +1,148 @@
+"""What is told to W&B or TensorBoard, through Accelerate's trackers."""
+
+import json
+import logging
+import secrets
+from datetime import datetime
+from functools import cache
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from multihot.data.manifest import Manifest
+from multihot.errors import InputError
+from multihot.metrics import Evaluation
+from multihot.run import Run, write_json
+
+log = logging.getLogger(__name__)
+
+ONLINE_SECONDS = 30.0  # how long W&B may take to answer before the run goes on offline
+NUM_EXAMPLES = 16
+MODES = ("auto", "online", "offline", "disabled")
+
+
+def start_tracker(accelerator: Accelerator, run: Run, config: dict, overrides: list[str], job: int | None) -> None:
+    """Starts the tracker of the config; process 0 alone speaks to it."""
+    kind, settings = config["tracker"]["kind"], config["tracker"]
+    if kind is None:
+        return
+    flat = flat_values(config)
+    if kind != "wandb":
+        accelerator.init_trackers(settings["project"], config=flat)
+    else:
+        group = settings["group"] or group_name(config["name"], overrides, job is not None)
+        arguments = (
+            wandb_arguments(run, group, settings["tags"], settings["mode"]) if accelerator.is_main_process else {}
+        )
+        start_wandb(accelerator, settings["project"], flat, arguments)
+
+
+def wandb_arguments(run: Run, group: str, tags: list[str], mode: str) -> dict:
+    """Returns the arguments of wandb.init. The run id is kept in the run folder, so that a run that goes on is one run.
+
+    It never asks for a key: without one, W&B works offline.
+    """
+    import wandb
+
+    if mode not in MODES:
+        raise InputError(f"tracker.mode={mode}: choose from {', '.join(MODES)}")
+    if mode == "auto":
+        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
+    if mode == "offline":
+        log.info("W&B offline; to upload later: wandb sync %s/wandb/offline-run-*", run.folder)
+    if not run.tracker.exists():
+        write_json(run.tracker, {"wandb_run_id": secrets.token_hex(4)})
+    return {
+        "id": json.loads(run.tracker.read_text())["wandb_run_id"],
+        "resume": "allow",
+        "name": run.folder.name,
+        "group": group,
+        "tags": tags,
+        "dir": str(run.folder),
+        "mode": mode,
+        "settings": wandb.Settings(init_timeout=ONLINE_SECONDS, console="off", silent=True),
+    }
+
+
+def start_wandb(accelerator: Accelerator, project: str, config: dict, arguments: dict) -> None:
+    """Starts W&B; where it does not answer or refuses the key, offline, and says so."""
+    import wandb
+
+    try:
+        accelerator.init_trackers(project, config=config, init_kwargs={"wandb": arguments})
+    except wandb.Error as error:
+        log.warning("W&B did not start (%s); the run goes on offline", str(error).splitlines()[0])
+        accelerator.init_trackers(project, config=config, init_kwargs={"wandb": arguments | {"mode": "offline"}})
+
+
+def flat_values(config: dict) -> dict:
+    """Returns the config with only what every tracker can store: numbers, words and truth values.
+
+    >>> flat_values({"model": {"name": "vit", "kwargs": {}}, "seed": 0, "scale": [0.5, 1.0]})
+    {'model.name': 'vit', 'model.kwargs': '{}', 'seed': 0, 'scale': '[0.5, 1.0]'}
+    """
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= {f"{key}.{inner}": item for inner, item in flat_values(value).items()}
+        else:
+            flat[key] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat
+
+
+def log_examples(
+    accelerator: Accelerator,
+    evaluation: Evaluation,
+    manifest: Manifest,
+    logits: torch.Tensor,
+    threshold: float,
+    update: int,
+) -> None:
+    """Logs one table of all labels and a panel of example images with their true and predicted labels, to W&B."""
+    if "wandb" not in [tracker.name for tracker in accelerator.trackers]:
+        return
+    import wandb
+
+    columns = list(evaluation.table[0])
+    table = wandb.Table(columns=columns, data=[[row[column] for column in columns] for row in evaluation.table])
+    rows = np.unique(np.linspace(0, len(manifest) - 1, NUM_EXAMPLES).round().astype(int))
+    predicted = torch.sigmoid(logits[rows]) > threshold
+    examples = [
+        wandb.Image(manifest.read(manifest.images[row]), caption=caption(manifest, row, names.numpy()))
+        for row, names in zip(rows, predicted, strict=True)
+    ]
+    accelerator.log({"val/labels": table, "val/examples": examples}, step=update)
+
+
+def caption(manifest: Manifest, row: int, predicted: np.ndarray) -> str:
+    """Returns the true and the predicted (C,) labels of an image in words."""
+    true, guessed = (
+        ", ".join(label for label, is_there in zip(manifest.labels, there, strict=True) if is_there) or "none"
+        for there in (manifest.target(row) == 1, predicted)
+    )
+    return f"true: {true}\npredicted: {guessed}"
+
+
+@cache
+def sweep_name() -> str:
+    """Returns one name for all jobs that this process runs."""
+    return datetime.now().strftime("sweep-%Y%m%d-%H%M%S")
+
+
+def group_name(name: str | None, overrides: list[str], is_sweep: bool) -> str:
+    """Returns the W&B group: the sweep, or the overrides without those that only repeat a run.
+
+    >>> group_name(None, ["loss=asymmetric", "seed=3", "name=x"], is_sweep=False)
+    'loss=asymmetric'
+    >>> group_name("losses", ["loss=asymmetric"], is_sweep=True)
+    'losses'
+    """
+    if is_sweep:
+        return name or sweep_name()
+    told = [
+        override
+        for override in overrides
+        if not override.startswith(("seed=", "name=", "resume=", "tracker", "runs_folder="))
+    ]
+    return " ".join(told)[:120] or "default"

@@ -1,0 +1,116 @@
+"""What happens after each epoch: measure, keep the best, save, tell."""
+
+import logging
+import math
+from dataclasses import dataclass
+
+from torch import nn
+
+from multihot.checkpoint import TrainingState, save_last, save_model
+from multihot.data.loader import Batches
+from multihot.data.manifest import Manifest
+from multihot.errors import InputError
+from multihot.evaluation import evaluate, load_predictions, mean_loss, predict, save_evaluation, target_of
+from multihot.metrics import Evaluation
+from multihot.run import Run, write_json
+from multihot.tracker import log_examples
+from multihot.training import Trainer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Validator:
+    """Measures the model on the validation split and keeps the best one."""
+
+    run: Run
+    batches: Batches
+    monitor: str  # split/metric; lower is better if it ends with _loss, /loss or _error
+    threshold: float
+    single_label: bool
+    raw_too: bool  # with an EMA, measure the raw weights beside it
+
+    def measure(self, trainer: Trainer, train_loss: float | None) -> None:
+        """Adds a row to the history, writes best/ and val/ if it is the best so far, and last/."""
+        state, accelerator = trainer.state, trainer.accelerator
+        raw = accelerator.unwrap_model(trainer.model)
+        model = raw if trainer.ema is None else trainer.ema.module
+        evaluation, predictions = self.evaluate(trainer, model)
+        row = {"epoch": state.epoch, "update": state.update}
+        if train_loss is not None:
+            row["train/loss"] = train_loss
+        row |= {f"val/{name}": score for name, score in evaluation.scores.items()}
+        if self.raw_too and trainer.ema is not None:
+            row |= {f"val_raw/{name}": score for name, score in self.evaluate(trainer, raw)[0].scores.items()}
+        check_monitor(self.monitor, row)
+        state.history.append(row)
+        if is_better(row[self.monitor], state.best_score, self.monitor):
+            state.best_score, state.best_epoch = row[self.monitor], state.epoch
+            if accelerator.is_main_process:
+                save_model(model, self.data.labels, self.run.best)
+                save_evaluation(self.run.split("val"), self.data, *predictions, evaluation)
+        if accelerator.is_main_process:
+            write_json(self.run.history, state.history)
+        save_last(accelerator, self.run.last)
+        scores = {name: value for name, value in row.items() if name not in ("epoch", "update")}
+        accelerator.log(scores | {"epoch": state.epoch}, step=state.update)
+        log.info(describe(row, self.monitor, is_best=state.best_epoch == state.epoch))
+
+    def has_waited(self, state: TrainingState, patience: int | None) -> bool:
+        """Returns whether `patience` epochs have passed without a better score."""
+        return patience is not None and state.epoch - state.best_epoch >= patience
+
+    def show_best(self, trainer: Trainer) -> None:
+        """Logs the best epoch's table of labels and example images."""
+        if trainer.accelerator.is_main_process:
+            logits, target = load_predictions(self.run.split("val"))
+            evaluation = evaluate(
+                logits, target, self.data.labels, threshold=self.threshold, single_label=self.single_label
+            )
+            log_examples(trainer.accelerator, evaluation, self.data, logits, self.threshold, trainer.state.update)
+
+    @property
+    def data(self) -> Manifest:
+        """The validation split."""
+        return self.batches.loader.dataset.manifest
+
+    def evaluate(self, trainer: Trainer, model: nn.Module) -> tuple[Evaluation, tuple]:
+        """Returns scores and table, and (logits, target)."""
+        logits = predict(trainer.accelerator, model, self.batches, title="validation")
+        target = target_of(self.data)
+        evaluation = evaluate(
+            logits, target, self.data.labels, threshold=self.threshold, single_label=self.single_label
+        )
+        evaluation.scores["loss"] = mean_loss(trainer.loss, logits, target)
+        return evaluation, (logits, target)
+
+
+def check_monitor(monitor: str, row: dict[str, float]) -> None:
+    """Raises InputError with the choices if the monitored score is not among those measured."""
+    choices = [name for name in row if "/" in name and not name.startswith("train/")]
+    if monitor not in choices:
+        raise InputError(f"monitor={monitor} is not measured; choose from {', '.join(choices)}")
+
+
+def is_better(score: float, best: float | None, monitor: str) -> bool:
+    """Returns whether a score beats the best so far; a NaN never does.
+
+    >>> is_better(0.7, 0.6, "val/map"), is_better(0.7, 0.6, "val/ranking_loss"), is_better(0.1, None, "val/map")
+    (True, False, True)
+    """
+    if best is None or math.isnan(best):
+        return True
+    lower = monitor.endswith(("_loss", "/loss", "_error"))
+    return score < best if lower else score > best
+
+
+def describe(row: dict[str, float], monitor: str, is_best: bool) -> str:
+    """Returns an epoch in one line.
+
+    >>> describe({"epoch": 2, "update": 50, "train/loss": 0.25, "val/map": 0.5, "val/loss": 0.3}, "val/map", True)
+    'epoch 2: train/loss 0.2500  val/loss 0.3000  val/map 0.5000 (best)'
+    """
+    names = dict.fromkeys(["train/loss", "val/loss", "val/micro_f1", "val/macro_f1", "val/accuracy", monitor])
+    scores = "  ".join(f"{name} {row[name]:.4f}" for name in names if name in row)
+    title = f"epoch {row['epoch']}" if row["epoch"] else "before training"
+    return f"{title}: {scores}" + " (best)" * is_best
