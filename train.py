@@ -57,13 +57,14 @@ def fine_tune(cfg: DictConfig, accelerator, run) -> float:
 
 def build(cfg: DictConfig, accelerator, run) -> tuple:
     """Returns all that trains, the batches it trains on, and what measures it."""
+    from accelerate.utils import set_seed
     from timm.data import resolve_input_data_config
     from timm.utils import ModelEmaV3
 
     from multihot.checkpoint import TrainingState
     from multihot.data.loader import create_evaluation_batches, create_training_batches
     from multihot.loss import check_loss
-    from multihot.model.create import create_model, start_at_prior
+    from multihot.model.create import create_model, start_head
     from multihot.optimizer import create_optimizer
     from multihot.schedule import create_schedule
     from multihot.training import Trainer, num_updates
@@ -73,8 +74,7 @@ def build(cfg: DictConfig, accelerator, run) -> tuple:
     train_data = read("train").thin_out(cfg.max_images)
     val_data = read("val", labels=train_data.labels).thin_out(cfg.max_images)
     model = create_model(num_labels=len(train_data.labels), **OmegaConf.to_container(cfg.model))
-    if cfg.head.start == "prior":
-        start_at_prior(model, train_data.label_frequency(), len(train_data))
+    start_head(model, cfg.head.start, train_data.label_frequency(), len(train_data))
     loss = instantiate(cfg.loss)
     check_loss(loss, cfg.single_label)
 
@@ -96,7 +96,8 @@ def build(cfg: DictConfig, accelerator, run) -> tuple:
         accelerator, model, loss.to(accelerator.device), optimizer, schedule, ema, state,
         cfg.accumulate_steps, cfg.clip_norm, cfg.log_every,
     )  # fmt: skip
-    validator = Validator(run, val_batches, cfg.monitor, cfg.threshold, cfg.single_label, cfg.ema.evaluate == "beside")
+    set_seed(cfg.seed, device_specific=True)  # the weights were the same in all processes; their dropout must differ
+    validator = Validator(run, val_batches, cfg.monitor, cfg.threshold, cfg.single_label, cfg.ema.evaluate)
     return trainer, train_batches, validator
 
 

@@ -14,17 +14,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
 REPO = Path(__file__).resolve().parents[1]
-SMALL = [  # a run of seconds: few scenes, no trial of kernels
-    "data.num_images={train:50,val:21,test:23}",
+SMALL = [  # a run of seconds: no trial of kernels
     "batch_size=8",
     "epochs=1",
     "mixed_precision=no",
     "kernels=default",
     "num_workers=0",
     "tracker=none",
-    "model.kwargs.depth=2",
-    "model.weights=null",
 ]
+SMALL_DIGITS = [*SMALL, "data.num_images={train:50,val:21,test:23}", "model.kwargs.depth=2", "model.weights=null"]
 
 torch.set_num_threads(1)  # tests run side by side
 
@@ -49,9 +47,14 @@ def load_script(name: str):
 
 @pytest.fixture
 def train(tmp_path) -> Callable[..., float]:
-    """train("name=a", "epochs=2"): runs train.py in this process on a few scenes, into tmp_path."""
+    """train("name=a", "epochs=2"): runs train.py in this process, on a few scenes or other data, into tmp_path."""
     main = load_script("train").main.__wrapped__
-    return lambda *overrides: main(compose_config("train", [*SMALL, f"runs_folder={tmp_path}", *overrides]))
+
+    def run(*overrides: str) -> float:
+        small = SMALL if any(override.startswith("experiment=photos") for override in overrides) else SMALL_DIGITS
+        return main(compose_config("train", [*small, f"runs_folder={tmp_path}", *overrides]))
+
+    return run
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def evaluate() -> Callable[..., None]:
 
 def run_script(*arguments: str, launcher: tuple[str, ...] = (sys.executable,), **environment: str):
     """Runs a script in a process of its own, in the top folder, and returns what it printed."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "", "HF_HUB_OFFLINE": "1", **environment}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", **environment}
     return subprocess.run(
         [*launcher, *arguments], cwd=REPO, env=environment, capture_output=True, text=True, timeout=300, check=False
     )

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from multihot.errors import InputError
 
@@ -34,6 +34,8 @@ def run_script(main: Callable) -> None:
         cause = error.__cause__ or error
         if isinstance(cause, InputError):
             fail(str(cause))
+        if isinstance(cause, MissingMandatoryValue):
+            fail(f"{cause.full_key} has no value; set it: {cause.full_key}=...")
         fail(f"{error}{describe_choices(cause)}")
 
 
@@ -47,7 +49,7 @@ def fail(message: str) -> None:
 def describe_choices(error: BaseException) -> str:
     """Returns the settings that stand where a mistyped one was looked for, the most similar first."""
     parent, key = getattr(error, "parent_node", None), getattr(error, "key", None)
-    if not isinstance(parent, DictConfig) or isinstance(parent, ListConfig) or key is None or key in parent:
+    if not isinstance(parent, DictConfig) or key is None:
         return ""
     names = [str(name) for name in parent]
     near = difflib.get_close_matches(str(key), names, n=1)

@@ -19,3 +19,9 @@ def list_first(problems: Sequence[str], limit: int = 5) -> str:
     if len(problems) > limit:
         lines.append(f"  ... and {len(problems) - limit} more")
     return "\n".join(lines)
+
+
+def check_choice(setting: str, value: str, choices: Sequence[str]) -> None:
+    """Raises InputError with the choices if a setting has none of them."""
+    if value not in choices:
+        raise InputError(f"{setting}={value}: choose from {', '.join(choices)}")

@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_see
 
 from multihot.errors import InputError
 from multihot.model.kernels import Compute, choose_compute, use_kernels
+from multihot.tracker import end_tracker
 
 
 @dataclass(frozen=True)
@@ -61,22 +62,21 @@ def open_session(
         tracker: kind of tracker, which writes into `folder`.
     """
     state = start_processes()
+    compute = None
+    if state.is_main_process:
+        architecture = {key: model[key] for key in ("name", "image_size", "kwargs")}
+        compute = choose_compute(mixed_precision, kernels, device=state.device, **architecture)
+    compute = broadcast_object_list([compute])[0]
+    use_kernels(compute.kernels)
+    set_seed(seed)
+    on_cpu = state.device.type == "cpu"
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=compute.mixed_precision, log_with=tracker, project_dir=folder)
+    failed = True
     try:
-        compute = None
-        if state.is_main_process:
-            architecture = {key: model[key] for key in ("name", "image_size", "kwargs")}
-            compute = choose_compute(mixed_precision, kernels, device=state.device, **architecture)
-        compute = broadcast_object_list([compute])[0]
-        use_kernels(compute.kernels)
-        set_seed(seed)
-        accelerator = Accelerator(
-            cpu=state.device.type == "cpu",
-            mixed_precision=compute.mixed_precision,
-            log_with=tracker,
-            project_dir=folder,
-        )
         yield Session(accelerator, compute)
-        accelerator.end_training()
+        failed = False
     finally:
+        end_tracker(accelerator, failed)
+        accelerator.state.destroy_process_group()
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()

@@ -1,7 +1,9 @@
 """What is told to W&B or TensorBoard, through Accelerate's trackers."""
 
+import hashlib
 import json
 import logging
+import os
 import secrets
 from datetime import datetime
 from functools import cache
@@ -11,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from multihot.data.manifest import Manifest
-from multihot.errors import InputError
+from multihot.errors import InputError, check_choice
 from multihot.metrics import Evaluation
 from multihot.run import Run, write_json
 
@@ -19,6 +21,7 @@ log = logging.getLogger(__name__)
 
 ONLINE_SECONDS = 30.0  # how long W&B may take to answer before the run goes on offline
 NUM_EXAMPLES = 16
+GROUP_LENGTH = 128  # characters that W&B allows
 MODES = ("auto", "online", "offline", "disabled")
 
 
@@ -27,6 +30,8 @@ def start_tracker(accelerator: Accelerator, run: Run, config: dict, overrides: l
     kind, settings = config["tracker"]["kind"], config["tracker"]
     if kind is None:
         return
+    if kind not in [str(tracker.value) for tracker in accelerator.log_with]:
+        raise InputError(f"tracker={kind}: the package {kind} is not installed; pip install {kind}, or tracker=none")
     flat = flat_values(config)
     if kind != "wandb":
         accelerator.init_trackers(settings["project"], config=flat)
@@ -45,10 +50,10 @@ def wandb_arguments(run: Run, group: str, tags: list[str], mode: str) -> dict:
     """
     import wandb
 
-    if mode not in MODES:
-        raise InputError(f"tracker.mode={mode}: choose from {', '.join(MODES)}")
+    check_choice("tracker.mode", mode, MODES)
     if mode == "auto":
-        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
+        has_key = wandb.login(prompt=False, verify=False)
+        mode = os.environ.get("WANDB_MODE") or ("online" if has_key else "offline")
     if mode == "offline":
         log.info("W&B offline; to upload later: wandb sync %s/wandb/offline-run-*", run.folder)
     if not run.tracker.exists():
@@ -74,6 +79,15 @@ def start_wandb(accelerator: Accelerator, project: str, config: dict, arguments:
     except wandb.Error as error:
         log.warning("W&B did not start (%s); the run goes on offline", str(error).splitlines()[0])
         accelerator.init_trackers(project, config=config, init_kwargs={"wandb": arguments | {"mode": "offline"}})
+
+
+def end_tracker(accelerator: Accelerator, failed: bool) -> None:
+    """Closes what was started, in W&B as failed or finished; a run left open would swallow the next job of a sweep."""
+    for tracker in accelerator.trackers:
+        if tracker.name == "wandb" and accelerator.is_main_process:
+            tracker.tracker.finish(exit_code=int(failed))
+        else:
+            tracker.finish()
 
 
 def flat_values(config: dict) -> dict:
@@ -145,4 +159,7 @@ def group_name(name: str | None, overrides: list[str], is_sweep: bool) -> str:
         for override in overrides
         if not override.startswith(("seed=", "name=", "resume=", "tracker", "runs_folder="))
     ]
-    return " ".join(told)[:120] or "default"
+    group = " ".join(told) or "default"
+    if len(group) <= GROUP_LENGTH:
+        return group
+    return f"{group[: GROUP_LENGTH - 9]} {hashlib.sha256(group.encode()).hexdigest()[:8]}"

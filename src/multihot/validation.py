@@ -9,7 +9,7 @@ from torch import nn
 from multihot.checkpoint import TrainingState, save_last, save_model
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest
-from multihot.errors import InputError
+from multihot.errors import InputError, check_choice
 from multihot.evaluation import evaluate, load_predictions, mean_loss, predict, save_evaluation, target_of
 from multihot.metrics import Evaluation
 from multihot.run import Run, write_json
@@ -28,7 +28,10 @@ class Validator:
     monitor: str  # split/metric; lower is better if it ends with _loss, /loss or _error
     threshold: float
     single_label: bool
-    raw_too: bool  # with an EMA, measure the raw weights beside it
+    evaluate_ema: str  # instead of the raw weights, or beside them
+
+    def __post_init__(self):
+        check_choice("ema.evaluate", self.evaluate_ema, ("instead", "beside"))
 
     def measure(self, trainer: Trainer, train_loss: float | None) -> None:
         """Adds a row to the history, writes best/ and val/ if it is the best so far, and last/."""
@@ -40,7 +43,7 @@ class Validator:
         if train_loss is not None:
             row["train/loss"] = train_loss
         row |= {f"val/{name}": score for name, score in evaluation.scores.items()}
-        if self.raw_too and trainer.ema is not None:
+        if self.evaluate_ema == "beside" and trainer.ema is not None:
             row |= {f"val_raw/{name}": score for name, score in self.evaluate(trainer, raw)[0].scores.items()}
         check_monitor(self.monitor, row)
         state.history.append(row)

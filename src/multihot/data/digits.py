@@ -4,7 +4,7 @@ The source are 1,797 digits of 8 x 8 pixels (UCI "Optical Recognition of Handwri
 https://archive.ics.uci.edu/dataset/80). Train, val and test scenes are drawn from disjoint sets of them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,8 @@ SPLITS = {"train": 0.6, "val": 0.2, "test": 0.2}  # share of the source digits
 GRID = 3  # a scene has 3 x 3 cells, each empty or with one digit
 CELL = 12  # pixels
 SCENE_SIZE = GRID * CELL
+STAMP_SIZE = 14  # pixels; a digit may reach a little into the next cell
+NUM_VARIANTS = 8  # sizes and turns of each source digit
 EMPTY = -1
 
 
@@ -43,13 +45,12 @@ def create_digits(
         raise InputError(f"data=digits has the labels {', '.join(LABELS)}, not {', '.join(labels)}")
     pixels, digits = source_digits(split, seed)
     scene_seed = (seed, list(SPLITS).index(split))
-    rng = np.random.default_rng(scene_seed)
     count = num_images[split]
-    cells = place_digits(rng, count, len(digits), 1 if single_label else max_digits)
+    cells = place_digits(np.random.default_rng(scene_seed), count, len(digits), 1 if single_label else max_digits)
     rows, places = np.nonzero(cells != EMPTY)
     present = np.zeros((count, len(LABELS)), np.int8)
     present[rows, digits[cells[rows, places]]] = 1
-    draw = SceneReader(pixels, cells, num_clutter, scene_seed)
+    draw = SceneReader(create_stamps(pixels), cells, num_clutter, scene_seed)
     return Manifest(LABELS, [f"digits/{split}/{row}" for row in range(count)], csr_array(present), draw)
 
 
@@ -60,6 +61,18 @@ def source_digits(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     ends = np.round(np.cumsum(list(SPLITS.values())) * len(order)).astype(int)
     part = np.split(order, ends[:-1])[list(SPLITS).index(split)]
     return (source.images[part] * 255 / 16).astype(np.uint8), source.target[part]
+
+
+def create_stamps(pixels: np.ndarray) -> np.ndarray:
+    """Returns each of the pixels (M, 8, 8) in several sizes (11 to 13) and turns (up to 12 degrees), (M, V, 14, 14)."""
+    rng = np.random.default_rng(0)
+    stamps = np.zeros((len(pixels), NUM_VARIANTS, STAMP_SIZE, STAMP_SIZE), np.uint8)
+    for digit, variant in np.ndindex(stamps.shape[:2]):
+        size = int(rng.integers(11, 14))
+        image = Image.fromarray(pixels[digit]).resize((size, size), Image.Resampling.BICUBIC)
+        turned = image.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR)
+        stamps[digit, variant, :size, :size] = turned
+    return stamps
 
 
 def place_digits(rng: np.random.Generator, count: int, num_sources: int, max_digits: int) -> np.ndarray:
@@ -73,37 +86,34 @@ def place_digits(rng: np.random.Generator, count: int, num_sources: int, max_dig
 class SceneReader:
     """Draws a scene from its locator `digits/<split>/<row>`; the same locator always gives the same picture."""
 
-    pixels: np.ndarray  # (M, 8, 8) uint8
+    stamps: np.ndarray  # (M, V, 14, 14) uint8
     cells: np.ndarray  # (N, 9) int64
     num_clutter: int
     seed: tuple[int, int]
-    drawn: dict[int, Image.Image] = field(default_factory=dict, repr=False)
 
     def __call__(self, locator: str) -> Image.Image:
-        """Returns the scene as an RGB image of 36 x 36 pixels."""
+        """Returns the scene as an RGB image of 36 x 36 pixels: noise, pieces of digits, and the digits over them."""
         row = int(locator.rsplit("/", 1)[1])
-        if row not in self.drawn:
-            self.drawn[row] = Image.fromarray(self.draw(row))
-        return self.drawn[row].convert("RGB")
-
-    def draw(self, row: int) -> np.ndarray:
-        """Returns the scene of a row, uint8 (36, 36)."""
         rng = np.random.default_rng([*self.seed, row])
         scene = rng.integers(0, 40, (SCENE_SIZE, SCENE_SIZE), dtype=np.uint8)
         for _ in range(self.num_clutter):
-            piece = self.pixels[rng.integers(len(self.pixels)), 2:6, 2:6]
-            stamp(scene, piece, rng, rng.integers(SCENE_SIZE, size=2), size=rng.integers(4, 8))
+            (height, width), (top, left) = rng.integers(3, 7, size=2), rng.integers(0, 6, size=2)
+            piece = self.pick(rng, rng.integers(len(self.stamps)))[top : top + height, left : left + width]
+            stamp(scene, piece, rng.integers(0, SCENE_SIZE - 6, size=2), rng.uniform(0.5, 0.9))
         for place, digit in enumerate(self.cells[row]):
             if digit != EMPTY:
-                corner = CELL * np.array(divmod(place, GRID)) + rng.integers(-1, 2, size=2)
-                stamp(scene, self.pixels[digit], rng, corner, size=rng.integers(10, 14))
-        return scene
+                corner = CELL * np.array(divmod(place, GRID)) + rng.integers(0, 2, size=2)
+                stamp(scene, self.pick(rng, digit), corner, rng.uniform(0.6, 1.0))
+        return Image.fromarray(scene).convert("RGB")
+
+    def pick(self, rng: np.random.Generator, digit: int) -> np.ndarray:
+        """Returns one of the stamps (14, 14) of a source digit."""
+        return self.stamps[digit, rng.integers(NUM_VARIANTS)]
 
 
-def stamp(scene: np.ndarray, pixels: np.ndarray, rng: np.random.Generator, corner: np.ndarray, size: int) -> None:
-    """Draws pixels onto the scene (H, W), scaled to size x size, turned by up to 15 degrees, brighter or darker."""
-    turned = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR).rotate(rng.uniform(-15, 15))
-    top, left = np.maximum(corner, 0)
-    window = scene[top : top + size, left : left + size]
-    ink = np.asarray(turned)[: window.shape[0], : window.shape[1]] * rng.uniform(0.6, 1.0)
+def stamp(scene: np.ndarray, pixels: np.ndarray, corner: np.ndarray, brightness: float) -> None:
+    """Draws pixels (h, w) onto the scene (H, W) from a corner (top, left); what sticks out is cut off."""
+    top, left = corner
+    window = scene[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+    ink = pixels[: window.shape[0], : window.shape[1]] * brightness
     np.maximum(window, ink.astype(np.uint8), out=window)

@@ -15,7 +15,7 @@ from timm.models import load_state_dict
 from timm.models._hub import load_model_config_from_path
 from torch import nn
 
-from multihot.errors import InputError, list_first
+from multihot.errors import InputError, check_choice, list_first
 
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # what a timm folder may hold
 
@@ -152,6 +152,13 @@ def describe_mismatch(error: Exception) -> str:
     if sizes:
         parts.append(list_first(sizes))
     return "\n".join(parts) or str(error)
+
+
+def start_head(model: nn.Module, start: str, frequency: np.ndarray, num_images: int) -> None:
+    """Gives the fresh classifier its first weights: `prior`, or `random` as timm has left them."""
+    check_choice("head.start", start, ("prior", "random"))
+    if start == "prior":
+        start_at_prior(model, frequency, num_images)
 
 
 def start_at_prior(model: nn.Module, frequency: np.ndarray, num_images: int) -> None:

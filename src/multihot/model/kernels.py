@@ -18,7 +18,7 @@ from timm.data import resolve_input_data_config
 from timm.layers import set_fused_attn
 from torch import nn
 
-from multihot.errors import InputError
+from multihot.errors import check_choice
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +83,6 @@ def fastest(candidates: tuple[Compute, ...], name: str, kwargs: tuple) -> Comput
         candidates[0].mixed_precision, candidates[0].kernels,
     )  # fmt: skip
     return best
-
-
-def check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises InputError with the choices if a setting has none of them."""
-    if value not in choices:
-        raise InputError(f"{setting}={value}: choose from {', '.join(choices)}")
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -1,0 +1,192 @@
+"""Measures the speed of this machine, two things in turn, and prints the ratios.
+
+python scripts/benchmark.py
+python scripts/benchmark.py parts=[kernels] mixed_precision=bf16 model=vit_small
+"""
+
+import csv
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import hydra
+import numpy as np
+import timm
+import torch
+from accelerate import Accelerator
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+from PIL import Image
+from timm.data import resolve_input_data_config
+from torch import nn
+
+from multihot.cli import run_script
+from multihot.data.loader import create_evaluation_batches
+from multihot.evaluation import predict
+from multihot.metrics import multi_label_scores
+from multihot.model.kernels import DEFAULT, use_kernels
+from multihot.run import Run
+from multihot.session import open_session, start_processes
+from multihot.training import train_one_epoch
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO))
+from train import build  # noqa: E402  the script above this folder
+
+METRIC_SIZES = ((5_000, 1_000), (40_000, 1_000), (5_000, 10_000))  # images, labels
+PHOTO_SIZE = (500, 375)  # pixels
+LABELS = [f"label{number}" for number in range(20)]
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="benchmark")
+def main(cfg: DictConfig) -> None:
+    """Prints a line for each thing that is measured."""
+    parts = {"loop": measure_loop, "kernels": measure_kernels, "metrics": measure_metrics, "startup": measure_startup}
+    start_processes()
+    with tempfile.TemporaryDirectory() as folder:
+        if "csv" not in cfg.data._target_:
+            with open_dict(cfg):
+                write_photos(Path(folder), cfg.num_steps * cfg.batch_size)
+                cfg.data = OmegaConf.load(REPO / "conf/data/csv.yaml")
+                cfg.data.path = f"{folder}/photos.csv"
+        for part in cfg.parts:
+            parts[part](cfg, Path(folder))
+
+
+def measure_loop(cfg: DictConfig, folder: Path) -> None:
+    """Compares training on image files with forward, backward and step on one cached batch."""
+    cfg = cfg.copy()
+    cfg.max_images = cfg.num_steps * cfg.batch_size
+    with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
+        trainer, batches, _ = build(cfg, session.accelerator, Run(folder))
+        cached = next(iter(batches))
+        loop, bare = in_turn(
+            cfg.num_rounds,
+            lambda: train_one_epoch(trainer, batches),
+            lambda: [bare_step(session.accelerator, trainer.model, trainer.optimizer, trainer.loss, cached)
+                     for _ in range(len(batches))],
+        )  # fmt: skip
+        images = len(batches) * cfg.batch_size
+        report(
+            f"training loop, {cfg.model.name}, mixed precision {session.compute.mixed_precision}, "
+            f"{session.compute.kernels} kernels", images, loop, "bare loop on a cached batch", bare,
+        )  # fmt: skip
+
+
+def measure_kernels(cfg: DictConfig, _folder: Path) -> None:
+    """Compares a bare loop with the chosen kernels with one with the default kernels, in the same precision."""
+    with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
+        chosen, accelerator = session.compute, session.accelerator
+        steps = [create_bare_loop(cfg, accelerator, kernels) for kernels in dict.fromkeys((chosen.kernels, DEFAULT))]
+        times = in_turn(cfg.num_rounds, *(lambda step=step: [step() for _ in range(cfg.num_steps)] for step in steps))
+        images = cfg.num_steps * cfg.batch_size
+        report(
+            f"bare loop, {cfg.model.name}, mixed precision {chosen.mixed_precision}, {chosen.kernels} kernels",
+            images, times[0], "default kernels", times[-1],
+        )  # fmt: skip
+
+
+def create_bare_loop(cfg: DictConfig, accelerator: Accelerator, kernels: str) -> Callable[[], None]:
+    """Returns a function that makes one training step on a batch of noise."""
+    use_kernels(kernels)
+    model = timm.create_model(cfg.model.name, num_classes=20, img_size=cfg.model.image_size, **cfg.model.kwargs)
+    size = resolve_input_data_config(model)["input_size"]
+    target = (torch.rand(cfg.batch_size, 20) > 0.9).float()
+    batch = {"image": torch.randn(cfg.batch_size, *size), "target": target}
+    model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), fused=True))
+    return lambda: bare_step(accelerator, model, optimizer, nn.BCEWithLogitsLoss(), batch)
+
+
+def bare_step(accelerator: Accelerator, model: nn.Module, optimizer, loss: nn.Module, batch: dict) -> None:
+    """Makes one step and nothing else."""
+    accelerator.backward(loss(model(batch["image"]), batch["target"]))
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def measure_metrics(cfg: DictConfig, _folder: Path) -> None:
+    """Times all scores from logits, and compares those of 5,000 images with the time to predict the logits."""
+    multi_label_scores(torch.randn(4, 4), torch.ones(4, 4))  # imports torchmetrics
+    for num_images, num_labels in METRIC_SIZES:
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randn(num_images, num_labels, generator=generator)
+        target = (torch.rand(num_images, num_labels, generator=generator) < 0.01).to(torch.int8)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        [times] = in_turn(3, lambda logits=logits, target=target: multi_label_scores(logits, target))
+        extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
+        print(
+            f"all scores of {num_images:,} images x {num_labels:,} labels: {median(times):.2f} s, peak + {extra:.2f} GB"
+        )
+        if (num_images, num_labels) == METRIC_SIZES[0]:
+            print_share(cfg, median(times), num_images, num_labels)
+
+
+def print_share(cfg: DictConfig, seconds: float, num_images: int, num_labels: int) -> None:
+    """Prints the share that the metrics have of an evaluation pass."""
+    with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
+        model = timm.create_model(cfg.model.name, num_classes=num_labels, img_size=cfg.model.image_size)
+        data = instantiate(cfg.data)("train", labels=None)
+        batches = create_evaluation_batches(
+            data, accelerator=session.accelerator, preprocessing=resolve_input_data_config(model),
+            batch_size=cfg.batch_size, num_workers=cfg.num_workers,
+        )  # fmt: skip
+        [times] = in_turn(3, lambda: predict(session.accelerator, model, batches, "evaluation"))
+    whole = median(times) * num_images / len(data)
+    print(f"  that is {seconds / whole:.2%} of predicting {num_images:,} images with {cfg.model.name} ({whole:.0f} s)")
+
+
+def measure_startup(_cfg: DictConfig, folder: Path) -> None:
+    """Times what a user waits for."""
+    train = [sys.executable, str(REPO / "train.py")]
+    fast = [*train, "debug=fast", f"runs_folder={folder}"]
+    for title, command in (("train.py --help", [*train, "--help"]), ("train.py debug=fast, all of it", fast)):
+        [times] = in_turn(3, lambda command=command: subprocess.run(command, check=True, capture_output=True))
+        print(f"{title}: {median(times):.1f} s")
+
+
+def in_turn(num_rounds: int, *actions: Callable) -> list[list[float]]:
+    """Returns the seconds of each action in each round, after one round that is not counted."""
+    times = [[] for _ in actions]
+    for number in range(num_rounds + 1):
+        for seconds, action in zip(times, actions, strict=True):
+            start = time.perf_counter()
+            action()
+            if number:
+                seconds.append(time.perf_counter() - start)
+    return times
+
+
+def report(title: str, images: int, times: list[float], reference: str, reference_times: list[float]) -> None:
+    """Prints images a second of both and the ratio: the median over rounds, with the smallest and largest."""
+    ratios = sorted(other / own for own, other in zip(times, reference_times, strict=True))
+    print(
+        f"{title}: {images / median(times):.1f} images/s; {reference}: {images / median(reference_times):.1f}; "
+        f"ratio {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    )
+
+
+def write_photos(folder: Path, num_train: int) -> None:
+    """Writes JPEG files cut out of scikit-learn's two sample photos, and photos.csv with random labels."""
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.default_rng(0)
+    photos = [Image.fromarray(photo) for photo in load_sample_images().images]
+    width, height = PHOTO_SIZE
+    with (folder / "photos.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "split", "labels"])
+        for number in range(num_train + 8):
+            photo = photos[number % 2]
+            left, top = rng.integers(photo.width - width), rng.integers(photo.height - height)
+            photo.crop((left, top, left + width, top + height)).save(folder / f"{number}.jpg", quality=90)
+            labels = LABELS if number == 0 else rng.permutation(LABELS)[: rng.integers(1, 4)]
+            writer.writerow([f"{number}.jpg", "train" if number < num_train else "val", " ".join(labels)])
+
+
+if __name__ == "__main__":
+    run_script(main)

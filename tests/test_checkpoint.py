@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from scipy.sparse import csr_array
+
+from multihot.checkpoint import load_model, publish_folder, recover_folder, save_model, stage_folder
+from multihot.data.manifest import Manifest
+from multihot.errors import InputError
+from multihot.evaluation import evaluate, format_evaluation, load_predictions, save_evaluation
+from multihot.model.create import create_model
+
+LABELS = ("a", "b", "c")
+
+
+@pytest.fixture
+def model():
+    kwargs = {"patch_size": 12, "embed_dim": 24, "depth": 1, "num_heads": 2}
+    return create_model(
+        "vit_tiny_patch16_224", num_labels=3, pretrained=False, weights=None, image_size=36, kwargs=kwargs
+    ).eval()
+
+
+def test_plain_timm_loads_the_saved_model(model, tmp_path):
+    save_model(model, LABELS, tmp_path / "best")
+    loaded = timm.create_model(f"local-dir:{tmp_path}/best", pretrained=True).eval()
+    image = torch.randn(2, 3, 36, 36)
+    torch.testing.assert_close(loaded(image), model(image), rtol=0, atol=0)
+    assert timm.data.resolve_data_config({}, model=loaded)["input_size"] == (3, 36, 36)
+    assert list(loaded.pretrained_cfg["label_names"]) == list(LABELS)
+
+
+def test_a_model_with_other_labels_than_its_run_is_refused(model, tmp_path):
+    save_model(model, LABELS, tmp_path / "best")
+    load_model(tmp_path / "best", LABELS)
+    with pytest.raises(InputError, match="other labels"):
+        load_model(tmp_path / "best", ("a", "c", "b"))
+
+
+def test_a_folder_is_replaced_only_when_the_new_one_is_complete(tmp_path):
+    folder = tmp_path / "last"
+    for text in ("one", "two"):
+        (stage_folder(folder) / "file").write_text(text)
+        publish_folder(folder)
+    (stage_folder(folder) / "file").write_text("half of thr")  # killed here
+    assert (folder / "file").read_text() == "two"
+    assert not (tmp_path / ".last.old").exists()
+
+
+def test_a_kill_between_the_two_moves_loses_nothing(tmp_path):
+    folder = tmp_path / "last"
+    (stage_folder(folder) / "file").write_text("one")
+    publish_folder(folder)
+    folder.rename(tmp_path / ".last.old")  # the first move of publish_folder
+    recover_folder(folder)
+    assert (folder / "file").read_text() == "one"
+
+
+def test_saved_predictions_give_the_same_scores_again(tmp_path):
+    rng = np.random.default_rng(0)
+    targets = (rng.random((20, 3)) > 0.6).astype(np.int8)
+    targets[:, 2] = 0
+    manifest = Manifest(LABELS, [f"{row}.jpg" for row in range(20)], csr_array(targets))
+    logits = torch.from_numpy(rng.normal(size=(20, 3)).astype(np.float32))
+    evaluation = evaluate(logits, torch.from_numpy(targets), LABELS, threshold=0.5, single_label=False)
+    save_evaluation(tmp_path / "test", manifest, logits, torch.from_numpy(targets), evaluation)
+    again = evaluate(*load_predictions(tmp_path / "test"), LABELS, threshold=0.5, single_label=False)
+    assert again.scores == evaluation.scores == json.loads((tmp_path / "test/metrics.json").read_text())
+    assert json.loads((tmp_path / "test/images.json").read_text())[3] == "3.jpg"
+    rows = (tmp_path / "test/labels.csv").read_text().splitlines()
+    assert rows[0] == "label,support,predicted,ap,precision,recall,f1"
+    assert rows[3].startswith("c,0,")
+    shown = format_evaluation(evaluation)
+    assert f"{evaluation.scores['map']:.4f}" in shown
+    assert "num_labels_evaluated   2" in shown

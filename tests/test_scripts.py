@@ -1,0 +1,299 @@
+"""The scripts as a user runs them: whole runs on a few scenes, in this process where that is possible."""
+
+import csv
+import json
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from accelerate import PartialState
+from conftest import SMALL_DIGITS, run_script
+from omegaconf import OmegaConf
+from PIL import Image
+from safetensors.torch import load_file
+
+from multihot.errors import InputError
+from multihot.session import start_processes
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def differences(folder, other):
+    """Returns the largest difference of the weights of two model folders."""
+    weights, others = load_file(folder / "model.safetensors"), load_file(other / "model.safetensors")
+    return max((weights[key].float() - others[key].float()).abs().max().item() for key in weights)
+
+
+def test_train_returns_the_best_score_and_fills_the_run_folder(train, tmp_path):
+    best = train("name=a", "epochs=2")
+    history = read_json(tmp_path / "a/history.json")
+    assert [row["epoch"] for row in history] == [0, 1, 2]
+    assert best == max(row["val/map"] for row in history)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {
+        "config.yaml", "labels.json", "history.json", "best", "last", "val",
+    }  # fmt: skip
+    config = OmegaConf.load(tmp_path / "a/config.yaml")
+    assert (config.name, config.kernels, config.mixed_precision) == ("a", "fused-highest", "no")
+    assert read_json(tmp_path / "a/val/metrics.json")["map"] == best
+
+
+def test_the_first_loss_is_the_entropy_of_the_label_frequencies(train, tmp_path):
+    train("name=a", "epochs=0")
+    from multihot.data.digits import create_digits
+    from multihot.loss import prior_entropy
+
+    settings = OmegaConf.to_container(OmegaConf.load(tmp_path / "a/config.yaml").data)
+    counts = {key: value for key, value in settings.items() if not key.startswith("_")}
+    frequency = create_digits("train", **counts).label_frequency()
+    [before] = read_json(tmp_path / "a/history.json")
+    val = torch.from_numpy(create_digits("val", **counts).targets.toarray()).float()
+    probability = torch.from_numpy(frequency).float().expand_as(val)
+    expected = torch.nn.functional.binary_cross_entropy(probability, val).item()
+    assert before["val/loss"] == pytest.approx(expected, rel=1e-5)
+    assert before["val/loss"] == pytest.approx(prior_entropy(torch.from_numpy(frequency)), rel=0.2)
+
+
+@pytest.mark.parametrize("mixed_precision", ["no", "bf16"])
+def test_evaluate_repeats_the_validation_scores_to_the_last_digit(train, evaluate, tmp_path, mixed_precision):
+    train("name=a", "epochs=2", f"mixed_precision={mixed_precision}", "ema.decay=0.9")
+    in_training = read_json(tmp_path / "a/val/metrics.json")
+    evaluate(f"run={tmp_path}/a", "split=val")
+    assert read_json(tmp_path / "a/val/metrics.json") == in_training
+    assert in_training["map"] in [row["val/map"] for row in read_json(tmp_path / "a/history.json")]
+
+
+def test_evaluate_needs_only_the_run_folder(train, evaluate, tmp_path):
+    train("name=a")
+    (tmp_path / "a").rename(tmp_path / "moved")
+    evaluate(f"run={tmp_path}/moved", "split=test")
+    assert read_json(tmp_path / "moved/test/metrics.json")["num_images"] == 23
+    predictions = load_file(tmp_path / "moved/test/predictions.safetensors")
+    assert predictions["logits"].shape == predictions["target"].shape == (23, 10)
+    with (tmp_path / "moved/test/labels.csv").open() as file:
+        assert [row["label"] for row in csv.DictReader(file)] == read_json(tmp_path / "moved/labels.json")
+
+
+def test_another_threshold_changes_decisions_and_not_rankings(train, evaluate, tmp_path):
+    train("name=a")
+    scores = []
+    for threshold in (0.2, 0.3):
+        evaluate(f"run={tmp_path}/a", f"threshold={threshold}")
+        scores.append(read_json(tmp_path / "a/val/metrics.json"))
+    assert scores[0]["map"] == scores[1]["map"]
+    assert scores[0]["micro_recall"] > scores[1]["micro_recall"]
+
+
+def test_a_folder_without_a_run_names_those_beside_it(train, evaluate, tmp_path):
+    train("name=a")
+    with pytest.raises(InputError, match=r"config.yaml, labels.json, best missing; runs beside it:\n.*/a"):
+        evaluate(f"run={tmp_path}/b")
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(f"name={name}", f"seed={seed}", "augment=light")
+    assert differences(tmp_path / "a/last", tmp_path / "b/last") == 0
+    assert differences(tmp_path / "a/last", tmp_path / "c/last") > 0
+
+
+def test_a_resumed_run_equals_an_unbroken_one(train, tmp_path):
+    changes = ("epochs=3", "ema.decay=0.9", "augment=light", "+model.kwargs.drop_rate=0.2")
+    train("name=unbroken", *changes)
+    train("name=broken", *changes, "patience=0")  # stops before the first epoch
+    assert len(read_json(tmp_path / "broken/history.json")) == 1
+    train("name=broken", *changes, "patience=1", "resume=true")
+    train("name=broken", *changes, "resume=true")
+    assert differences(tmp_path / "broken/last", tmp_path / "unbroken/last") == 0
+    assert differences(tmp_path / "broken/best", tmp_path / "unbroken/best") == 0
+    assert read_json(tmp_path / "broken/history.json") == read_json(tmp_path / "unbroken/history.json")
+
+
+def test_a_run_is_never_overwritten(train, tmp_path):
+    train("name=a", "epochs=0")
+    with pytest.raises(InputError, match="resume=true goes on with it"):
+        train("name=a", "epochs=0")
+    with pytest.raises(InputError, match=r"optimizer.lr: 0.0005 -> 0.1"):
+        train("name=a", "epochs=0", "resume=true", "optimizer.lr=0.1")
+    with pytest.raises(InputError, match="needs name="):
+        train("resume=true")
+
+
+def test_early_stopping_waits_as_many_epochs_as_patience_says(train, tmp_path):
+    train("name=a", "epochs=5", "patience=2", "optimizer.lr=1e-30", "schedule.factory.warmup_lr_init=0")
+    assert [row["epoch"] for row in read_json(tmp_path / "a/history.json")] == [0, 1, 2]
+
+
+def test_the_ema_is_measured_instead_of_or_beside_the_raw_weights(train, tmp_path):
+    train("name=a", "ema.decay=0.5", "ema.evaluate=beside")
+    row = read_json(tmp_path / "a/history.json")[-1]
+    assert row["val_raw/loss"] != row["val/loss"]
+    # after the first update the average starts anew, so best/ (the average) differs from last/ (raw)
+    assert differences(tmp_path / "a/best", tmp_path / "a/last") > 0
+
+
+def test_a_score_to_be_lowered_can_be_monitored(train, tmp_path):
+    best = train("name=a", "epochs=2", "monitor=val/loss")
+    assert best == min(row["val/loss"] for row in read_json(tmp_path / "a/history.json"))
+
+
+def test_the_single_label_case_trains_and_evaluates(train, evaluate, tmp_path):
+    train("experiment=digits_single_label", "name=a", "epochs=1", "data.num_images.train=50")
+    evaluate(f"run={tmp_path}/a", "split=test")
+    assert 0 <= read_json(tmp_path / "a/test/metrics.json")["accuracy"] <= 1
+    with pytest.raises(InputError, match="single_label=true"):
+        train("loss=cross_entropy", "name=b")
+
+
+def test_training_never_reads_the_test_split(train, tmp_path):
+    write_photos(tmp_path)
+    for image in (tmp_path / "photos").glob("test*"):
+        image.unlink()
+    train(*photo_settings(tmp_path), "name=a")
+
+
+def write_photos(folder):
+    """Writes 24 photos with labels: 12 for train, 6 each for val and test."""
+    rng = np.random.default_rng(0)
+    (folder / "photos").mkdir()
+    rows = ["image,split,labels"]
+    for number in range(24):
+        split = ("train", "train", "val", "test")[number % 4]
+        Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(folder / f"photos/{split}{number}.jpg")
+        rows.append(f"photos/{split}{number}.jpg,{split},{['cat', 'dog', 'cat dog', ''][number % 3]}")
+    (folder / "my.csv").write_text("\n".join(rows) + "\n")
+
+
+def photo_settings(folder):
+    small = ["model.name=vit_tiny_patch16_224", "model.pretrained=false", "model.image_size=32"]
+    return ["experiment=photos", f"data.path={folder}/my.csv", "epochs=1", "+model.kwargs.embed_dim=24",
+            "+model.kwargs.num_heads=2", *small]  # fmt: skip
+
+
+def test_my_own_csv_trains_and_evaluates(train, evaluate, tmp_path):
+    write_photos(tmp_path)
+    train(*photo_settings(tmp_path), "name=a")
+    assert read_json(tmp_path / "a/labels.json") == ["cat", "dog"]
+    evaluate(f"run={tmp_path}/a", "split=test")
+    assert read_json(tmp_path / "a/test/metrics.json")["num_images"] == 6
+    assert read_json(tmp_path / "a/test/images.json")[0] == str(tmp_path / "photos/test3.jpg")
+    # the photos moved: evaluation finds them by the one setting that changed
+    (tmp_path / "photos").rename(tmp_path / "new")
+    text = (tmp_path / "my.csv").read_text().replace("photos/", "")
+    (tmp_path / "my.csv").write_text(text)
+    evaluate(f"run={tmp_path}/a", "split=test", f"+data.root={tmp_path}/new")
+
+
+def test_a_label_that_the_run_does_not_know_is_refused(train, evaluate, tmp_path):
+    write_photos(tmp_path)
+    train(*photo_settings(tmp_path), "name=a")
+    text = (tmp_path / "my.csv").read_text()
+    (tmp_path / "my.csv").write_text(text.replace("photos/test3.jpg,test,cat", "photos/test3.jpg,test,bird"))
+    with pytest.raises(InputError, match=r"line 5: 'bird'"):
+        evaluate(f"run={tmp_path}/a", "split=test")
+
+
+# From here on in processes of their own.
+
+
+def small_run(folder, *overrides):
+    sweep = ["-m"] if "-m" in overrides else []
+    return ["train.py", *sweep, *SMALL_DIGITS, f"runs_folder={folder}", *(word for word in overrides if word != "-m")]
+
+
+def test_debug_fast_runs_one_batch_of_everything(tmp_path):
+    result = run_script("train.py", "debug=fast", "kernels=default", "mixed_precision=no", f"runs_folder={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    [run] = tmp_path.iterdir()
+    history = read_json(run / "history.json")
+    assert [row["update"] for row in history] == [0, 1]
+    assert history[0]["val/num_images"] == 64
+    assert f"python evaluate.py run={run} split=test" in result.stdout
+
+
+def test_jobs_of_a_sweep_do_not_disturb_each_other(tmp_path):
+    result = run_script(*small_run(tmp_path, "-m", "name=s", "tracker=wandb", "mixed_precision=no,bf16", "seed=0,1"))
+    assert result.returncode == 0, result.stderr
+    names = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("s-"))
+    assert [name[:3] for name in names] == ["s-0", "s-1", "s-2", "s-3"]
+    configs = [OmegaConf.load(tmp_path / name / "config.yaml") for name in names]
+    assert [(cfg.mixed_precision, cfg.seed) for cfg in configs] == [("no", 0), ("no", 1), ("bf16", 0), ("bf16", 1)]
+    assert len({read_json(tmp_path / name / "tracker.json")["wandb_run_id"] for name in names}) == 4
+    assert all(len(list((tmp_path / name / "wandb").glob("offline-run-*"))) == 1 for name in names)
+
+
+def test_a_job_of_a_sweep_equals_the_same_run_alone(tmp_path, train):
+    assert run_script(*small_run(tmp_path, "-m", "name=s", "seed=0,1")).returncode == 0
+    train("name=alone", "seed=1")
+    [job] = tmp_path.glob("s-1-*")
+    assert differences(job / "last", tmp_path / "alone/last") == 0
+
+
+def launch(num_processes, *arguments):
+    torchrun = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}")
+    result = run_script(*arguments, launcher=(sys.executable, *torchrun), ACCELERATE_USE_CPU="1")
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run trained by two processes, and what they printed."""
+    folder = tmp_path_factory.mktemp("two")
+    return folder / "two", launch(2, *small_run(folder, "name=two", "tracker=wandb", "epochs=2")).stdout
+
+
+def test_two_processes_write_one_run_and_speak_once(trained):
+    run, output = trained
+    assert sorted(path.name for path in (run / "last").glob("random_states_*")) == [
+        "random_states_0.pkl",
+        "random_states_1.pkl",
+    ]  # fmt: skip  both took part
+    assert [path.name for path in run.parent.iterdir()] == ["two"]
+    assert len(list((run / "wandb").glob("offline-run-*"))) == 1
+    assert output.count("epoch 2:") == 1
+    # 50 images, 8 at a time in each of two processes: 3 full updates and one of 2 images
+    assert read_json(run / "history.json")[-1]["update"] == 8
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(trained, train, tmp_path):
+    run, _ = trained
+    train("name=one", "epochs=2", "batch_size=16")
+    two, one = read_json(run / "history.json"), read_json(tmp_path / "one/history.json")
+    for row, expected in zip(two, one, strict=True):
+        assert row == pytest.approx(expected, rel=2e-3, abs=2e-3)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3])
+def test_any_number_of_processes_reports_the_same_numbers(trained, num_processes):
+    run, _ = trained
+    expected = read_json(run / "val/metrics.json")
+    launch(num_processes, "evaluate.py", f"run={run}", "split=val")
+    assert read_json(run / "val/metrics.json") == expected
+
+
+def test_processes_that_do_not_know_of_each_other_are_stopped(monkeypatch):
+    PartialState(cpu=True)  # as Accelerate finds it: one process
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(
+        InputError, match=r"2 processes were launched, but Accelerate works with 1: each would train alone"
+    ):
+        start_processes()
+
+
+def test_help_comes_in_under_three_seconds():
+    start = time.perf_counter()
+    assert run_script("train.py", "--help").returncode == 0
+    assert time.perf_counter() - start < 3
+
+
+def test_a_users_mistake_prints_no_traceback(tmp_path):
+    (tmp_path / "my.csv").write_text("image,split,labels\nabsent.jpg,train,cat\nabsent2.jpg,val,cat\n")
+    result = run_script("train.py", "experiment=photos", f"data.path={tmp_path}/my.csv", f"runs_folder={tmp_path}",
+                        "tracker=none", "kernels=default", "mixed_precision=no")  # fmt: skip
+    assert result.returncode == 1
+    assert "my.csv line 2" in result.stderr
+    assert "Traceback" not in result.stderr
