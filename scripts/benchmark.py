@@ -29,7 +29,7 @@ from multihot.cli import run_script
 from multihot.data.loader import create_evaluation_batches
 from multihot.evaluation import predict
 from multihot.metrics import multi_label_scores
-from multihot.model.kernels import DEFAULT, use_kernels
+from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
 from multihot.run import Run
 from multihot.session import open_session, start_processes
 from multihot.training import train_one_epoch
@@ -79,31 +79,38 @@ def measure_loop(cfg: DictConfig, folder: Path) -> None:
 
 
 def measure_kernels(cfg: DictConfig, _folder: Path) -> None:
-    """Compares a bare loop with the chosen kernels with one with the default kernels, in the same precision."""
+    """Compares a bare loop with what the trial chose with the default kernels in the precision of the hardware."""
     with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
-        chosen, accelerator = session.compute, session.accelerator
-        steps = [create_bare_loop(cfg, accelerator, kernels) for kernels in dict.fromkeys((chosen.kernels, DEFAULT))]
-        times = in_turn(cfg.num_rounds, *(lambda step=step: [step() for _ in range(cfg.num_steps)] for step in steps))
-        images = cfg.num_steps * cfg.batch_size
-        report(
-            f"bare loop, {cfg.model.name}, mixed precision {chosen.mixed_precision}, {chosen.kernels} kernels",
-            images, times[0], "default kernels", times[-1],
-        )  # fmt: skip
+        chosen, device = session.compute, session.accelerator.device
+    default = choose_compute(cfg.mixed_precision, "default", **pick_architecture(cfg.model), device=device)
+    steps = [create_bare_loop(cfg, compute, device) for compute in (chosen, default)]
+    times = in_turn(cfg.num_rounds, *(lambda step=step: [step() for _ in range(cfg.num_steps)] for step in steps))
+    names = [f"mixed precision {compute.mixed_precision}, {compute.kernels} kernels" for compute in (chosen, default)]
+    images = cfg.num_steps * cfg.batch_size
+    report(f"bare loop, {cfg.model.name}, {names[0]}", images, times[0], names[1], times[1])
 
 
-def create_bare_loop(cfg: DictConfig, accelerator: Accelerator, kernels: str) -> Callable[[], None]:
+def create_bare_loop(cfg: DictConfig, compute: Compute, device: torch.device) -> Callable[[], None]:
     """Returns a function that makes one training step on a batch of noise."""
-    use_kernels(kernels)
+    use_kernels(compute.kernels)
     model = timm.create_model(cfg.model.name, num_classes=20, img_size=cfg.model.image_size, **cfg.model.kwargs)
-    size = resolve_input_data_config(model)["input_size"]
-    target = (torch.rand(cfg.batch_size, 20) > 0.9).float()
-    batch = {"image": torch.randn(cfg.batch_size, *size), "target": target}
-    model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), fused=True))
-    return lambda: bare_step(accelerator, model, optimizer, nn.BCEWithLogitsLoss(), batch)
+    image = torch.randn(cfg.batch_size, *resolve_input_data_config(model)["input_size"], device=device)
+    target = (torch.rand(cfg.batch_size, 20, device=device) > 0.9).float()
+    optimizer = torch.optim.AdamW(model.to(device).parameters(), fused=True)
+
+    def step() -> None:
+        use_kernels(compute.kernels)
+        with torch.autocast(device.type, torch.bfloat16, enabled=compute.mixed_precision == "bf16"):
+            logits = model(image)
+        nn.functional.binary_cross_entropy_with_logits(logits.float(), target).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
 
 
 def bare_step(accelerator: Accelerator, model: nn.Module, optimizer, loss: nn.Module, batch: dict) -> None:
-    """Makes one step and nothing else."""
+    """Makes one step of a prepared model and nothing else."""
     accelerator.backward(loss(model(batch["image"]), batch["target"]))
     optimizer.step()
     optimizer.zero_grad()

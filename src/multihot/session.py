@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
 
 from multihot.errors import InputError
-from multihot.model.kernels import Compute, choose_compute, use_kernels
+from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
 from multihot.tracker import end_tracker
 
 
@@ -64,8 +64,7 @@ def open_session(
     state = start_processes()
     compute = None
     if state.is_main_process:
-        architecture = {key: model[key] for key in ("name", "image_size", "kwargs")}
-        compute = choose_compute(mixed_precision, kernels, device=state.device, **architecture)
+        compute = choose_compute(mixed_precision, kernels, device=state.device, **pick_architecture(model))
     compute = broadcast_object_list([compute])[0]
     use_kernels(compute.kernels)
     set_seed(seed)
