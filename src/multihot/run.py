@@ -82,7 +82,7 @@ def name_run(name: str | None, overrides: list[str], job: int | None) -> str:
     >>> name_run("sweep", ["name=sweep", "loss=bce", "optimizer.lr=1e-4"], job=3)
     'sweep-3-loss=bce-lr=1e-4'
     """
-    told = [override for override in overrides if not override.startswith(("name=", "resume="))]
+    told = [override for override in overrides if not override.startswith(("name=", "resume=", "runs_folder="))]
     # of a dotted key the last word; of a path the last part; nothing that a folder name cannot hold
     short = "-".join(re.sub(r"^[+~]*([\w/]+\.)*", "", override).split("/")[-1] for override in told)
     slug = re.sub(r"[^\w.=+-]+", "_", short)[:80].strip("-_")
