@@ -23,12 +23,17 @@ def main(cfg: DictConfig) -> None:
     from multihot.data.loader import create_evaluation_batches
     from multihot.evaluation import evaluate, format_evaluation, mean_loss, predict, save_evaluation, target_of
     from multihot.run import load_run
-    from multihot.session import open_session
+    from multihot.session import open_session, start_processes
 
-    run, trained, labels = load_run(cfg.run, changes={key: cfg[key] for key in ("data", "threshold", "num_workers")})
+    start_processes()
+    run, trained, labels = load_run(
+        cfg.run, changes={key: cfg[key] for key in ("data", "threshold", "num_workers", "mixed_precision")}
+    )
     with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
         accelerator = session.accelerator
         data = instantiate(trained.data)(cfg.split, labels=labels).thin_out(trained.max_images)
+        if trained.single_label:
+            data.check_one_label()
         model = load_model(run.best, labels).to(accelerator.device)
         batches = create_evaluation_batches(
             data,

@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> float:
 
 def fine_tune(cfg: DictConfig, accelerator, run) -> float:
     """Trains the model, measures it before the first epoch and after each, and keeps the best in the run folder."""
+    from multihot.checkpoint import load_last
     from multihot.tracker import start_tracker
     from multihot.training import train_one_epoch
 
@@ -41,7 +42,7 @@ def fine_tune(cfg: DictConfig, accelerator, run) -> float:
     start_tracker(accelerator, run, OmegaConf.to_container(cfg, resolve=True), *job_of_hydra())
 
     if run.goes_on:
-        accelerator.load_state(str(run.last))
+        load_last(accelerator, run.last, state)
         trainer.schedule.step_update(state.update)
         log.info("going on after epoch %d", state.epoch)
     else:
@@ -77,6 +78,9 @@ def build(cfg: DictConfig, accelerator, run) -> tuple:
     start_head(model, cfg.head.start, train_data.label_frequency(), len(train_data))
     loss = instantiate(cfg.loss)
     check_loss(loss, cfg.single_label)
+    if cfg.single_label:
+        train_data.check_one_label()
+        val_data.check_one_label()
 
     loading = {"preprocessing": resolve_input_data_config(model), "accelerator": accelerator}
     loading |= {"batch_size": cfg.batch_size, "num_workers": cfg.num_workers}
@@ -88,7 +92,7 @@ def build(cfg: DictConfig, accelerator, run) -> tuple:
     ema = ModelEmaV3(model, decay=cfg.ema.decay, use_warmup=cfg.ema.warmup) if cfg.ema.decay else None
     optimizer = create_optimizer(model, **instantiate(cfg.optimizer))
     model, optimizer = accelerator.prepare(model, optimizer)
-    state = TrainingState()
+    state = TrainingState(num_processes=accelerator.num_processes)
     accelerator.register_for_checkpointing(state, *([ema] if ema else []))
     updates = num_updates(len(train_batches), cfg.accumulate_steps, cfg.epochs)
     schedule = create_schedule(optimizer, num_updates=updates, **instantiate(cfg.schedule))

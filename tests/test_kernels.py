@@ -57,6 +57,26 @@ def test_a_candidate_with_other_logits_cannot_win(monkeypatch):
     assert choose_compute("no", "auto", **MODEL, device=CPU) == Compute("no", DEFAULT)
 
 
+@pytest.mark.parametrize("mixed_precision", ["auto", "bf16"])
+def test_where_bf16_gives_other_logits_the_trial_goes_on_without_it(monkeypatch, mixed_precision):
+    monkeypatch.setattr(kernels, "has_bf16", lambda device: True)
+    monkeypatch.setattr(Trial, "agrees_with", lambda trial, logits: trial.compute.mixed_precision == "no")
+    expected = "no" if mixed_precision == "auto" else "bf16"  # what was asked for stays, with the default kernels
+    assert choose_compute(mixed_precision, "auto", **MODEL, device=CPU).mixed_precision == expected
+
+
+def test_fp16_is_refused_on_a_cpu():
+    with pytest.raises(InputError, match="needs a GPU"):
+        choose_compute("fp16", "auto", **MODEL, device=CPU)
+
+
+def test_a_wrong_name_or_argument_is_named_before_the_trial():
+    with pytest.raises(InputError, match="Similar names: vit_tiny_patch16_224"):
+        choose_compute("no", "auto", **{**MODEL, "name": "vit_tiny_patch16_242"}, device=CPU)
+    with pytest.raises(InputError, match="embed_dims"):
+        choose_compute("no", "auto", **{**MODEL, "kwargs": {"embed_dims": 3}}, device=CPU)
+
+
 def test_float32_is_taken_where_bf16_is_slower(monkeypatch):
     monkeypatch.setattr(kernels, "has_bf16", lambda device: True)
     monkeypatch.setattr(
@@ -77,7 +97,8 @@ def test_a_real_trial_leaves_the_random_state_as_it_was():
 def test_nothing_is_tried_where_the_choice_is_made_or_on_cuda(monkeypatch):
     monkeypatch.setattr(kernels, "fastest", None)
     monkeypatch.setattr(kernels, "has_bf16", lambda device: True)
-    assert choose_compute("fp16", "unfused-medium", **MODEL, device=CPU) == Compute("fp16", "unfused-medium")
+    assert choose_compute("bf16", "unfused-medium", **MODEL, device=CPU) == Compute("bf16", "unfused-medium")
+    assert choose_compute("no", "unfused-medium", **MODEL, device=torch.device("cuda")) == Compute("no", DEFAULT)
     assert choose_compute("auto", "default", **MODEL, device=CPU) == Compute("bf16", DEFAULT)
     assert choose_compute("auto", "auto", **MODEL, device=torch.device("cuda")) == Compute("bf16", DEFAULT)
 

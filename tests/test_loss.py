@@ -6,7 +6,7 @@ from timm.loss import AsymmetricLossMultiLabel
 from torch import nn
 
 from multihot.errors import InputError
-from multihot.loss import check_loss, check_target, prior_entropy
+from multihot.loss import check_loss, check_target
 
 
 @pytest.mark.parametrize(
@@ -27,11 +27,6 @@ def test_wrong_targets_are_refused_with_what_was_expected(target, words):
 
 def test_soft_targets_are_allowed():
     check_target(torch.tensor([[0.0, 0.3, 1.0]]), num_labels=3)
-
-
-def test_prior_entropy_is_the_bce_of_frequencies():
-    # -(0.25 log 0.25 + 0.75 log 0.75) = 0.5623 and log 2 = 0.6931
-    assert prior_entropy(torch.tensor([0.25, 0.5])) == pytest.approx((0.56234 + 0.69315) / 2, abs=1e-5)
 
 
 def test_softmax_cross_entropy_is_for_single_labels_only():

@@ -23,6 +23,7 @@ class TrainingState:
     update: int = 0  # optimizer updates done
     best_score: float | None = None
     best_epoch: int = 0
+    num_processes: int = 1  # the learning rate follows the updates, and their number the processes
     history: list[dict[str, float]] = field(default_factory=list)  # one row an epoch; row 0 is before training
 
     def state_dict(self) -> dict:
@@ -73,6 +74,16 @@ def save_last(accelerator: Accelerator, folder: Path) -> None:
     if accelerator.is_main_process:
         publish_folder(folder)
     accelerator.wait_for_everyone()
+
+
+def load_last(accelerator: Accelerator, folder: Path, state: TrainingState) -> None:
+    """Loads all that `save_last` wrote; the number of processes must be the same, or rate and order would change."""
+    accelerator.load_state(str(folder))
+    if state.num_processes != accelerator.num_processes:
+        raise InputError(
+            f"the run began with {state.num_processes} processes and cannot go on with {accelerator.num_processes}: "
+            "the learning rate and the order of the images would change"
+        )
 
 
 def save_model(model: nn.Module, labels: tuple[str, ...], folder: Path) -> None:

@@ -18,6 +18,7 @@ from multihot.data.manifest import Manifest
 from multihot.metrics import Evaluation, evaluate_logits
 from multihot.metrics.single_label import evaluate_single_label
 from multihot.progress import Progress
+from multihot.run import write_json
 
 ROWS_SHOWN = 25
 
@@ -32,15 +33,20 @@ def predict(accelerator: Accelerator, model: nn.Module, batches: Batches, title:
     for batch in Progress(batches, title):
         with accelerator.autocast():
             output = model(batch["image"])
-        rows.append(batch["index"])
-        logits.append(output.float())
+        rows.append(batch["index"].cpu())
+        logits.append(output.float().cpu())
     num_images, num_labels = len(batches.loader.dataset.manifest), accelerator.unwrap_model(model).num_classes
-    device = accelerator.device
-    rows = torch.cat(rows) if rows else torch.empty(0, dtype=torch.int64, device=device)
-    logits = torch.cat(logits) if logits else torch.empty(0, num_labels, device=device)
-    rows = accelerator.gather(accelerator.pad_across_processes(rows, pad_index=-1)).cpu()
-    logits = accelerator.gather(accelerator.pad_across_processes(logits)).cpu()
-    return in_order(rows, logits, num_images)
+    rows = torch.cat([torch.empty(0, dtype=torch.int64), *rows])  # a process may have no batch at all
+    logits = torch.cat([torch.empty(0, num_labels), *logits])
+    return in_order(gather(accelerator, rows, padding=-1), gather(accelerator, logits, padding=0), num_images)
+
+
+def gather(accelerator: Accelerator, own: torch.Tensor, padding: int) -> torch.Tensor:
+    """Returns the rows (M, ...) of all processes on the CPU, those of fewer rows padded."""
+    if accelerator.num_processes == 1:
+        return own
+    padded = accelerator.pad_across_processes(own.to(accelerator.device), pad_index=padding)
+    return accelerator.gather(padded).cpu()
 
 
 def in_order(rows: torch.Tensor, logits: torch.Tensor, num_images: int) -> torch.Tensor:
@@ -70,6 +76,13 @@ def evaluate(
     return evaluate_logits(logits, target, labels, threshold)
 
 
+def decide(logits: torch.Tensor, *, threshold: float, single_label: bool) -> torch.Tensor:
+    """Returns which labels are predicted, bool (N, C): those above the threshold, or the one with the largest logit."""
+    if single_label:
+        return logits == logits.amax(dim=1, keepdim=True)
+    return torch.sigmoid(logits) > threshold
+
+
 def mean_loss(loss: nn.Module, logits: torch.Tensor, target: torch.Tensor) -> float:
     """Returns the loss of all predictions at once, on the CPU."""
     return copy.deepcopy(loss).cpu()(logits, target.float()).item()
@@ -80,8 +93,7 @@ def save_evaluation(
 ):
     """Writes metrics.json, labels.csv (a row a label) and the predictions, from which both can be computed again."""
     new = stage_folder(folder)
-    scores = {name: None if math.isnan(score) else score for name, score in evaluation.scores.items()}
-    (new / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n")
+    write_json(new / "metrics.json", evaluation.scores)
     with (new / "labels.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(evaluation.table[0]))
         writer.writeheader()

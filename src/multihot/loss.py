@@ -31,12 +31,3 @@ def check_loss(loss: nn.Module, single_label: bool) -> None:
             "loss=cross_entropy makes the labels of an image compete for one probability; for several labels an image "
             "take loss=bce or loss=asymmetric, for exactly one set single_label=true"
         )
-
-
-def prior_entropy(frequency: torch.Tensor) -> float:
-    """Returns the BCE, in nats a label, of a model that knows only how frequent each label is, frequency (C,).
-
-    >>> round(prior_entropy(torch.tensor([0.5, 0.5])), 4)
-    0.6931
-    """
-    return nn.functional.binary_cross_entropy(frequency, frequency).item()

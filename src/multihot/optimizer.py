@@ -22,7 +22,7 @@ def create_optimizer(
     Must be given the timm model itself, before it is wrapped: inside another module timm cannot tell its layers.
     timm writes the factor into each group as `lr_scale`, which only timm's schedulers apply.
     """
-    exempt = model.no_weight_decay()
+    exempt = getattr(model, "no_weight_decay", set)()
     if layer_decay is None:
         groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=exempt)
     else:

@@ -1,8 +1,10 @@
 """The run folder: everything about one run in one place, named by process 0, and known by its path alone."""
 
 import json
+import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,12 +14,11 @@ from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig, OmegaConf
 
 from multihot.checkpoint import recover_folder
-from multihot.errors import InputError, list_first
+from multihot.errors import InputError, check_choice, list_first
 
 DECIDED = ("mixed_precision", "kernels")  # when a run begins
 FREE_ON_RESUME = (
     "resume",
-    "epochs",
     "patience",
     "tracker",
     "num_workers",
@@ -66,9 +67,14 @@ class Run:
         """Predictions and scores of a split."""
         return self.folder / split
 
+    def recover(self) -> None:
+        """Puts back what a kill in the middle of a replacement has moved away."""
+        for old in self.folder.glob(".*.old"):
+            recover_folder(self.folder / old.name.removeprefix(".").removesuffix(".old"))
+
     def save(self, cfg: DictConfig, labels: tuple[str, ...]) -> None:
         """Writes config and label list; raises InputError if a run that goes on had other labels."""
-        if self.labels.exists() and json.loads(self.labels.read_text()) != list(labels):
+        if self.goes_on and json.loads(self.labels.read_text()) != list(labels):
             raise InputError(f"the data has other labels than {self.labels}; a new name starts a new run")
         write_json(self.labels, list(labels))
         write_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
@@ -80,12 +86,12 @@ def name_run(name: str | None, overrides: list[str], job: int | None) -> str:
     >>> name_run("baseline", ["loss=bce", "seed=1"], job=None)
     'baseline'
     >>> name_run("sweep", ["name=sweep", "loss=bce", "optimizer.lr=1e-4"], job=3)
-    'sweep-3-loss=bce-lr=1e-4'
+    'sweep-3-loss_bce-lr_1e-4'
     """
     told = [override for override in overrides if not override.startswith(("name=", "resume=", "runs_folder="))]
-    # of a dotted key the last word; of a path the last part; nothing that a folder name cannot hold
+    # of a dotted key the last word; of a path the last part; nothing that a command line would take apart
     short = "-".join(re.sub(r"^[+~]*([\w/]+\.)*", "", override).split("/")[-1] for override in told)
-    slug = re.sub(r"[^\w.=+-]+", "_", short)[:80].strip("-_")
+    slug = re.sub(r"[^\w.-]+", "_", short)[:80].strip("-_")
     if name is not None and job is None:
         return name
     parts = [name or datetime.now().strftime("%Y%m%d-%H%M%S"), str(job) if job is not None else "", slug]
@@ -106,17 +112,20 @@ def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> tuple[Ru
     cfg = with_absolute_paths(cfg)
     folder = Path(cfg.runs_folder) / broadcast_object_list([name_run(cfg.name, overrides, job)])[0]
     run = Run(folder)
-    recover_folder(run.last)
-    if run.config.exists() and not cfg.resume:
+    if PartialState().is_main_process:
+        run.recover()
+    PartialState().wait_for_everyone()
+    goes_on = run.last.exists()  # a start that failed before its first measurement has left nothing to lose
+    if goes_on and not cfg.resume:
         raise InputError(f"{folder} holds a run already: resume=true goes on with it, another name starts a new one")
-    if run.config.exists():
+    if goes_on:
         saved = OmegaConf.load(run.config)
         for key in DECIDED:
             cfg[key] = saved[key] if cfg[key] in ("auto", "default") else cfg[key]
         check_same_config(saved, cfg)
     PartialState().wait_for_everyone()  # none may see what another has begun to write
     folder.mkdir(parents=True, exist_ok=True)
-    return replace(run, goes_on=run.last.exists()), cfg
+    return replace(run, goes_on=goes_on), cfg
 
 
 def with_absolute_paths(cfg: DictConfig) -> DictConfig:
@@ -161,20 +170,26 @@ def flatten(cfg: DictConfig) -> dict[str, object]:
     return dict(walk(OmegaConf.to_container(cfg, resolve=True), ""))
 
 
-def load_run(folder: str, changes: DictConfig) -> tuple[Run, DictConfig, tuple[str, ...]]:
+def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str, ...]]:
     """Returns a run, its settings with those changes that are not None, and its labels.
 
     Raises:
-        InputError: the folder holds no run that has finished its first measurement.
+        InputError: the folder holds no run that has finished its first measurement, or its data has no such setting.
     """
     run = Run(Path(folder))
+    if PartialState().is_main_process:
+        run.recover()
+    PartialState().wait_for_everyone()
     missing = [path.name for path in (run.config, run.labels, run.best) if not path.exists()]
     if missing:
         known = sorted(str(path.parent) for path in run.folder.parent.glob("*/config.yaml"))
         beside = f"; runs beside it:\n{list_first(known, limit=10)}" if known else ""
         raise InputError(f"run={folder} is no complete run: {', '.join(missing)} missing{beside}")
+    saved = OmegaConf.load(run.config)
+    for key in changes.get("data", {}):
+        check_choice("a setting of data", key, [str(known) for known in saved.data if not known.startswith("_")])
     changes = OmegaConf.create({key: value for key, value in changes.items() if value is not None})
-    cfg = with_absolute_paths(OmegaConf.merge(OmegaConf.load(run.config), changes))
+    cfg = with_absolute_paths(OmegaConf.merge(saved, changes))
     return run, cfg, tuple(json.loads(run.labels.read_text()))
 
 
@@ -186,5 +201,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes JSON as `write_text` does."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Writes JSON as `write_text` does; NaN becomes null, which every reader of JSON understands."""
+    write_text(path, json.dumps(without_nan(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def without_nan(value: object) -> object:
+    """Returns the value with None for each NaN in it.
+
+    >>> without_nan([{"map": float("nan"), "epoch": 1}])
+    [{'map': None, 'epoch': 1}]
+    """
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 ONLINE_SECONDS = 30.0  # how long W&B may take to answer before the run goes on offline
 NUM_EXAMPLES = 16
 GROUP_LENGTH = 128  # characters that W&B allows
+SYNC = "W&B works offline; to upload later: wandb sync %s/wandb/offline-run-*"
 MODES = ("auto", "online", "offline", "disabled")
 
 
@@ -52,10 +53,9 @@ def wandb_arguments(run: Run, group: str, tags: list[str], mode: str) -> dict:
 
     check_choice("tracker.mode", mode, MODES)
     if mode == "auto":
-        has_key = wandb.login(prompt=False, verify=False)
-        mode = os.environ.get("WANDB_MODE") or ("online" if has_key else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     if mode == "offline":
-        log.info("W&B offline; to upload later: wandb sync %s/wandb/offline-run-*", run.folder)
+        log.info(SYNC, run.folder)
     if not run.tracker.exists():
         write_json(run.tracker, {"wandb_run_id": secrets.token_hex(4)})
     return {
@@ -70,6 +70,17 @@ def wandb_arguments(run: Run, group: str, tags: list[str], mode: str) -> dict:
     }
 
 
+def has_key() -> bool:
+    """Returns whether W&B has an API key of the right form; it is not tried, and nobody is asked for one."""
+    import wandb
+
+    try:
+        return wandb.login(prompt=False, verify=False)
+    except wandb.Error as error:
+        log.warning("W&B: %s", error)
+        return False
+
+
 def start_wandb(accelerator: Accelerator, project: str, config: dict, arguments: dict) -> None:
     """Starts W&B; where it does not answer or refuses the key, offline, and says so."""
     import wandb
@@ -77,7 +88,10 @@ def start_wandb(accelerator: Accelerator, project: str, config: dict, arguments:
     try:
         accelerator.init_trackers(project, config=config, init_kwargs={"wandb": arguments})
     except wandb.Error as error:
-        log.warning("W&B did not start (%s); the run goes on offline", str(error).splitlines()[0])
+        log.warning("W&B did not start (%s)", str(error).splitlines()[0])
+        log.info(SYNC, arguments["dir"])
+        accelerator.trackers.clear()  # or the next call would start the failed one again
+        wandb.teardown()  # its service still holds the run id
         accelerator.init_trackers(project, config=config, init_kwargs={"wandb": arguments | {"mode": "offline"}})
 
 
@@ -109,8 +123,7 @@ def log_examples(
     accelerator: Accelerator,
     evaluation: Evaluation,
     manifest: Manifest,
-    logits: torch.Tensor,
-    threshold: float,
+    decisions: torch.Tensor,
     update: int,
 ) -> None:
     """Logs one table of all labels and a panel of example images with their true and predicted labels, to W&B."""
@@ -121,10 +134,9 @@ def log_examples(
     columns = list(evaluation.table[0])
     table = wandb.Table(columns=columns, data=[[row[column] for column in columns] for row in evaluation.table])
     rows = np.unique(np.linspace(0, len(manifest) - 1, NUM_EXAMPLES).round().astype(int))
-    predicted = torch.sigmoid(logits[rows]) > threshold
     examples = [
-        wandb.Image(manifest.read(manifest.images[row]), caption=caption(manifest, row, names.numpy()))
-        for row, names in zip(rows, predicted, strict=True)
+        wandb.Image(manifest.read(manifest.images[row]), caption=caption(manifest, row, decisions[row].numpy()))
+        for row in rows
     ]
     accelerator.log({"val/labels": table, "val/examples": examples}, step=update)
 

@@ -13,7 +13,6 @@ from torch import nn
 from multihot.checkpoint import TrainingState
 from multihot.data.loader import Batches
 from multihot.errors import InputError
-from multihot.loss import check_target
 from multihot.progress import Progress
 
 
@@ -55,6 +54,7 @@ def train_one_epoch(trainer: Trainer, batches: Batches) -> float:
             # processes average their gradients, hence the factor of their number
             trainer.accelerator.backward(loss * (batch_size * num_processes / update_size))
         progress.loss = loss.item()
+        check_finite(progress.loss, trainer)
         loss_sum += progress.loss * batch_size
         if is_last:
             update(trainer)
@@ -78,17 +78,19 @@ def num_updates(num_batches: int, accumulate_steps: int, epochs: int) -> int:
 
 
 def compute_loss(trainer: Trainer, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Returns the loss of a batch; InputError if the target is wrong or the loss is not finite."""
+    """Returns the loss of a batch."""
     logits = trainer.model(batch["image"])
-    check_target(batch["target"], logits.shape[1])
-    loss = trainer.loss(logits.float(), batch["target"])
-    if not torch.isfinite(loss):
+    return trainer.loss(logits.float(), batch["target"])
+
+
+def check_finite(loss: float, trainer: Trainer) -> None:
+    """Raises InputError with the step and what to try unless the loss is finite."""
+    if not math.isfinite(loss):
         raise InputError(
-            f"the loss is {loss.item()} at update {trainer.state.update + 1} (epoch {trainer.state.epoch + 1}). Try "
+            f"the loss is {loss} at update {trainer.state.update + 1} (epoch {trainer.state.epoch + 1}). Try "
             "optimizer.lr 10 times smaller, a longer schedule.warmup_fraction, clip_norm=1.0 or mixed_precision=no. "
             "The checkpoint of the epoch before is whole."
         )
-    return loss
 
 
 def update(trainer: Trainer) -> None:

@@ -9,9 +9,10 @@ from torch import nn
 from multihot.checkpoint import TrainingState, save_last, save_model
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest
-from multihot.errors import InputError, check_choice
-from multihot.evaluation import evaluate, load_predictions, mean_loss, predict, save_evaluation, target_of
-from multihot.metrics import Evaluation
+from multihot.errors import check_choice
+from multihot.evaluation import decide, evaluate, load_predictions, mean_loss, predict, save_evaluation, target_of
+from multihot.metrics import SCORES, Evaluation
+from multihot.metrics.single_label import SINGLE_LABEL_SCORES
 from multihot.run import Run, write_json
 from multihot.tracker import log_examples
 from multihot.training import Trainer
@@ -32,6 +33,9 @@ class Validator:
 
     def __post_init__(self):
         check_choice("ema.evaluate", self.evaluate_ema, ("instead", "beside"))
+        names = (*(SINGLE_LABEL_SCORES if self.single_label else SCORES), "loss")
+        prefixes = ("val", "val_raw") if self.evaluate_ema == "beside" else ("val",)
+        check_choice("monitor", self.monitor, [f"{prefix}/{name}" for prefix in prefixes for name in names])
 
     def measure(self, trainer: Trainer, train_loss: float | None) -> None:
         """Adds a row to the history, writes best/ and val/ if it is the best so far, and last/."""
@@ -45,7 +49,6 @@ class Validator:
         row |= {f"val/{name}": score for name, score in evaluation.scores.items()}
         if self.evaluate_ema == "beside" and trainer.ema is not None:
             row |= {f"val_raw/{name}": score for name, score in self.evaluate(trainer, raw)[0].scores.items()}
-        check_monitor(self.monitor, row)
         state.history.append(row)
         if is_better(row[self.monitor], state.best_score, self.monitor):
             state.best_score, state.best_epoch = row[self.monitor], state.epoch
@@ -70,7 +73,8 @@ class Validator:
             evaluation = evaluate(
                 logits, target, self.data.labels, threshold=self.threshold, single_label=self.single_label
             )
-            log_examples(trainer.accelerator, evaluation, self.data, logits, self.threshold, trainer.state.update)
+            decisions = decide(logits, threshold=self.threshold, single_label=self.single_label)
+            log_examples(trainer.accelerator, evaluation, self.data, decisions, trainer.state.update)
 
     @property
     def data(self) -> Manifest:
@@ -88,20 +92,15 @@ class Validator:
         return evaluation, (logits, target)
 
 
-def check_monitor(monitor: str, row: dict[str, float]) -> None:
-    """Raises InputError with the choices if the monitored score is not among those measured."""
-    choices = [name for name in row if "/" in name and not name.startswith("train/")]
-    if monitor not in choices:
-        raise InputError(f"monitor={monitor} is not measured; choose from {', '.join(choices)}")
-
-
 def is_better(score: float, best: float | None, monitor: str) -> bool:
-    """Returns whether a score beats the best so far; a NaN never does.
+    """Returns whether a score beats the best so far. A NaN (no label has a positive) beats only nothing.
 
     >>> is_better(0.7, 0.6, "val/map"), is_better(0.7, 0.6, "val/ranking_loss"), is_better(0.1, None, "val/map")
     (True, False, True)
     """
-    if best is None or math.isnan(best):
+    if math.isnan(score) or best is None:
+        return best is None
+    if math.isnan(best):
         return True
     lower = monitor.endswith(("_loss", "/loss", "_error"))
     return score < best if lower else score > best

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
+from multihot.loss import check_target
 
 
 class ManifestDataset(Dataset):
@@ -26,9 +27,12 @@ class ManifestDataset(Dataset):
         self.transform = transform
         self.seed = seed
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
+    def __getitem__(self, key: tuple[int, int]) -> dict | InputError:
         epoch, row = key
-        image = self.manifest.read(self.manifest.images[row])
+        try:
+            image = self.manifest.read(self.manifest.images[row])
+        except InputError as error:
+            return error  # raised by Batches: a worker would wrap its few words into a traceback
         with seeded(self.seed, epoch, row):
             return {"image": self.transform(image), "target": self.manifest.target(row), "index": row}
 
@@ -108,6 +112,7 @@ class Batches:
 
     def __init__(self, loader: DataLoader, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device):
         self.loader = loader
+        self.check_targets = isinstance(loader.batch_sampler, TrainingOrder)  # here, on the CPU, it costs no GPU a wait
         self.order = loader.batch_sampler
         self.device = device
         self.mean = 255 * torch.tensor(mean, device=device).view(3, 1, 1)
@@ -118,6 +123,10 @@ class Batches:
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         for batch in self.loader:
+            if isinstance(batch, InputError):
+                raise batch
+            if self.check_targets:
+                check_target(batch["target"], len(self.loader.dataset.manifest.labels))
             batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
             batch["image"] = batch["image"].float().sub_(self.mean).mul_(self.scale)
             yield batch
@@ -173,12 +182,19 @@ def create_batches(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=num_workers > 0,
+        generator=torch.Generator(),  # the global one is for dropout, whatever the number of workers
     )
     return Batches(loader, preprocessing["mean"], preprocessing["std"], device)
 
 
-def collate(samples: list[dict]) -> dict[str, torch.Tensor]:
-    """Stacks samples into a batch: image uint8 (B, 3, H, W), target float32 (B, C), index int64 (B,)."""
+def collate(samples: list[dict | InputError]) -> dict[str, torch.Tensor] | InputError:
+    """Stacks samples into a batch: image uint8 (B, 3, H, W), target float32 (B, C), index int64 (B,).
+
+    If an image could not be read, its error is the batch.
+    """
+    errors = [sample for sample in samples if isinstance(sample, InputError)]
+    if errors:
+        return errors[0]
     return {
         "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])),
         "target": torch.from_numpy(np.stack([sample["target"] for sample in samples])),

@@ -55,6 +55,15 @@ class Manifest:
         target[self.targets.indices[start:stop]] = self.targets.data[start:stop]
         return target
 
+    def check_one_label(self) -> None:
+        """Raises InputError with the first images that have no label or several."""
+        counts = (self.targets == 1).sum(axis=1)
+        wrong = [f"{self.images[row]}: {counts[row]} labels" for row in np.flatnonzero(counts != 1)]
+        if wrong:
+            raise InputError(
+                f"single_label=true, but {len(wrong)} images have not exactly one label:\n{list_first(wrong)}"
+            )
+
     def label_frequency(self) -> np.ndarray:
         """Returns the share of the images with a known answer that have each label, float64 (C,)."""
         present = (self.targets == 1).sum(axis=0)

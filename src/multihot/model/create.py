@@ -40,9 +40,17 @@ def create_model(
     elif pretrained:
         model = load_from_hub(name, kwargs)
     else:
-        model = timm.create_model(name, **kwargs)
+        model = build_timm(name, **kwargs)
     model.reset_classifier(num_labels)
     return model
+
+
+def build_timm(name: str, **kwargs) -> nn.Module:
+    """Returns timm.create_model(name, **kwargs); an argument that the model does not take is an InputError."""
+    try:
+        return timm.create_model(name, **kwargs)
+    except TypeError as error:
+        raise InputError(f"{name} does not take all of model.image_size and model.kwargs: {error}") from error
 
 
 def check_name(name: str) -> None:
@@ -77,7 +85,7 @@ def find_weights(weights: str) -> Path:
 def load_from_hub(name: str, kwargs: dict) -> nn.Module:
     """Returns the pretrained model without its classifier, from the hub or its local cache."""
     try:
-        return timm.create_model(name, pretrained=True, **kwargs)
+        return build_timm(name, pretrained=True, **kwargs)
     except (OSError, HfHubHTTPError) as error:
         raise InputError(
             f"the pretrained weights of {name} could not be fetched from the Hugging Face hub:\n"
@@ -100,7 +108,7 @@ def load_local(name: str, path: Path, kwargs: dict) -> nn.Module:
     state = without_classifier(read_state(path), classifier)
     overlay = {"state_dict": state, "num_classes": 0, "source": ""}
     try:
-        model = timm.create_model(
+        model = build_timm(
             name, pretrained=True, pretrained_cfg=pretrained_cfg, pretrained_cfg_overlay=overlay, **kwargs
         )
     except (RuntimeError, ValueError) as error:
@@ -170,7 +178,13 @@ def start_at_prior(model: nn.Module, frequency: np.ndarray, num_images: int) -> 
     margin = 0.5 / num_images
     frequency = torch.from_numpy(frequency).clamp(margin, 1 - margin)
     classifier = model.get_classifier()
-    for layer in classifier if isinstance(classifier, tuple) else (classifier,):
+    parts = classifier if isinstance(classifier, tuple) else (classifier,)
+    layers = [
+        layer for part in parts for layer in part.modules() if getattr(layer, "out_features", None) == model.num_classes
+    ]
+    if not all(isinstance(layer, nn.Linear) for layer in layers) or not layers:
+        raise InputError(f"the classifier of {type(model).__name__} is not linear: set head.start=random")
+    for layer in layers:
         nn.init.zeros_(layer.weight)
         with torch.no_grad():
             layer.bias.copy_(torch.logit(frequency))

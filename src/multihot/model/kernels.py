@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-import timm
 import torch
 from timm.data import resolve_input_data_config
 from timm.layers import set_fused_attn
 from torch import nn
 
-from multihot.errors import check_choice
+from multihot.errors import InputError, check_choice
+from multihot.model.create import build_timm, check_name
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +64,16 @@ def choose_compute(
     check_choice("kernels", kernels, ("auto", "default", *KERNELS))
     check_choice("mixed_precision", mixed_precision, ("auto", "no", "fp16", "bf16"))
     precisions = (mixed_precision,) if mixed_precision != "auto" else ("bf16", "no") if has_bf16(device) else ("no",)
-    choices = KERNELS if kernels == "auto" else (DEFAULT if kernels == "default" else kernels,)
-    if device.type != "cpu" or kernels != "auto":
-        return Compute(precisions[0], choices[0])
+    check_name(name)
+    if device.type != "cpu":
+        return Compute(precisions[0], DEFAULT)
+    if mixed_precision == "fp16":
+        raise InputError("mixed_precision=fp16 needs a GPU; on a CPU choose bf16, no or auto")
+    if kernels != "auto":
+        return Compute(precisions[0], DEFAULT if kernels == "default" else kernels)
     candidates = tuple(
         Compute(precision, choice)
-        for precision, choice in itertools.product(precisions, choices)
+        for precision, choice in itertools.product(precisions, KERNELS)
         if precision == "no" or choice.endswith("highest")  # under autocast no float32 matmul is left
     )
     return fastest(candidates, name, tuple(sorted({**kwargs, "img_size": image_size}.items())))
@@ -78,15 +82,17 @@ def choose_compute(
 @cache
 def fastest(candidates: tuple[Compute, ...], name: str, kwargs: tuple) -> Compute:
     """Returns the fastest candidate for a model; the jobs of a sweep in one process share one trial."""
-    speeds = time_candidates(candidates, lambda: timm.create_model(name, **dict(kwargs)))
-    best = candidates[0]
-    for candidate in candidates[1:]:
-        if speeds.get(candidate, 0.0) > WORTHWHILE * speeds[best]:
+    speeds = time_candidates(candidates, lambda: build_timm(name, **dict(kwargs)))
+    if not speeds:
+        return candidates[0]
+    best = first = next(iter(speeds))
+    for candidate in speeds:
+        if speeds[candidate] > WORTHWHILE * speeds[best]:
             best = candidate
     log.info(
         "trial: mixed precision %s with %s kernels trains at %.2f times the speed of %s with %s",
-        best.mixed_precision, best.kernels, speeds[best] / speeds[candidates[0]],
-        candidates[0].mixed_precision, candidates[0].kernels,
+        best.mixed_precision, best.kernels, speeds[best] / speeds[first],
+        first.mixed_precision, first.kernels,
     )  # fmt: skip
     return best
 
@@ -109,7 +115,7 @@ def time_candidates(candidates: tuple[Compute, ...], create: Callable[[], nn.Mod
         fair = [trial for trial in trials.values() if trial.agrees_with(reference)]
         deadline = time.perf_counter() + TRIAL_SECONDS
         racing = fair
-        while True:
+        while racing:
             for trial in racing:
                 trial.step()
             best = min(trial.best_seconds() for trial in racing)
