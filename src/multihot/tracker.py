@@ -5,8 +5,11 @@ import json
 import logging
 import os
 import secrets
+import socket
 from datetime import datetime
 from functools import cache
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ from multihot.run import Run, write_json
 log = logging.getLogger(__name__)
 
 ONLINE_SECONDS = 30.0  # how long W&B may take to answer before the run goes on offline
+CONNECT_SECONDS = 5.0
 NUM_EXAMPLES = 16
 GROUP_LENGTH = 128  # characters that W&B allows
 SYNC = "W&B works offline; to upload later: wandb sync %s/wandb/offline-run-*"
@@ -54,6 +58,9 @@ def wandb_arguments(run: Run, group: str, tags: list[str], mode: str) -> dict:
     check_choice("tracker.mode", mode, MODES)
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+    if mode == "online" and not answers(wandb.setup().settings.base_url):
+        log.warning("W&B did not start: %s does not answer", wandb.setup().settings.base_url)
+        mode = "offline"
     if mode == "offline":
         log.info(SYNC, run.folder)
     if not run.tracker.exists():
@@ -79,6 +86,17 @@ def has_key() -> bool:
     except wandb.Error as error:
         log.warning("W&B: %s", error)
         return False
+
+
+def answers(url: str) -> bool:
+    """Returns whether a server takes a connection; behind a proxy it is taken for granted."""
+    address = urlsplit(url)
+    try:
+        if not getproxies():
+            socket.create_connection((address.hostname, address.port or 443), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def start_wandb(accelerator: Accelerator, project: str, config: dict, arguments: dict) -> None:
