@@ -200,7 +200,7 @@ def test_the_single_label_case_trains_and_evaluates(train, evaluate, tmp_path):
     assert 0 <= read_json(tmp_path / "a/test/metrics.json")["accuracy"] <= 1
     with pytest.raises(InputError, match="single_label=true"):
         train("loss=cross_entropy", "name=b")
-    with pytest.raises(InputError, match=r"images have not exactly one label:\n  digits/train/0: 2 labels"):
+    with pytest.raises(InputError, match=r"images have not exactly one label:\n  digits/train/0: 4 labels"):
         train("single_label=true", "data.single_label=false", "loss=cross_entropy", "name=c")
 
 
