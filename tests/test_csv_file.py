@@ -16,8 +16,10 @@ SETTINGS = {
     "image_column": "image",
     "labels_column": "labels",
     "split_column": "split",
+    "weight_column": None,
     "separator": " ",
     "labels": None,
+    "groups": {},
     "val_fraction": 0.25,
     "split_seed": 0,
 }
@@ -299,3 +301,23 @@ def test_wrong_settings_are_errors(tmp_path):
     assert "no split 'validation'; choose from train, val, test" in error_of(write(tmp_path, SMALL), "validation")
     assert "data.path, data.val_path, data.test_path must not be empty" in error_of(None)
     assert "data.separator" in error_of(write(tmp_path, SMALL), separator="")
+
+
+def test_each_image_may_have_a_weight(tmp_path):
+    path = write(tmp_path, "image,labels,split,much\na.png,dog,train,2\nb.png,,train,0.5\nc.png,dog,val,1\n")
+    assert read(path, weight_column="much").weights.tolist() == [2.0, 0.5]
+    assert read(path).weights is None
+    with pytest.raises(InputError, match=r"no column 'weight'; .*data.weight_column"):
+        read(path, weight_column="weight")
+    path = write(tmp_path, "image,labels,split,much\na.png,dog,train,a lot\nb.png,,val,-1\n", name="wrong.csv")
+    with pytest.raises(InputError, match=r"(?s)2 weights that are no number.*wrong.csv line 2: 'a lot'"):
+        read(path, weight_column="much")
+
+
+def test_labels_that_exclude_each_other_are_checked_row_by_row(tmp_path):
+    path = write(tmp_path, "image,labels,split\na.png,red big,train\nb.png,blue,train\nc.png,red,val\n")
+    manifest = read(path, groups={"colour": ["red", "blue"], "size": {"labels": ["big"], "none": True}})
+    assert [group.none for group in manifest.groups] == [False, True]
+    message = r"(?s)2 images have not exactly one label of the group 'size'.*a.png: 2 labels.*b.png: 0"
+    with pytest.raises(InputError, match=message):
+        read(path, groups={"size": ["big", "red"]})

@@ -9,7 +9,9 @@ from multihot.errors import InputError
 
 def create(split="train", **changes):
     settings = {"num_images": {"train": 60, "val": 40, "test": 40}, "max_digits": 5, "num_clutter": 6}
-    return digits.create_digits(split, **{**settings, "single_label": False, "seed": 0, **changes})
+    return digits.create_digits(
+        split, **{**settings, "single_label": False, "hidden_fraction": 0.0, "seed": 0, **changes}
+    )
 
 
 def pixels(manifest, row=0):

@@ -4,12 +4,13 @@ from scipy.sparse import csr_array
 
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
+from multihot.labels import Group
 
 TARGETS = np.array([[1, 0, 0], [0, -1, 1], [1, 0, 0], [0, 0, 1]], np.int8)
 
 
-def create(targets=TARGETS, labels=("a", "b", "c")) -> Manifest:
-    return Manifest(labels, ["w", "x", "y", "z"], csr_array(targets))
+def create(targets=TARGETS, labels=("a", "b", "c"), groups=()) -> Manifest:
+    return Manifest(labels, ["w", "x", "y", "z"], csr_array(np.asarray(targets)), groups=groups)
 
 
 def test_target_of_a_row_is_dense_float():
@@ -48,3 +49,97 @@ def test_values_other_than_present_and_unknown_are_refused():
         create(targets=TARGETS * 2)
     with pytest.raises(InputError, match="int8"):
         create(targets=TARGETS.astype(np.float32))
+
+
+PAIR, PAIR_OR_NONE = Group("pair", ("c", "a")), Group("pair", ("c", "a"), none=True)
+
+
+def int8(*rows):
+    return np.array(rows, np.int8)
+
+
+def test_sparse_and_dense_targets_of_a_row_are_the_same():
+    columns, values = create().sparse_target(1)
+    assert (columns.tolist(), values.tolist()) == ([1, 2], [-1.0, 1.0])
+    assert (columns.dtype, values.dtype) == (np.int64, np.float32)
+
+
+def test_counts_are_of_known_answers():
+    assert create().counts() == {"label_count": [2, 0, 2], "num_known": [4, 3, 4], "num_images": 4}
+
+
+def test_an_image_with_two_labels_of_a_group_is_named():
+    targets = int8([1, 0, 0], [1, 0, 1], [0, 0, 1], [0, 1, 1])
+    for group, words in ((PAIR, "exactly one"), (PAIR_OR_NONE, "at most one")):
+        with pytest.raises(InputError, match=f"1 images have not {words} label of the group 'pair'.*\n  x: 2 labels"):
+            create(targets, groups=(group,))
+
+
+def test_an_image_with_no_label_of_a_group_needs_none_to_be_allowed():
+    targets = int8([1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0])
+    assert create(targets, groups=(PAIR_OR_NONE,)).groups == (PAIR_OR_NONE,)
+    with pytest.raises(InputError, match=r"2 images .*none: true allows.*\n  x: 0 labels\n  z: 0 labels"):
+        create(targets, groups=(PAIR,))
+
+
+def test_unknown_answers_of_a_group_may_hide_its_label():
+    create(int8([-1, 0, -1], [0, 0, -1], [1, 0, -1], [0, 0, 1]), groups=(PAIR,))
+    with pytest.raises(InputError, match="w: 2 labels"):
+        create(int8([1, -1, 1], [1, 0, 0], [1, 0, 0], [1, 0, 0]), groups=(PAIR,))
+
+
+def test_groups_stay_with_a_part_of_the_images_and_reach_the_label_space():
+    data = create(int8([1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 1, 1]), groups=(PAIR,)).subset(np.array([3, 0]))
+    space = data.label_space(single_label=False, activation="tanh")
+    assert (space.labels, space.groups, space.activation) == (("a", "b", "c"), (PAIR,), "tanh")
+    with pytest.raises(InputError, match=r"take it or data.groups"):
+        data.label_space(single_label=True, activation="sigmoid")
+
+
+def test_a_group_of_labels_that_the_data_has_not_is_refused():
+    with pytest.raises(InputError, match="the data has not:\n  d"):
+        create(groups=(Group("pair", ("a", "d")),))
+
+
+def test_single_label_makes_all_labels_one_group_and_checks_the_images():
+    assert create(np.eye(4, 3, dtype=np.int8)[[0, 1, 2, 0]]).label_space(True, "sigmoid").is_single_label
+    with pytest.raises(InputError, match=r"exactly one label.* single_label=true:\n  y: 2 labels"):
+        create(int8([1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1])).label_space(True, "sigmoid")
+
+
+def large():
+    targets = (np.random.RandomState(7).random_sample((2000, 4)) < [0.5, 0.1, 0.0, 1.0]).astype(np.int8)
+    return Manifest(("a", "b", "c", "d"), [str(row) for row in range(2000)], csr_array(targets))
+
+
+def test_hiding_makes_a_random_part_of_all_answers_unknown_and_changes_no_other():
+    data = large()
+    hidden, before = data.hide(0.3, seed=0).targets.toarray(), data.targets.toarray()
+    unknown = hidden == -1
+    # of each label, and of positives as of negatives; three standard deviations of 2,000 draws are 0.03
+    assert unknown.mean(axis=0) == pytest.approx(0.3, abs=0.03)
+    assert unknown[before[:, 0] == 1, 0].mean() == pytest.approx(0.3, abs=0.045)
+    assert np.array_equal(hidden[~unknown], before[~unknown])
+    assert data.hide(0.3, seed=0).targets.dtype == np.int8
+
+
+def test_hiding_is_decided_by_its_seed():
+    first, again, other = (large().hide(0.5, seed).targets.toarray() for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_nothing_hidden_is_the_manifest_itself():
+    data = create()
+    assert data.hide(0, seed=0) is data
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 1.5])
+def test_a_wrong_part_to_hide_is_refused(fraction):
+    with pytest.raises(InputError, match=f"from 0 to below 1, not {fraction}"):
+        create().hide(fraction, seed=0)
+
+
+def test_answers_of_a_group_can_be_hidden():
+    data = create(int8([1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]), groups=(PAIR,))
+    assert data.hide(0.5, seed=0).groups == (PAIR,)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from multihot.errors import InputError
+from multihot.labels import LabelSpace
 from multihot.metrics import COLUMNS, SCORES, evaluate_logits, multi_label_scores
 from multihot.metrics.collection import create_metrics
 
@@ -96,8 +97,8 @@ def same(expected: dict[str, float]) -> dict[str, float]:
     return pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-def name_labels(logits: Tensor) -> list[str]:
-    return [f"label {column}" for column in range(logits.shape[1])]
+def unnamed(num_labels: int) -> LabelSpace:
+    return LabelSpace(tuple(f"label {column}" for column in range(num_labels)))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -140,22 +141,22 @@ def test_decisions_follow_the_threshold(threshold: float) -> None:
 def test_each_label_may_have_its_own_threshold() -> None:
     logits, target = draw("random", seed=0)
     thresholds = np.linspace(0.2, 0.8, NUM_LABELS)
-    table = evaluate_logits(logits, target, name_labels(logits), thresholds).table
+    table = evaluate_logits(logits, target, unnamed(logits.shape[1]), thresholds).table
     for row, threshold, column in zip(table, thresholds, range(NUM_LABELS), strict=True):
         alone = multi_label_scores(logits[:, [column]], target[:, [column]], threshold)
         assert (row["precision"], row["recall"]) == (alone["micro_precision"], alone["micro_recall"])
 
 
 def test_a_probability_equal_to_the_threshold_is_no_prediction() -> None:
-    table = evaluate_logits(torch.zeros(2, 1), torch.ones(2, 1), ["cat"], threshold=0.5).table
+    table = evaluate_logits(torch.zeros(2, 1), torch.ones(2, 1), LabelSpace(("cat",)), threshold=0.5).table
     assert table[0]["predicted"] == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_table_equals_scikit_learn_label_by_label(seed: int) -> None:
     logits, target = draw("absent labels", seed)
-    table = evaluate_logits(logits, target, name_labels(logits)).table
-    assert [row["label"] for row in table] == name_labels(logits)
+    table = evaluate_logits(logits, target, unnamed(logits.shape[1])).table
+    assert [row["label"] for row in table] == list(unnamed(logits.shape[1]).labels)
     for column, row in enumerate(table):
         truth, decisions = target[:, column].numpy(), (logits[:, column] > 0).numpy()
         assert tuple(row) == ("label", *COLUMNS)
@@ -170,7 +171,7 @@ def test_the_table_equals_scikit_learn_label_by_label(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_one_label_is_scored_like_a_binary_classifier(seed: int) -> None:
     logits, target = (matrix[:, :1] for matrix in draw("ties", seed))
-    evaluation = evaluate_logits(logits, target, ["cat"])
+    evaluation = evaluate_logits(logits, target, LabelSpace(("cat",)))
     truth, decisions = target[:, 0].numpy(), (logits[:, 0] > 0).numpy()
     ap = sklearn.metrics.average_precision_score(truth, logits[:, 0].numpy())
     precision, recall, f1 = decide_with_sklearn(truth, decisions, "binary")
@@ -215,7 +216,7 @@ def draw_with_unknown(seed: int, case: str = "ties") -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_of_labels_leave_unknown_labels_out(seed: int) -> None:
     logits, target = draw_with_unknown(seed)
-    evaluation = evaluate_logits(logits, target, name_labels(logits))
+    evaluation = evaluate_logits(logits, target, unnamed(logits.shape[1]))
     for column, row in enumerate(evaluation.table):
         known = target[:, column] >= 0
         truth, scores = target[known, column].numpy(), logits[known, column].numpy()
@@ -265,7 +266,7 @@ def test_a_target_without_any_known_label_gives_nan() -> None:
 def test_several_updates_equal_one(seed: int) -> None:
     logits, target = draw_with_unknown(seed, "absent labels")
     expected = multi_label_scores(logits, target)
-    metrics = create_metrics(NUM_LABELS)
+    metrics = create_metrics(unnamed(NUM_LABELS))
     for _ in range(2):  # the second time after a reset
         for batch, batch_target in zip(logits.split(17), target.split(17), strict=True):
             metrics.update(batch, batch_target)
@@ -276,7 +277,7 @@ def test_several_updates_equal_one(seed: int) -> None:
 
 def test_one_update_keeps_the_logits_without_a_copy() -> None:
     logits, target = draw("random", seed=0)
-    metrics = create_metrics(NUM_LABELS)
+    metrics = create_metrics(unnamed(NUM_LABELS))
     metrics.update(logits, target)
     assert metrics["AveragePrecision"].logits[0].data_ptr() == logits.data_ptr()
     assert metrics["AveragePrecision"].target[0].data_ptr() == target.data_ptr()
@@ -333,7 +334,7 @@ def change(matrix: Tensor, value: float) -> Tensor:
 )
 def test_wrong_input_is_refused_with_its_place(logits: Tensor, target: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        evaluate_logits(logits, target, labels=["cat", "dog", "owl"])
+        evaluate_logits(logits, target, LabelSpace(("cat", "dog", "owl")))
 
 
 @pytest.mark.parametrize(

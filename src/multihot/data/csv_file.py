@@ -1,10 +1,11 @@
 """Reads a data set from CSV: one image a row, its labels in one cell, its split in a column or by the file it is in."""
 
 import csv
+import math
 import os
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.sparse import csr_array
 
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError, list_first
+from multihot.labels import read_groups
 
 SPLITS = ("train", "val", "test")
 
@@ -26,8 +28,10 @@ def read_csv(
     image_column: str,
     labels_column: str,
     split_column: str | None,
+    weight_column: str | None,
     separator: str,
     labels: Sequence[str] | None,
+    groups: Mapping | None,
     val_fraction: float,
     split_seed: int,
 ) -> Manifest:
@@ -41,8 +45,10 @@ def read_csv(
     Args:
         root: folder that image paths start from; None is the folder of the file that names them.
         split_column: None, or missing in a file that has only the two other columns: all its rows are for training.
+        weight_column: how much each image counts in the loss, 0 or more; None: all the same.
         separator: stands between the labels of a cell. An empty cell is an image with none of the labels.
         labels: the label list in its order; None is all labels of the train rows, sorted.
+        groups: labels that exclude each other, `{name: [label, ...]}` or `{name: {labels: [...], none: true}}`.
     """
     files = {name: file for name, file in zip(SPLITS, (path, val_path, test_path), strict=True) if file}
     if split not in SPLITS:
@@ -52,14 +58,15 @@ def read_csv(
     table = Table(separator)
     for file_split, file in files.items():
         names = (image_column, labels_column, split_column)
-        columns = find_columns(file, names, one_file=set(files) == {"train"})
+        columns = find_columns(file, names, weight_column, one_file=set(files) == {"train"})
         table.add_file(file, file_split, columns, root)
     rows = table.select(split, val_fraction, split_seed)
     labels = table.train_labels() if labels is None else tuple(map(str, labels))
     images = table.existing_images(rows)
     targets = table.create_targets(rows, labels)
     table.raise_problems(", ".join(files.values()))
-    return Manifest(labels, images, targets)
+    weights = None if weight_column is None else np.asarray(table.weights, np.float32)[rows]
+    return Manifest(labels, images, targets, groups=read_groups(groups), weights=weights)
 
 
 def read_rows(file: str) -> Iterator[tuple[int, list[str]]]:
@@ -82,8 +89,10 @@ def read_rows(file: str) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{file} line {reader.line_num} is not CSV: {error}; correct the quotes") from error
 
 
-def find_columns(file: str, names: tuple[str, str, str | None], one_file: bool) -> list[int]:
-    """Returns where the image and labels columns are, and the split column if the file has one."""
+def find_columns(
+    file: str, names: tuple[str, str, str | None], weight_column: str | None, one_file: bool
+) -> dict[str, int]:
+    """Returns where the image and labels columns are, and the split and weight columns if the file has them."""
     first_rows = [cells for _, cells in islice(read_rows(file), 2)]
     if len(first_rows) < 2:
         raise InputError(f"{file} is empty: its first line must name the columns, and each line below it an image")
@@ -96,9 +105,15 @@ def find_columns(file: str, names: tuple[str, str, str | None], one_file: bool) 
     if split_column in header and not one_file:
         divided = f"{file} has a column {split_column!r}, and data.val_path or data.test_path is given too"
         raise InputError(f"{divided}: set data.split_column or these paths to null")
-    if split_column not in (None, *header) and one_file and len(header) > 2:
+    if weight_column not in (None, *header):
+        raise InputError(
+            f"{file} has no column {weight_column!r}; {columns}. Choose one by data.weight_column, or null"
+        )
+    num_others = 2 + (weight_column is not None)
+    if split_column not in (None, *header) and one_file and len(header) > num_others:
         raise InputError(f"{file} has no column {split_column!r}; {columns}. Choose one by data.split_column, or null")
-    return [header.index(name) for name in names if name in header]
+    places = zip(("image", "labels", "split", "weight"), (*names, weight_column), strict=True)
+    return {part: header.index(name) for part, name in places if name in header}
 
 
 class Table:
@@ -114,9 +129,10 @@ class Table:
         self.id_of: dict[str, int] = {}  # label -> number, in the order of appearance
         self.places: list[str] = []  # file and line of each row
         self.split_ids, self.label_rows, self.label_ids = array("b"), array("i"), array("i")
+        self.weights = array("f")
         self.problems: dict[str, list[str]] = defaultdict(list)  # what is wrong -> where
 
-    def add_file(self, file: str, file_split: str, columns: list[int], root: str | None) -> None:
+    def add_file(self, file: str, file_split: str, columns: dict[str, int], root: str | None) -> None:
         """Adds the rows of a file; those that do not name a split belong to `file_split`."""
         root = os.path.abspath(os.path.dirname(file) if root is None else root)
         rows = read_rows(file)
@@ -126,15 +142,19 @@ class Table:
             if len(cells) != num_cells:
                 self.problems["rows of the wrong length"].append(f"{place}: {len(cells)} cells instead of {num_cells}")
                 continue
-            image, labels, split = (*[cells[column].strip() for column in columns], file_split)[:3]
+            row = {"split": file_split, "weight": "1"} | {part: cells[k].strip() for part, k in columns.items()}
+            image, split = row["image"], row["split"]
             if not image:
                 self.problems["rows without an image"].append(place)
             elif split not in SPLITS:
                 self.problems[f"splits other than {', '.join(SPLITS)}"].append(f"{place}: {split!r}")
+            elif not is_weight(row["weight"]):
+                self.problems["weights that are no number from 0 up"].append(f"{place}: {row['weight']!r}")
             else:
-                self.add_row(place, os.path.normpath(os.path.join(root, image)), labels, split)
+                image = os.path.normpath(os.path.join(root, image))
+                self.add_row(place, image, row["labels"], split, float(row["weight"]))
 
-    def add_row(self, place: str, image: str, cell: str, split: str) -> None:
+    def add_row(self, place: str, image: str, cell: str, split: str, weight: float) -> None:
         """Adds one row, unless its image is in the table already."""
         row = len(self.places)
         first = self.row_of.setdefault(image, row)
@@ -147,6 +167,7 @@ class Table:
             self.problems["cells with a repeated label"].append(f"{place}: {cell!r}")
         self.places.append(place)
         self.split_ids.append(SPLITS.index(split))
+        self.weights.append(weight)
         self.label_rows.extend([row] * len(labels))
         self.label_ids.extend([self.id_of.setdefault(label, len(self.id_of)) for label in labels])
 
@@ -204,6 +225,18 @@ class Table:
         known = (target_rows >= 0) & (columns >= 0)
         ones = np.ones(known.sum(), np.int8)
         return csr_array((ones, (target_rows[known], columns[known])), shape=(len(rows), len(labels)))
+
+
+def is_weight(text: str) -> bool:
+    """Returns whether a text is a finite number from 0 up.
+
+    >>> is_weight("0.5"), is_weight("-1"), is_weight("nan"), is_weight("much")
+    (True, False, False, False)
+    """
+    try:
+        return 0 <= float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def divide(rows: np.ndarray, val_fraction: float, split_seed: int) -> dict[str, np.ndarray]:

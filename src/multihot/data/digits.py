@@ -31,13 +31,15 @@ def create_digits(
     max_digits: int,
     num_clutter: int,
     single_label: bool,
+    hidden_fraction: float,
     seed: int,
     labels=None,
 ) -> Manifest:
     """Returns the scenes of a split, the same for the same seed.
 
     A scene shows 1 to `max_digits` digits, and its target says which of the ten occur. With `single_label` it shows
-    exactly one, so that the only 1 of its target is the class index.
+    exactly one, so that the only 1 of its target is the class index. `hidden_fraction` of the answers of the train
+    split are unknown.
     """
     if split not in SPLITS:
         raise InputError(f"data=digits has no split {split!r}; choose from {', '.join(SPLITS)}")
@@ -51,7 +53,8 @@ def create_digits(
     present = np.zeros((count, len(LABELS)), np.int8)
     present[rows, digits[cells[rows, places]]] = 1
     draw = SceneReader(create_stamps(pixels), cells, num_clutter, scene_seed)
-    return Manifest(LABELS, [f"digits/{split}/{row}" for row in range(count)], csr_array(present), draw)
+    scenes = Manifest(LABELS, [f"digits/{split}/{row}" for row in range(count)], csr_array(present), draw)
+    return scenes.hide(hidden_fraction, seed) if split == "train" else scenes
 
 
 def source_digits(split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from multihot.labels import LabelSpace
 from multihot.metrics.checks import check_logits_and_target
 
 SCORES = (
@@ -42,40 +43,58 @@ class Evaluation:
 
 
 def evaluate_logits(
-    logits: Tensor, target: Tensor, labels: Sequence[str], threshold: float | Sequence[float] = 0.5
+    logits: Tensor, target: Tensor, space: LabelSpace, threshold: float | Sequence[float] | None = None
 ) -> Evaluation:
     """Returns all scores and the table of labels: logits (N, C), target (N, C) of 1, 0 and -1 (unknown).
 
-    A label is predicted where its probability is above the threshold, one number or one for each label (C,).
+    An independent label is predicted where its activation is above the threshold, one number or one for each label
+    (C,), None for the activation's own; of an exclusive group the winner is. Each group has its `<group>_accuracy`.
 
     >>> import torch
     >>> logits, target = torch.tensor([[2.0, -1.0], [-3.0, 1.0]]), torch.tensor([[1, 0], [0, 0]])
-    >>> evaluation = evaluate_logits(logits, target, labels=["cat", "dog"])
+    >>> evaluation = evaluate_logits(logits, target, LabelSpace(("cat", "dog")))
     >>> evaluation.scores["map"], evaluation.scores["num_labels_evaluated"], evaluation.scores["hamming_loss"]
     (1.0, 1, 0.25)
     >>> evaluation.table[1]
     {'label': 'dog', 'support': 0, 'predicted': 1, 'ap': nan, 'precision': nan, 'recall': nan, 'f1': nan}
     """
-    result = _compute(logits, target, threshold, num_labels=len(labels))
+    result = _compute(logits, target, space, threshold)
     # torchmetrics turns the values (1,) of a single label into a scalar
     columns = [result[f"label_{name}"].reshape(-1).tolist() for name in COLUMNS]
-    rows = zip(labels, *columns, strict=True)
-    return Evaluation(_pick_scores(result), [dict(zip(("label", *COLUMNS), row, strict=True)) for row in rows])
+    rows = zip(space.labels, *columns, strict=True)
+    scores = _pick_scores(result) | group_accuracies(logits, target, space)
+    return Evaluation(scores, [dict(zip(("label", *COLUMNS), row, strict=True)) for row in rows])
 
 
 def multi_label_scores(logits: Tensor, target: Tensor, threshold: float | Sequence[float] = 0.5) -> dict[str, float]:
-    """Returns the scores of `evaluate_logits` alone."""
-    return _pick_scores(_compute(logits, target, threshold))
+    """Returns the scores of `evaluate_logits` alone, for labels that are all independent and have no names."""
+    space = LabelSpace(tuple(str(column) for column in range(logits.shape[-1])))
+    return _pick_scores(_compute(logits, target, space, threshold))
+
+
+def group_accuracies(logits: Tensor, target: Tensor, space: LabelSpace) -> dict[str, float]:
+    """Returns `<group>_accuracy` of each exclusive group: the share of right winners among the images with an answer.
+
+    An image has one if a member is present, or if all are known to be absent ("none").
+    """
+    decision, scores = space.decide(logits), {}
+    for group, columns in zip(space.groups, space.columns, strict=True):
+        truth = target[:, columns]
+        known = (truth == 1).any(dim=1) | (truth == 0).all(dim=1)
+        right = (decision[:, columns] == (truth == 1)).all(dim=1)
+        scores[f"{group.name}_accuracy"] = right[known].float().mean().item()  # NaN if no image has an answer
+    return scores
 
 
 def _compute(
-    logits: Tensor, target: Tensor, threshold: float | Sequence[float], num_labels: int | None = None
+    logits: Tensor, target: Tensor, space: LabelSpace, threshold: float | Sequence[float] | None
 ) -> dict[str, Tensor]:
     # Imported with the first metric that is made: torchmetrics takes 2 s.
     from multihot.metrics.collection import create_metrics
 
-    logits, target = check_logits_and_target(logits, target, num_labels)  # a float target becomes int8 once, not thrice
-    metrics = create_metrics(logits.shape[1], threshold)
+    # a float target becomes int8 once, not thrice
+    logits, target = check_logits_and_target(logits, target, len(space.labels))
+    metrics = create_metrics(space, threshold)
     metrics.update(logits, target)
     return metrics.compute()
 

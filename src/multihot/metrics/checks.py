@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from multihot.errors import InputError
+from multihot.labels import ACTIVATIONS, LabelSpace
 
 # Wider logits are refused: narrowing them to float32 could turn different scores into ties.
 LOGITS_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -30,17 +31,20 @@ def check_logits_and_target(logits: Tensor, target: Tensor, num_labels: int | No
     return _check_logits(logits.detach().cpu().float()), _check_target(target.detach().cpu())
 
 
-def check_threshold(threshold: float | Sequence[float], num_labels: int) -> np.ndarray:
-    """Returns the threshold as float32, () for all labels or (C,) for each label its own.
+def check_threshold(threshold: float | Sequence[float] | None, space: LabelSpace) -> np.ndarray:
+    """Returns the threshold as float32, () for all labels or (C,) for each label its own; None is the activation's.
 
-    >>> check_threshold([0.5, 0.25], num_labels=2)
+    >>> check_threshold([0.5, 0.25], LabelSpace(("cat", "dog")))
     array([0.5 , 0.25], dtype=float32)
     """
-    checked = np.asarray(threshold, dtype=np.float32)
+    activation = ACTIVATIONS[space.activation]
+    checked = np.asarray(activation.threshold if threshold is None else threshold, dtype=np.float32)
+    num_labels = len(space.labels)
     if checked.shape not in ((), (num_labels,)):
         raise InputError(f"threshold must be one number or ({num_labels},), one a label, but has shape {checked.shape}")
-    if not ((checked >= 0) & (checked <= 1)).all():
-        raise InputError(f"threshold must be a probability from 0 to 1, not {threshold}")
+    if not ((checked >= activation.lowest) & (checked <= activation.highest)).all():
+        scale = "a probability" if space.activation == "sigmoid" else f"on the scale of activation={space.activation},"
+        raise InputError(f"threshold must be {scale} from {activation.lowest} to {activation.highest}, not {threshold}")
     return checked
 
 

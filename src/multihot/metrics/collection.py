@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from multihot.labels import LabelSpace
 from multihot.metrics.checks import check_logits_and_target, check_threshold
 from multihot.metrics.decisions import DecisionSums, mean_of_evaluated, score_decisions, sum_decisions
 from multihot.metrics.ranking import (
@@ -30,22 +31,24 @@ from multihot.metrics.ranking import (
 ENTRIES_IN_CHUNK = 1 << 20  # probabilities and decisions at a time: they stay in the processor's cache
 
 
-def create_metrics(num_labels: int, threshold: float | Sequence[float] = 0.5, **kwargs: Any) -> MetricCollection:
+def create_metrics(
+    space: LabelSpace, threshold: float | Sequence[float] | None = None, **kwargs: Any
+) -> MetricCollection:
     """Returns all metrics; `compute()` gives one dict of scores and, named `label_*`, values of each label (C,).
 
     They do not sync: `evaluation.predict` has handed every row to every process once, and a sync would count each row
     once a process.
 
     Args:
-        num_labels: C.
-        threshold: a label is predicted where its probability is above; one number, or one for each label (C,).
+        space: the labels, and how logits become decisions.
+        threshold: of the independent labels, on the scale of the activation; one, or one for each label (C,).
         kwargs: arguments of `torchmetrics.Metric`.
     """
     kwargs = {"sync_on_compute": False} | kwargs
     metrics = [
-        AveragePrecision(num_labels, **kwargs),
-        Decisions(num_labels, threshold, **kwargs),
-        ImageRanking(num_labels, **kwargs),
+        AveragePrecision(space, **kwargs),
+        Decisions(space, threshold, **kwargs),
+        ImageRanking(space, **kwargs),
     ]
     return MetricCollection(metrics, compute_groups=False)  # the groups would be found by comparing all states
 
@@ -53,23 +56,23 @@ def create_metrics(num_labels: int, threshold: float | Sequence[float] = 0.5, **
 class AveragePrecision(Metric):
     """Average precision of each label, their mean over the labels with a positive (mAP), and of all entries (micro).
 
-    It keeps the logits and targets of all images, because a ranking needs them all.
+    It keeps the log-odds and targets of all images, because a ranking needs them all.
     """
 
     full_state_update = False
     logits: list[Tensor]
     target: list[Tensor]
 
-    def __init__(self, num_labels: int, **kwargs: Any) -> None:
+    def __init__(self, space: LabelSpace, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_labels = num_labels
+        self.space = space
         self.add_state("logits", [], dist_reduce_fx="cat")
         self.add_state("target", [], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Adds a batch: logits (B, C), target (B, C)."""
-        logits, target = check_logits_and_target(logits, target, self.num_labels)
-        self.logits.append(logits)
+        logits, target = check_logits_and_target(logits, target, len(self.space.labels))
+        self.logits.append(self.space.log_odds(logits))
         self.target.append(target)
 
     def compute(self) -> dict[str, Tensor]:
@@ -81,23 +84,25 @@ class AveragePrecision(Metric):
 
 
 class Decisions(Metric):
-    """Precision, recall, F1, Hamming loss, Jaccard and subset accuracy of the decisions probability > threshold."""
+    """Precision, recall, F1, Hamming loss, Jaccard and subset accuracy of the decisions."""
 
     full_state_update = False
 
-    def __init__(self, num_labels: int, threshold: float | Sequence[float] = 0.5, **kwargs: Any) -> None:
+    def __init__(self, space: LabelSpace, threshold: float | Sequence[float] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_labels = num_labels
-        self.threshold = check_threshold(threshold, num_labels)
-        _add_states(self, sum_decisions(*_no_images(num_labels), self.threshold))
+        self.space = space
+        self.threshold = check_threshold(threshold, space)
+        logits, target = _no_images(space)
+        _add_states(self, sum_decisions(logits > 0, target))
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Adds a batch: logits (B, C), target (B, C)."""
-        logits, target = check_logits_and_target(logits, target, self.num_labels)
-        num_rows = max(1, ENTRIES_IN_CHUNK // self.num_labels)
+        num_labels = len(self.space.labels)
+        logits, target = check_logits_and_target(logits, target, num_labels)
+        num_rows = max(1, ENTRIES_IN_CHUNK // num_labels)
         for chunk, chunk_target in zip(logits.split(num_rows), target.split(num_rows), strict=True):
-            probability = torch.sigmoid(chunk).numpy()
-            _add_to_states(self, sum_decisions(probability, chunk_target.numpy(), self.threshold))
+            decision = self.space.decide(chunk, self.threshold).numpy()
+            _add_to_states(self, sum_decisions(decision, chunk_target.numpy()))
 
     def compute(self) -> dict[str, Tensor]:
         """Returns the scores of `score_decisions`."""
@@ -109,23 +114,24 @@ class ImageRanking(Metric):
 
     full_state_update = False
 
-    def __init__(self, num_labels: int, **kwargs: Any) -> None:
+    def __init__(self, space: LabelSpace, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_labels = num_labels
-        _add_states(self, sum_image_rankings(*_no_images(num_labels)))
+        self.space = space
+        _add_states(self, sum_image_rankings(*_no_images(space)))
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Adds a batch: logits (B, C), target (B, C)."""
-        logits, target = check_logits_and_target(logits, target, self.num_labels)
-        _add_to_states(self, sum_image_rankings(logits.numpy(), target.numpy()))
+        logits, target = check_logits_and_target(logits, target, len(self.space.labels))
+        _add_to_states(self, sum_image_rankings(self.space.log_odds(logits).numpy(), target.numpy()))
 
     def compute(self) -> dict[str, Tensor]:
         """Returns `lrap`, `ranking_loss` and `coverage_error`."""
         return _to_tensors(score_image_rankings(_read_states(self, ImageRankingSums)))
 
 
-def _no_images(num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+def _no_images(space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
     """Returns logits (0, C) and target (0, C); the sums over them are where the states start."""
+    num_labels = len(space.labels)
     return np.zeros((0, num_labels), np.float32), np.zeros((0, num_labels), np.int8)
 
 

@@ -1,4 +1,4 @@
-"""Scores of decisions, probability > threshold: equal to scikit-learn with `zero_division=0`, unknown targets left out.
+"""Scores of decisions, whatever made them: equal to scikit-learn with `zero_division=0`, unknown targets left out.
 
 Macro averages run over the labels with at least one known positive: a label without one has no recall to measure, and
 counting it as 0 (torchmetrics) makes the average depend on which labels happen to be in the split.
@@ -22,16 +22,16 @@ class DecisionSums(NamedTuple):
     num_images: np.int64  # with at least one known label
 
 
-def sum_decisions(probability: np.ndarray, target: np.ndarray, threshold: np.ndarray | float) -> DecisionSums:
-    """Returns the counts of the decisions: probability (N, C), target (N, C) of 1, 0 and -1, threshold () or (C,).
+def sum_decisions(decision: np.ndarray, target: np.ndarray) -> DecisionSums:
+    """Returns the counts of the decisions: decision bool (N, C), target (N, C) of 1, 0 and -1.
 
-    >>> sums = sum_decisions(np.array([[0.9, 0.2], [0.7, 0.6]]), np.array([[1, 1], [0, -1]]), 0.5)
+    >>> sums = sum_decisions(np.array([[True, False], [True, True]]), np.array([[1, 1], [0, -1]]))
     >>> sums.true_positives.tolist(), sums.predicted.tolist(), sums.support.tolist()
     ([1, 0], [2, 0], [1, 1])
     """
     known = target >= 0
     is_positive = target == 1
-    is_predicted = (probability > threshold) & known
+    is_predicted = decision & known
     is_hit = is_predicted & is_positive
     num_hits, num_known = is_hit.sum(axis=1), known.sum(axis=1)
     num_marked = is_predicted.sum(axis=1) + is_positive.sum(axis=1)
