@@ -1,0 +1,80 @@
+"""What every loss is given, checked."""
+
+import torch
+from torch import Tensor, nn
+
+from multihot.errors import InputError
+
+
+def check_target(target: Tensor, num_labels: int) -> None:
+    """Raises InputError unless the target is float (B, C), dense or sparse, of values from 0 to 1 and -1 = unknown.
+
+    >>> check_target(torch.tensor([[1.0, 0.0], [0.5, -1.0]]), num_labels=2)
+    """
+    if not target.is_floating_point():
+        raise InputError(f"the target must be float multi-hot, not {target.dtype}: use target.float()")
+    if target.ndim != 2 or target.shape[1] != num_labels:
+        raise InputError(f"the target must have the shape (batch, {num_labels}), not {tuple(target.shape)}")
+    target = target.coalesce() if target.is_sparse else target
+    values = target.values() if target.is_sparse else target
+    outside = ~(((values >= 0) & (values <= 1)) | (values == -1))
+    if outside.any():
+        place = target.indices().T[outside][0] if target.is_sparse else outside.nonzero()[0]
+        row, label = place.tolist()
+        raise InputError(
+            f"the target must lie between 0 and 1, or be -1 (unknown), but image {row} of the batch has "
+            f"{values[outside][0]:g} for label {label}"
+        )
+
+
+def check_loss(loss: nn.Module) -> None:
+    """Raises InputError if a softmax is to learn independent labels, or another loss only labels that exclude."""
+    is_softmax, has_independent = isinstance(loss.function, nn.CrossEntropyLoss), bool(loss.space.independent)
+    if is_softmax and has_independent:
+        raise InputError(
+            "loss=cross_entropy makes the labels of an image compete for one probability; for several labels an image "
+            "take loss=bce or loss=asymmetric, for exactly one set single_label=true"
+        )
+    if not is_softmax and not has_independent:
+        raise InputError(
+            "all labels exclude each other (single_label=true or data.groups), which is judged by cross-entropy: "
+            "take loss=cross_entropy"
+        )
+
+
+def count_dims(function: nn.Module, num_labels: int) -> int:
+    """Returns what a function's loss is of: 2 = elements (B, C), 1 = images (B,), 0 = the batch.
+
+    >>> count_dims(nn.CrossEntropyLoss(reduction="none"), num_labels=3)
+    1
+    """
+    name, reduction = type(function).__name__, getattr(function, "reduction", "none")
+    if reduction != "none":
+        raise InputError(f"{name} must leave the reduction to loss.reduction: set loss.function.reduction=none")
+    if not num_labels:
+        return 2
+    with torch.no_grad():
+        loss = function(torch.zeros(2, num_labels), torch.zeros(2, num_labels))
+    if loss.shape not in ((2, num_labels), (2,), ()):
+        raise InputError(f"{name} must return a loss (B, C), (B,) or (), not {tuple(loss.shape)} of (2, {num_labels})")
+    return loss.ndim
+
+
+def check_settings(loss: nn.Module) -> None:
+    """Raises InputError unless the settings of a MultiLabelLoss are in range and its function can follow them."""
+    if not 0 <= loss.smoothing < 1:
+        raise InputError(f"loss.smoothing={loss.smoothing}: expected a number from 0 to below 1")
+    needs = {
+        "pos_weight": (loss.pos_weight is not None, 2),
+        f"unknown.strategy={loss.unknown.strategy}": (loss.unknown.strategy not in ("ignore", "negative"), 2),
+        "weight": (loss.weight is not None, 1),
+        "smoothing": (loss.smoothing > 0, 1),
+        f"reduction={loss.reduction}": (loss.reduction != "mean", 1),
+    }
+    for setting, (is_set, num_dims) in needs.items():
+        if is_set and loss.num_dims < num_dims:
+            judged, needed = ("a batch", "an image")[loss.num_dims], ("an image", "a label")[num_dims - 1]
+            raise InputError(
+                f"loss.{setting} needs the loss of {needed}, but {type(loss.function).__name__} only gives that of "
+                f"{judged} as a whole: leave the setting out, or take loss=bce or loss=asymmetric"
+            )
