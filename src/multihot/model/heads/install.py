@@ -1,0 +1,120 @@
+"""A head takes the place of the softmax classifier, and gets its first weights."""
+
+from functools import partial
+
+from timm.models.beit import Beit
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
+from torch import Tensor, nn
+
+from multihot.errors import InputError
+from multihot.model.heads.linear import FactoredLinear, set_constant, set_row
+
+TOKEN_MODELS = (VisionTransformer, Eva, Beit, VisionTransformerRelPos)  # ViT, DeiT, DINOv2, SigLIP; EVA, DINOv3; BEiT
+
+
+class SingleHeadDeiT(VisionTransformerDistilled):
+    """A distilled DeiT with one head on all tokens instead of two classifiers on two of them."""
+
+    forward_head = VisionTransformer.forward_head
+    get_classifier = VisionTransformer.get_classifier
+
+    def pool(self, tokens: Tensor, pool_type: str | None = None) -> Tensor:
+        """Returns the tokens; `global_pool` stays "token", as timm builds no distilled DeiT with another."""
+        return tokens
+
+
+def install_head(model: nn.Module, head: partial | None, num_labels: int) -> None:
+    """Replaces the classifier of a timm model by a head for `num_labels` logits.
+
+    Without a head it is timm's own: any model can have it, and plain timm can load it. A distilled DeiT keeps two
+    classifiers under heads on pooled features, as timm has it, and gets one under heads on tokens.
+
+    Args:
+        model: a timm model, with or without a classifier.
+        head: a partial of a head class, e.g. instantiated from conf/head; None for timm's own classifier.
+        num_labels: logits of the model from now on.
+
+    Raises:
+        InputError: the model has no tokens or no linear classifier, but the head needs them.
+    """
+    model.reset_classifier(num_labels)
+    if head is None:
+        return
+    if head.func.reads_tokens:
+        install_token_head(model, head, num_labels)
+    else:
+        for name, layer in linear_classifiers(model).items():
+            model.set_submodule(name, head(layer.in_features, num_labels).train(model.training))
+
+
+def install_token_head(model: nn.Module, head: partial, num_labels: int) -> None:
+    """Turns pooling off and puts a head that reads tokens in the place of `model.head`."""
+    if not isinstance(model, TOKEN_MODELS):
+        raise InputError(
+            f"{head.func.__name__} reads the tokens of a plain ViT, and {type(model).__name__} is none: "
+            "take head=linear or head=two_logit"
+        )
+    if isinstance(model, VisionTransformerDistilled):
+        model.__class__ = SingleHeadDeiT  # unlike a method bound to the model, a class survives copying and pickling
+        model.pretrained_cfg = {**model.pretrained_cfg, "classifier": "head"}
+    model.reset_classifier(0, global_pool="")
+    model.num_classes = num_labels
+    model.head = head(model.num_features, num_labels, model.num_prefix_tokens).train(model.training)
+
+
+def factor_head(model: nn.Module) -> None:
+    """Makes a model's one linear classifier a FactoredLinear, with the parameters it has."""
+    layers = list(linear_classifiers(model).values())
+    if len(layers) != 1:
+        raise InputError(f"{type(model).__name__} has {len(layers)} classifiers; only the factors of one can be used")
+    layers[0].__class__ = FactoredLinear  # so that optimizers and hooks keep their parameters
+
+
+def classifiers(model: nn.Module) -> dict[str, nn.Module]:
+    """Returns the head of a model by name; distilled models may have several."""
+    names = model.pretrained_cfg["classifier"]
+    return {name: model.get_submodule(name) for name in ([names] if isinstance(names, str) else names)}
+
+
+def linear_classifiers(model: nn.Module) -> dict[str, nn.Linear]:
+    """Returns `classifiers`, which must be linear layers."""
+    layers = classifiers(model)
+    for name, layer in layers.items():
+        if not isinstance(layer, nn.Linear):
+            raise InputError(f"{type(model).__name__}.{name} is no linear layer but {type(layer).__name__}")
+    return layers
+
+
+def start_at_log_odds(model: nn.Module, log_odds: Tensor) -> None:
+    """Makes `log_odds` (C,) the logits of every image: classifier weights of zero, and these biases."""
+    for name, layer in classifiers(model).items():
+        if isinstance(layer, nn.Linear):
+            set_constant(layer, log_odds)
+        elif hasattr(layer, "start_at_log_odds"):
+            layer.start_at_log_odds(log_odds)
+        else:
+            raise InputError(f"{type(model).__name__}.{name} is not linear: set head.start=random")
+
+
+def carry_rows(model: nn.Module, rows: dict[int, tuple[Tensor, float]]) -> None:
+    """Sets labels, by column, to weights (D,) and biases of another classifier.
+
+    A label's logit becomes weights . pooled features + bias; with CSRA approximately, see there.
+
+    Raises:
+        InputError: the logits of the head are no product of weights and pooled features.
+    """
+    for layer in classifiers(model).values():
+        if not (isinstance(layer, nn.Linear) or hasattr(layer, "carry_row")):
+            raise InputError(
+                f"labels cannot be carried over into {type(layer).__name__}: its logits are no product of a row of "
+                "weights and the pooled features. Take head=linear, head=two_logit or head=csra"
+            )
+        for label, (weight, bias) in rows.items():
+            if isinstance(layer, nn.Linear):
+                set_row(layer, label, weight, bias)
+            else:
+                layer.carry_row(label, weight, bias)

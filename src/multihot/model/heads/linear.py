@@ -1,0 +1,65 @@
+"""Heads on the pooled features: one linear layer."""
+
+import torch
+from torch import Tensor, nn
+
+from multihot.loss import FactoredLogits
+
+
+class FactoredLinear(nn.Linear):
+    """nn.Linear that hands out its factors in training, so that a loss need not hold all logits (B, C) at once.
+
+    `factor_head` puts it in the place of timm's own classifier; the keys of the state dict stay the same.
+    """
+
+    def forward(self, features: Tensor) -> Tensor | FactoredLogits:
+        """Returns FactoredLogits while gradients are recorded in training, else the logits (B, C)."""
+        if self.training and torch.is_grad_enabled():
+            return FactoredLogits(features, self.weight, self.bias)
+        return super().forward(features)
+
+
+class TwoLogit(nn.Module):
+    """Two logits a label, absent and present, with a softmax over the pair.
+
+    sigmoid(present - absent) is that softmax, so the difference is the label's one logit, and cross-entropy of the
+    pairs is BCE of the differences.
+    """
+
+    reads_tokens = False
+
+    def __init__(self, num_features: int, num_labels: int):
+        super().__init__()
+        self.classifier = nn.Linear(num_features, 2 * num_labels)
+
+    def pairs(self, features: Tensor) -> Tensor:
+        """Returns the logits (B, C, 2) of absent and present, for cross-entropy with target 0 and 1."""
+        return self.classifier(features).unflatten(-1, (-1, 2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns the log-odds (B, C) that each label is present."""
+        absent, present = self.pairs(features).unbind(-1)
+        return present - absent
+
+    def start_at_log_odds(self, log_odds: Tensor) -> None:
+        """Makes `log_odds` (C,) the logits of every image: zero weights, half of it on each side of the pair."""
+        set_constant(self.classifier, torch.stack([-log_odds / 2, log_odds / 2], dim=-1).flatten())
+
+    def carry_row(self, label: int, weight: Tensor, bias: float) -> None:
+        """Makes the label's logit `weight` (D,) . features + `bias`."""
+        for row, half in ((2 * label, -0.5), (2 * label + 1, 0.5)):
+            set_row(self.classifier, row, half * weight, half * bias)
+
+
+def set_constant(layer: nn.Linear, logits: Tensor) -> None:
+    """Makes the layer give `logits` (C,) for any features."""
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(logits)
+
+
+def set_row(layer: nn.Linear, row: int, weight: Tensor, bias: float) -> None:
+    """Sets one row of the weights and its bias."""
+    with torch.no_grad():
+        layer.weight[row] = weight
+        layer.bias[row] = bias
