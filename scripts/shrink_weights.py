@@ -4,20 +4,30 @@ python scripts/shrink_weights.py runs/<name> weights.safetensors
 """
 
 import argparse
+import json
 from pathlib import Path
 
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 
 def main() -> None:
-    """Reads the run's best/model.safetensors and writes half of its bytes."""
+    """Reads the run's best/ and writes half of its bytes, with the class names in the file's metadata."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("file", type=Path, help="file to write")
     arguments = parser.parse_args()
     weights = load_file(arguments.run / "best" / "model.safetensors")
-    save_file({name: value.half() for name, value in weights.items()}, arguments.file, metadata={"format": "pt"})
+    metadata = read_metadata(arguments.run)
+    save_file({name: value.half() for name, value in weights.items()}, arguments.file, metadata=metadata)
     print(f"{arguments.file}: {arguments.file.stat().st_size / 1e6:.2f} MB")
+
+
+def read_metadata(run: Path) -> dict[str, str]:
+    """Returns what multihot.model.sources reads from a file: class names, and whether each row had its own sigmoid."""
+    labels = json.loads((run / "best" / "config.json").read_text())["label_names"]
+    is_multi_label = not OmegaConf.load(run / "config.yaml").single_label
+    return {"format": "pt", "label_names": json.dumps(labels), "is_multi_label": json.dumps(is_multi_label)}
 
 
 if __name__ == "__main__":
