@@ -1,0 +1,242 @@
+"""Features of a frozen backbone: computed once for a split, kept on disk, and read again while nothing changes."""
+
+import copy
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from timm.models import get_model_args
+from torch import nn
+from torch.utils.data import Dataset, Sampler
+
+from multihot.data.loader import Batches, create_batches, create_evaluation_batches, describe
+from multihot.data.manifest import Manifest
+from multihot.errors import InputError
+from multihot.progress import Progress
+from multihot.run import write_json
+
+log = logging.getLogger(__name__)
+
+
+class HeadOnFeatures(nn.Module):
+    """The head of a timm model alone: features (B, D) or tokens (B, T, D) -> logits (B, C).
+
+    It shares its weights with the model, and its parameters have the same names.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        if not hasattr(model, "head_drop"):
+            raise InputError(f"the head of {type(model).__name__} cannot be trained alone: take a ViT or finetune=full")
+        self.num_classes = model.num_classes
+        self.head_drop = model.head_drop
+        self.head = model.head
+        self.head_dist = model.head_dist if has_two_classifiers(model) else None
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Returns logits (B, C)."""
+        features = self.head_drop(features)
+        if self.head_dist is not None:
+            return (self.head(features[:, 0]) + self.head_dist(features[:, 1])) / 2
+        return self.head(features)
+
+
+def read_features(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
+    """Returns what the head of the model reads: pooled features (B, D), or tokens (B, T, D) if it pools itself.
+
+    The two heads of a distilled DeiT read one token each, (B, 2, D).
+    """
+    tokens = model.forward_features(image)
+    return tokens[:, :2] if has_two_classifiers(model) else model.forward_head(tokens, pre_logits=True)
+
+
+def has_two_classifiers(model: nn.Module) -> bool:
+    """Returns whether the model averages the classifiers of two tokens (a distilled DeiT)."""
+    return isinstance(model.get_classifier(), tuple)
+
+
+@dataclass(frozen=True)
+class Features:
+    """All features of a split (V, N, D) or (V, N, T, D), on disk: V views of N images."""
+
+    values: np.ndarray
+
+    def view(self, epoch: int) -> np.ndarray:
+        """Returns the features (N, ...) that an epoch sees."""
+        return self.values[epoch % len(self.values)]
+
+
+class FeatureDataset(Dataset):
+    """Takes the place of `ManifestDataset`; its samples hold features where that one's hold pictures."""
+
+    def __init__(self, manifest: Manifest, features: Features, sparse_target: bool):
+        self.manifest = manifest
+        self.features = features
+        self.sparse_target = sparse_target
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        epoch, row = key
+        image = self.features.view(epoch)[row]
+        return {"image": image} | describe(self.manifest, row, self.sparse_target)
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Computes the features of a model's frozen backbone once and keeps them in a folder.
+
+    They are stored as float32, so that a head on them gives what the whole model gives; the tokens that some heads read
+    take a hundred times the space of pooled features. Each process computes its share, and all write into one file:
+    several machines need a shared folder.
+    """
+
+    accelerator: Accelerator
+    model: nn.Module
+    folder: Path
+    settings: Mapping  # what the features depend on besides weights, images and augmentation, as JSON can hold it
+    preprocessing: dict
+    batch_size: int
+    num_workers: int | None
+
+    def read(self, manifest: Manifest) -> Features:
+        """Returns one view of each image, as evaluation sees it."""
+        return self.read_views(manifest, None, {}, seed=0, num_views=1)
+
+    def read_pooled(self, manifest: Manifest) -> torch.Tensor:
+        """Returns pooled features (N, D) of each image: if the head reads tokens, the mean over patches."""
+        values = torch.from_numpy(np.array(self.read(manifest).view(0), np.float32))
+        if values.ndim == 2:
+            return values
+        num_prefix_tokens = 0 if has_two_classifiers(self.model) else self.model.num_prefix_tokens
+        return values[:, num_prefix_tokens:].mean(dim=1)
+
+    @torch.inference_mode()
+    def read_views(
+        self, manifest: Manifest, augment: Callable | None, settings: Mapping, seed: int, num_views: int
+    ) -> Features:
+        """Returns `num_views` views of each image, from the folder if they are there, else computed and kept.
+
+        Args:
+            augment: of each view, None for the image as evaluation sees it.
+            settings: of the augmentation.
+        """
+        key = {**self.settings, "preprocessing": self.preprocessing}
+        key |= {"augment": settings, "seed": seed, "num_views": num_views}
+        path = self.folder / f"{fingerprint(self.model, manifest, key)}.npy"
+        complete = path.with_suffix(".json")
+        if broadcast_object_list([path.exists() and complete.exists()])[0]:  # one looks for all: others may be at it
+            log.info("features of %d images: read from %s", len(manifest), path)
+            return Features(np.load(path, mmap_mode="r"))
+        batches = create_evaluation_batches(
+            manifest,
+            accelerator=self.accelerator,
+            preprocessing=self.preprocessing,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            augment=augment,
+            seed=seed,
+        )
+        shape = (num_views, len(manifest), *self.feature_shape(batches))
+        values = open_values(self.accelerator, path, shape)
+        self.compute(batches, values)
+        values.flush()
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            write_json(complete, {"images": len(manifest), "shape": list(shape), **key})
+        self.accelerator.wait_for_everyone()
+        log.info("features of %d images: kept in %s (%.0f MB)", len(manifest), path, values.nbytes / 1e6)
+        return Features(np.load(path, mmap_mode="r"))
+
+    def compute(self, batches: Batches, values: np.ndarray) -> None:
+        """Fills this process's rows of the values (V, N, ...)."""
+        self.model.eval()
+        for view, rows in enumerate(values):
+            batches.order.epoch = view
+            for batch in Progress(batches, f"features {view + 1}/{len(values)}"):
+                with self.accelerator.autocast():
+                    features = read_features(self.model, batch["image"])
+                rows[batch["index"].cpu().numpy()] = features.float().cpu().numpy()
+
+    def feature_shape(self, batches: Batches) -> tuple[int, ...]:
+        """Returns the shape of one image's features, found by trying: a process may have no batch at all."""
+        sample = batches.loader.dataset[(0, 0)]
+        if isinstance(sample, InputError):
+            raise sample
+        image = torch.as_tensor(sample["image"], device=self.accelerator.device)
+        self.model.eval()
+        with self.accelerator.autocast():
+            return tuple(read_features(self.model, image[None].float()).shape[1:])
+
+
+def create_feature_batches(
+    manifest: Manifest,
+    features: Features,
+    order: Sampler,
+    device: torch.device,
+    sparse_target: bool = False,
+) -> Batches:
+    """Returns batches of features in the given order, in the place of batches of pictures."""
+    dataset = FeatureDataset(manifest, features, sparse_target)
+    return create_batches(dataset, order, device, {"mean": (0.0,), "std": (1.0,)}, num_workers=0)
+
+
+def open_values(accelerator: Accelerator, path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Returns the one file that all processes write into, created by process 0.
+
+    A file that is there and not complete is filled again, not emptied: another run may be about to finish it.
+    """
+    if accelerator.is_main_process and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_disk_space(path.parent, 4 * math.prod(shape))
+        new = path.with_suffix(f".{os.getpid()}")
+        np.lib.format.open_memmap(new, mode="w+", dtype=np.float32, shape=shape)
+        os.replace(new, path)
+    accelerator.wait_for_everyone()
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
+def check_disk_space(folder: Path, num_bytes: int) -> None:
+    """Raises InputError if a folder cannot hold so much: a mapped file that finds no space kills the process."""
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise InputError(
+            f"the features take {num_bytes / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free: set "
+            "data.feature_cache to a folder with more, or take a head on pooled features (head=linear)"
+        )
+
+
+def fingerprint(model: nn.Module, manifest: Manifest, key: Mapping) -> str:
+    """Returns a name that differs whenever the features would: by weights, images (path, size, time) and `key`.
+
+    Weights do not show all of a model, so its architecture and arguments count too (number of heads, activation).
+    """
+    arguments = {name: value for name, value in get_model_args(model).items() if name != "num_classes"}
+    settings = [type(model).__name__, model.pretrained_cfg.get("architecture"), arguments, key]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    heads = ("head.", "head_dist.")
+    for name, value in model.state_dict().items():
+        if not name.startswith(heads):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    for image in manifest.images:
+        digest.update(image.encode())
+        if os.path.exists(image):
+            stat = os.stat(image)
+            digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()[:24]
+
+
+def complete_model(model: nn.Module, head: nn.Module) -> nn.Module:
+    """Returns a copy of the timm model with the weights of a `HeadOnFeatures` in the place of its own."""
+    complete = copy.deepcopy(model)
+    complete.load_state_dict({**model.state_dict(), **head.state_dict()})
+    return complete

@@ -1,0 +1,175 @@
+"""What is trained: everything, the head alone, the last blocks, or low-rank updates. Chosen before `prepare`."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from timm.models import get_model_input_config
+from torch import nn
+
+from multihot.errors import InputError, list_first
+
+BACKBONE_DROPOUTS = ("drop_path_rate", "patch_drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate")
+
+
+@dataclass(frozen=True)
+class Full:
+    """All weights."""
+
+    trains_backbone = True
+
+    def apply(self, model: nn.Module) -> None:
+        """Leaves everything trainable."""
+
+
+@dataclass(frozen=True)
+class LpFt(Full):
+    """All weights, after the head has been fitted (head.start=fit): arxiv.org/abs/2202.10054."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head alone, on features that the frozen backbone gives once."""
+
+    num_views: int  # augmented ones of each training image; 0: the image as evaluation sees it
+    trains_backbone = False
+
+    def apply(self, model: nn.Module) -> None:
+        """Freezes all but the head."""
+        freeze_backbone(model)
+
+
+@dataclass(frozen=True)
+class LastBlocks:
+    """The head, the norm before it and the last transformer blocks."""
+
+    num_blocks: int
+    trains_backbone = True
+
+    def apply(self, model: nn.Module) -> None:
+        """Freezes all but these."""
+        blocks = getattr(model, "blocks", None)
+        if blocks is None or not 1 <= self.num_blocks <= len(blocks):
+            depth = "no transformer blocks" if blocks is None else f"{len(blocks)} blocks"
+            raise InputError(f"finetune.num_blocks={self.num_blocks}: {type(model).__name__} has {depth}")
+        freeze_backbone(model)
+        names = ("norm", "fc_norm", "attn_pool")
+        parts = [*blocks[-self.num_blocks :], *(getattr(model, name, None) for name in names)]
+        for part in parts:
+            if part is not None:
+                part.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The head, and low-rank updates of linear layers (arxiv.org/abs/2106.09685) by peft, merged when saved."""
+
+    rank: int
+    alpha: float  # the update is scaled by alpha / rank
+    dropout: float
+    targets: Sequence[str]  # last names of linear layers
+    trains_backbone = True
+
+    def apply(self, model: nn.Module) -> None:
+        """Puts the updates into the model itself and freezes all else but the head."""
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError as error:
+            raise InputError('finetune=lora needs peft: pip install -e ".[lora]"') from error
+        layers = [
+            name
+            for name, layer in model.named_modules()
+            if name.startswith("blocks.") and isinstance(layer, nn.Linear) and name.rpartition(".")[2] in self.targets
+        ]
+        if not layers:
+            raise InputError(f"finetune.targets={list(self.targets)}: {type(model).__name__} has no such linear layers")
+        head = head_parameters(model)
+        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=layers)
+        inject_adapter_in_model(config, model)
+        for parameter in head:
+            parameter.requires_grad_(True)
+        check_lora_is_used(model)
+
+
+def check_combination(finetune: object, start: str, is_mixed: bool, grad_checkpointing: bool, kwargs: Mapping) -> None:
+    """Raises InputError for settings that would do nothing in a fine-tuning mode, or not what they say.
+
+    Args:
+        start: `head.start`.
+        is_mixed: whether Mixup or CutMix is on.
+        kwargs: arguments of the timm model.
+    """
+    if isinstance(finetune, LpFt) and start != "fit":
+        raise InputError(f"finetune=lp_ft fits the head first, which head.start={start} undoes: take finetune=full")
+    if finetune.trains_backbone:
+        return
+    on_pictures = {
+        "mix.mixup and mix.cutmix": is_mixed,
+        "grad_checkpointing": grad_checkpointing,
+        **{f"model.kwargs.{name}": kwargs.get(name) for name in BACKBONE_DROPOUTS},
+    }
+    useless = [setting for setting, is_on in on_pictures.items() if is_on]
+    if useless:
+        raise InputError(
+            f"finetune=head runs the backbone once and without training, so {', '.join(useless)} cannot act: take "
+            "them away, or another finetune"
+        )
+
+
+def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Returns the parameters of the classifier, of all of them if there are several."""
+    classifier = model.get_classifier()
+    parts = classifier if isinstance(classifier, tuple) else (classifier,)
+    return [parameter for part in parts for parameter in part.parameters()]
+
+
+def freeze_backbone(model: nn.Module) -> None:
+    """Freezes all but the head."""
+    model.requires_grad_(False)
+    for parameter in head_parameters(model):
+        parameter.requires_grad_(True)
+
+
+def check_lora_is_used(model: nn.Module) -> None:
+    """Raises InputError if an update would never learn because its layer's weight is read past the layer.
+
+    EVA and BEiT do so with `qkv` where its biases are apart.
+    """
+    training, device = model.training, next(model.parameters()).device
+    model.eval()
+    model(torch.zeros(1, *get_model_input_config(model)["input_size"], device=device)).sum().backward()
+    unused = [name for name, parameter in model.named_parameters() if ".lora_" in name and parameter.grad is None]
+    model.zero_grad(set_to_none=True)
+    model.train(training)
+    if unused:
+        layers = sorted({name.partition(".lora_")[0].rpartition(".")[2] for name in unused})
+        raise InputError(
+            f"{type(model).__name__} reads the weights of {', '.join(layers)} without calling the layer, so that a "
+            f"low-rank update of it would never learn: take it out of finetune.targets:\n{list_first(unused)}"
+        )
+
+
+def merge_lora(model: nn.Module) -> nn.Module:
+    """Returns the model with its low-rank updates added into the weights, a copy; without any, the model itself."""
+    if not any(".lora_" in name for name, _ in model.named_parameters()):
+        return model
+    from peft.tuners.lora import LoraLayer
+
+    merged = copy.deepcopy(model)
+    for name, layer in list(merged.named_modules()):
+        if isinstance(layer, LoraLayer):
+            layer.merge()
+            merged.set_submodule(name, layer.get_base_layer())
+    return merged
+
+
+def count_parameters(model: nn.Module) -> str:
+    """Returns how many parameters are trained, in words.
+
+    >>> count_parameters(nn.Linear(3, 2).requires_grad_(False))
+    'trained parameters: 0 of 8 (0.0%)'
+    """
+    total = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return f"trained parameters: {trained:,} of {total:,} ({trained / total:.1%})"

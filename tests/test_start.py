@@ -1,0 +1,469 @@
+import csv
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import timm
+import torch
+from scipy.sparse import csr_array
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+from sklearn.preprocessing import StandardScaler
+
+from multihot.data.manifest import Manifest
+from multihot.errors import InputError
+from multihot.labels import Group, LabelSpace
+from multihot.model.features import read_features
+from multihot.model.heads import CSRA, MLDecoder, TwoLogit, install_head, start_at_log_odds
+from multihot.model.sources import Classifier, name_imagenet
+from multihot.model.start import (
+    carry_by_name,
+    fit_logistic,
+    fit_rows,
+    format_table,
+    keep_rows,
+    match_labels,
+    prior_log_odds,
+    read_aliases,
+    start_head,
+)
+
+NUM_IMAGES, WIDTH = 300, 24
+LABELS = ("cat", "dog", "owl")
+SPACE = LabelSpace(LABELS)
+MEAN_OF_PATCHES = partial(CSRA, num_heads=1, attention_weight=0.0)
+HEADS = {"linear": None, "two_logit": partial(TwoLogit), "csra": MEAN_OF_PATCHES}
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def create(num_labels=3, head=None, width=WIDTH):
+    model = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=16, embed_dim=width, depth=1, num_heads=2, num_classes=0
+    )
+    install_head(model, head, num_labels)
+    return model.eval()
+
+
+def manifest(target, labels=LABELS, groups=()):
+    target = np.asarray(target, np.int8)
+    return Manifest(tuple(labels), [str(row) for row in range(len(target))], csr_array(target), groups=groups)
+
+
+@pytest.fixture
+def features():
+    return torch.randn(NUM_IMAGES, WIDTH) * torch.linspace(0.1, 10, WIDTH) + torch.linspace(-5, 5, WIDTH)
+
+
+@pytest.fixture
+def target(features):
+    """Multi-hot (N, 3), each label with a direction of its own and noise."""
+    standard = (features - features.mean(0)) / features.std(0)
+    logits = standard @ torch.randn(WIDTH, 3) / 2 + torch.tensor([0.0, -1.0, -2.0])
+    return (torch.rand(NUM_IMAGES, 3) < logits.sigmoid()).float()
+
+
+def classifier(names, is_multi_label=False, width=WIDTH, **changes):
+    names = tuple(names)
+    known = Classifier(names, torch.randn(len(names), width), torch.randn(len(names)), is_multi_label, "")
+    return replace(known, **changes)
+
+
+def logits_of(features, weight, bias):
+    return features @ weight.mT + bias
+
+
+def never():
+    raise AssertionError("not needed")
+
+
+# The prior
+
+
+def test_the_prior_gives_each_label_its_frequency_among_known_answers():
+    target = [[1, 0, 0], [1, -1, 0], [0, -1, 0], [1, 1, 0]]
+    # cat 3 of 4, dog 1 of 2; owl 0 of 4, taken for half an image
+    probability = torch.sigmoid(prior_log_odds(SPACE, manifest(target)))
+    torch.testing.assert_close(probability, torch.tensor([0.75, 0.5, 0.125]))
+
+
+def test_labels_on_all_images_have_a_finite_prior():
+    probability = torch.sigmoid(prior_log_odds(SPACE, manifest([[1, 0, 1], [1, 1, 0]])))
+    torch.testing.assert_close(probability, torch.tensor([0.75, 0.5, 0.5]))
+
+
+@pytest.mark.parametrize("none", [False, True])
+def test_the_prior_of_a_group_is_its_frequencies(none):
+    labels, group = ("red", "cat", "green"), Group("colour", ("green", "red"), none)
+    target = np.zeros((10, 3), np.int8)
+    target[:6, 0], target[6:9, 2], target[9, 2 if not none else 1] = 1, 1, 1
+    data = manifest(target, labels, (group,))
+    space = data.label_space(single_label=False, activation="sigmoid")
+    probability = space.probability(prior_log_odds(space, data)[None])[0]
+    expected = torch.tensor([0.6, 0.1 if none else 0.05, 0.3 if none else 0.4])  # with none: one of ten images
+    torch.testing.assert_close(probability, expected)
+
+
+def test_an_absent_label_of_a_group_has_a_small_finite_prior():
+    labels, group = ("red", "green"), Group("colour", ("red", "green"), none=True)
+    data = manifest([[1, 0], [1, 0]], labels, (group,))
+    space = data.label_space(single_label=False, activation="sigmoid")
+    log_odds = prior_log_odds(space, data)
+    # red 0.75, green 0.25, none 0.25 before the softmax makes them one
+    torch.testing.assert_close(space.probability(log_odds[None]), torch.tensor([[0.6, 0.2]]))
+
+
+@pytest.mark.parametrize("start", ["prior", "random"])
+def test_starts_without_a_source_need_neither_classifier_nor_features(start):
+    model, data = create(), manifest([[1, 0, 0], [0, 1, 0], [1, 0, 0]])
+    random = model.head.weight.clone()
+    table = start_head(model, start, SPACE, data, read_classifier=never, pooled_features=never)
+    assert [(row.label, row.start) for row in table] == [(label, start) for label in LABELS]
+    logits = model(torch.randn(2, 3, 32, 32))
+    if start == "prior":
+        assert torch.equal(logits, prior_log_odds(SPACE, data).expand(2, -1))
+    else:
+        assert torch.equal(model.head.weight, random)
+
+
+def test_an_unknown_start_is_refused():
+    with pytest.raises(InputError, match="choose from prior, random, by_name, fit, keep"):
+        start_head(create(), "zero", SPACE, manifest([[1, 0, 0]]), read_classifier=never, pooled_features=never)
+
+
+# Logistic regression
+
+
+def fit_with_sklearn(features, target, l2):
+    """Returns the log-odds (N, C) of scikit-learn's logistic regression, fitted to the known answers of each label."""
+    columns = []
+    standard = StandardScaler().fit_transform(features.double())
+    for answer in target.T:
+        known = answer >= 0
+        model = LogisticRegression(C=1 / l2, max_iter=5000, tol=1e-8).fit(standard[known], answer[known])
+        columns.append(torch.from_numpy(model.decision_function(standard)))
+    return torch.stack(columns, dim=1).float()
+
+
+@pytest.mark.parametrize("l2", [0.1, 1.0, 100.0])
+def test_the_fit_equals_scikit_learn_label_by_label(features, target, l2):
+    logits = logits_of(features, *fit_logistic(features, target, SPACE, l2))
+    torch.testing.assert_close(logits, fit_with_sklearn(features, target, l2), atol=2e-3, rtol=1e-3)
+
+
+def test_the_fit_leaves_unknown_answers_out(features, target):
+    target[torch.rand(target.shape) < 0.3] = -1
+    logits = logits_of(features, *fit_logistic(features, target, SPACE, 1.0))
+    torch.testing.assert_close(logits, fit_with_sklearn(features, target, 1.0), atol=2e-3, rtol=1e-3)
+
+
+def draw_colours(features):
+    """Returns one of three colours an image (N,), more or less likely by its features."""
+    standard = (features - features.mean(0)) / features.std(0)
+    return torch.distributions.Categorical(logits=standard @ torch.randn(WIDTH, 3) / 3).sample()
+
+
+def test_the_fit_of_a_group_equals_multinomial_logistic_regression(features, target):
+    choice = draw_colours(features)
+    labels = ("cat", "red", "green", "blue")
+    space = LabelSpace(labels, (Group("colour", labels[1:]),))
+    both = torch.cat([target[:, :1], torch.nn.functional.one_hot(choice, 3).float()], dim=1)
+    weight, bias = fit_logistic(features, both, space, 1.0)
+    standard = StandardScaler().fit_transform(features.double())
+    reference = LogisticRegression(C=1.0, max_iter=5000, tol=1e-8).fit(standard, choice)
+    expected = torch.from_numpy(reference.predict_proba(standard)).float()
+    probability = space.probability(logits_of(features, weight, bias))
+    torch.testing.assert_close(probability[:, 1:], expected, atol=1e-3, rtol=0)
+    # and the label outside is fitted as if there were no group
+    alone = fit_with_sklearn(features, target[:, :1], 1.0).sigmoid()
+    torch.testing.assert_close(probability[:, :1], alone, atol=1e-3, rtol=0)
+
+
+def test_the_fit_of_a_group_with_none_equals_multinomial_logistic_regression_relative_to_none(features):
+    choice = draw_colours(features)
+    space = LabelSpace(("red", "green"), (Group("colour", ("red", "green"), none=True),))
+    target = torch.nn.functional.one_hot(choice, 3)[:, :2].float()  # the third is none
+    probability = space.probability(logits_of(features, *fit_logistic(features, target, space, 1e-3)))
+    standard = StandardScaler().fit_transform(features.double())
+    reference = LogisticRegression(C=1e3, max_iter=5000, tol=1e-8).fit(standard, choice)  # barely regularised: "none"
+    expected = torch.from_numpy(reference.predict_proba(standard)).float()[:, :2]  # has weights there and not here
+    torch.testing.assert_close(probability, expected, atol=1e-3, rtol=0)
+
+
+def test_a_feature_that_never_changes_is_no_harm(features, target):
+    constant = torch.cat([features, torch.full((NUM_IMAGES, 1), 3.3)], dim=1)
+    logits = logits_of(constant, *fit_logistic(constant, target, SPACE, 1.0))
+    torch.testing.assert_close(logits, fit_with_sklearn(features, target, 1.0), atol=2e-3, rtol=1e-3)
+
+
+# Starting from a fit
+
+
+def easy_problem(features):
+    """Returns a target (N, 3) of two labels that features tell apart and one that is on no image."""
+    standard = (features - features.mean(0)) / features.std(0)
+    return torch.stack([standard[:, 0] > 0.5, standard[:, 1] > 1.0, torch.zeros(NUM_IMAGES, dtype=bool)], 1).float()
+
+
+def test_a_fit_solves_an_easy_problem_and_leaves_a_label_without_positives_at_the_prior(features):
+    model, target = create(), easy_problem(features)
+    data = manifest(target)
+    table = start_head(model, "fit", SPACE, data, read_classifier=never, pooled_features=lambda: features)
+    assert [row.start for row in table] == ["fit", "fit", "prior"]
+    assert table[0].source.startswith("l2 ")
+    logits = model.head(features).detach()
+    for column in (0, 1):
+        assert average_precision_score(target[:, column], logits[:, column]) > 0.95
+    assert torch.equal(logits[:, 2], prior_log_odds(SPACE, data)[2].expand(NUM_IMAGES))
+
+
+def test_a_fit_keeps_the_prior_of_labels_without_a_known_negative_or_any_answer(features, target):
+    target[:, 1], target[target[:, 2] == 0, 2] = -1, -1
+    data = manifest(target)
+    model = create()
+    table = start_head(model, "fit", SPACE, data, read_classifier=never, pooled_features=lambda: features)
+    assert [row.start for row in table] == ["fit", "prior", "prior"]
+    assert torch.equal(model.head(features)[:, 1:], prior_log_odds(SPACE, data)[1:].expand(NUM_IMAGES, -1))
+
+
+def test_a_fit_regularises_noise_more_than_signal(features):
+    noise = (torch.rand(NUM_IMAGES, 3) < 0.5).float()
+    strengths = []
+    for target in (noise, easy_problem(features)):
+        table = fit_rows(create(), SPACE, features, target)
+        strengths.append(float(table[0].source.removeprefix("l2 ")))
+    assert strengths[0] >= 100 > strengths[1]
+
+
+def test_a_fit_needs_no_more_than_two_images(features, target):
+    target[:2] = torch.tensor([[0.0, 0, 1], [1, 0, 1]])
+    assert [row.start for row in fit_rows(create(), SPACE, features[:2], target[:2])] == ["fit", "prior", "prior"]
+    assert [row.start for row in fit_rows(create(), SPACE, features[:1], target[:1])] == ["prior"] * 3
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_after_a_fit_the_model_gives_features_times_weight_plus_bias(head):
+    model, image = create(head=HEADS[head]), torch.randn(40, 3, 32, 32)
+    with torch.no_grad():
+        features = read_features(model, image)
+    features = features if features.ndim == 2 else features[:, 1:].mean(dim=1)  # of the patches
+    target = (torch.rand(40, 3) < 0.4).float()
+    table = start_head(model, "fit", SPACE, manifest(target), read_classifier=never, pooled_features=lambda: features)
+    weight, bias = fit_logistic(features, target, SPACE, l2=float(table[0].source.removeprefix("l2 ")))
+    torch.testing.assert_close(model(image), logits_of(features, weight, bias), atol=1e-5, rtol=1e-4)
+
+
+# Carrying over rows by name
+
+
+def carry(model, source, matches, features, target, space=SPACE):
+    prior = prior_log_odds(space, manifest(target, space.labels, space.groups))
+    start_at_log_odds(model, prior)
+    return carry_by_name(model, space, source, matches, prior, features, target)
+
+
+def test_a_scale_and_a_bias_make_the_mean_probability_the_frequency(features, target):
+    source, model = classifier(("dog", "lion", "cat")), create()
+    matches = {0: [2], 1: [0]}
+    table = carry(model, source, matches, features, target)
+    probability = model.head(features).sigmoid()
+    torch.testing.assert_close(probability[:, :2].mean(dim=0), target[:, :2].mean(dim=0), atol=1e-4, rtol=0)
+    assert [row.source for row in table] == ["cat", "dog", ""]
+    for column, row in ((0, 2), (1, 0)):
+        weight = model.head.weight[column]
+        torch.testing.assert_close(weight, table[column].scale * source.weight[row])  # a multiple of the source's row
+        assert table[column].bias == pytest.approx(model.head.bias[column].item())
+        # and the best of all: scikit-learn's on the source's logit
+        logit = logits_of(features, source.weight[[row]], source.bias[row])
+        reference = fit_with_sklearn(logit, target[:, [column]], l2=1e-3)[:, 0]
+        torch.testing.assert_close(model.head(features)[:, column], reference, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("none", [False, True])
+def test_labels_of_a_group_are_scaled_together(features, target, none):
+    colours = torch.nn.functional.one_hot(draw_colours(features), 3).float()
+    labels, group = ("red", "cat", "green", "blue"), Group("colour", ("blue", "green", "red")[: 3 - none], none)
+    space, source, model = LabelSpace(labels, (group,)), classifier(("green", "cat", "red", "blue")), create(4)
+    answers = torch.stack([colours[:, 0], target[:, 0], colours[:, 1], colours[:, 2]], dim=1)
+    matches = {0: [2], 1: [1], 2: [0], 3: [3]}
+    table = carry(model, source, matches, features, answers, space)
+    assert [row.source for row in table] == ["red", "cat", "green", "blue"]
+    probability = space.probability(model.head(features))
+    torch.testing.assert_close(probability.mean(dim=0), answers.mean(dim=0), atol=1e-4, rtol=0)
+    # without a class of its own green keeps the prior, and red and blue are fitted beside it
+    del matches[2]
+    table = carry(model, source, matches, features, answers, space)
+    assert [row.start for row in table] == ["carried", "carried", "prior", "carried"]
+    probability = space.probability(model.head(features))
+    torch.testing.assert_close(probability.mean(dim=0)[[0, 1, 3]], answers.mean(dim=0)[[0, 1, 3]], atol=1e-4, rtol=0)
+    assert torch.equal(model.head(features)[:, 2], prior_log_odds(space, manifest(answers, labels))[2].expand(300))
+
+
+def test_only_labels_with_a_class_and_both_answers_are_carried(features, target):
+    target[:, 1] = 0
+    source, model = classifier(("Dog", "CAT")), create()
+    data = manifest(target)
+    table = start_head(
+        model, "by_name", SPACE, data, read_classifier=lambda: source, pooled_features=lambda: features
+    )  # fmt: skip
+    assert [row.start for row in table] == ["carried", "prior", "prior"]
+    assert torch.equal(model.head(features)[:, 1:], prior_log_odds(SPACE, data)[1:].expand(NUM_IMAGES, -1))
+    assert model.head.weight[0].any()
+
+
+def test_a_label_of_several_classes_takes_their_mean(features, target):
+    source, model = classifier(("tabby", "dog", "siamese")), create()
+    table = carry(model, source, {0: [0, 2]}, features, target)
+    mean = (source.weight[0] + source.weight[2]) / 2
+    torch.testing.assert_close(model.head.weight[0], table[0].scale * mean)
+    assert table[0].source == "tabby; siamese"
+
+
+def test_a_classifier_without_biases_is_carried_and_kept(features, target):
+    source = classifier(LABELS, is_multi_label=True, bias=None)
+    carry(create(), source, {0: [0]}, features, target)
+    model = create()
+    keep_rows(model, SPACE, source, grow=False)
+    assert torch.equal(model.head.weight, source.weight)
+    assert not model.head.bias.any()
+
+
+def matches(labels, names, aliases=None):
+    return match_labels(LabelSpace(tuple(labels)), classifier(names), aliases or {})
+
+
+def test_names_are_compared_without_case_underscores_and_extra_spaces():
+    assert matches(("Sea_lion", "polar bear"), ("POLAR  BEAR ", "sea lion", "cat")) == {0: [1], 1: [0]}
+
+
+def test_a_class_is_found_by_each_of_its_synonyms():
+    labels = ("goldfish", "Carassius auratus", "tench, Tinca tinca", "gold")
+    assert matches(labels, name_imagenet(1000)) == {0: [1], 1: [1], 2: [0]}
+    # two of ImageNet's classes are a crane: the bird and the machine
+    assert matches(("crane",), name_imagenet(1000)) == {0: [134, 517]}
+
+
+def test_aliases_take_the_place_of_the_label_itself():
+    names = ("dog", "hound", "wolf", "cat")
+    assert matches(("dog", "cat"), names, {"dog": ["hound", "wolf"]}) == {0: [1, 2], 1: [3]}
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_a_file_of_aliases_has_names_or_lists_of_them(tmp_path, suffix):
+    content = {"dog": ["hound", "wolf"], "cat": "tabby", "7": "seven"}
+    lines = "dog: [hound, wolf]\ncat: tabby\n7: seven\n"
+    (tmp_path / f"a.{suffix}").write_text(json.dumps(content) if suffix == "json" else lines)
+    expected = {"dog": ["hound", "wolf"], "cat": ["tabby"], "7": ["seven"]}
+    assert read_aliases(str(tmp_path / f"a.{suffix}")) == expected
+    assert read_aliases(None) == {}
+
+
+def test_wrong_aliases_are_named(tmp_path):
+    with pytest.raises(InputError, match="dog: hund\n  owl: no such label"):
+        matches(("dog",), ("hound",), {"dog": ["hound", "hund"], "owl": ["hound"]})
+    with pytest.raises(InputError, match="there is no such file"):
+        read_aliases(str(tmp_path / "none.yaml"))
+    (tmp_path / "list.yaml").write_text("- dog\n- cat\n")
+    with pytest.raises(InputError, match="must be a mapping"):
+        read_aliases(str(tmp_path / "list.yaml"))
+
+
+def test_no_match_at_all_is_an_error_with_the_ways_out():
+    with pytest.raises(InputError, match=r"none of the 3 labels.*tench.*head\.aliases.*head\.start=prior or fit"):
+        matches(LABELS, ("tench", "shark"))
+
+
+@pytest.mark.parametrize("start", ["by_name", "keep"])
+def test_a_source_without_a_classifier_is_refused_with_the_reason(start):
+    reason = "its classifier is not linear"
+    source = Classifier(None, None, None, True, reason)
+    with pytest.raises(InputError, match=f"head.start={start} needs .*{reason}"):
+        start_head(
+            create(), start, SPACE, manifest([[1, 0, 0]]), read_classifier=lambda: source, pooled_features=never
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("start", ["by_name", "keep", "fit"])
+def test_heads_whose_logits_are_no_product_with_a_row_are_refused(features, target, start):
+    decoder = partial(MLDecoder, num_groups=2, decoder_width=None, num_heads=2, feedforward_width=8, dropout=0.0)
+    source = classifier(LABELS, is_multi_label=True)
+    with pytest.raises(InputError, match=r"MLDecoder.*Take head=linear"):
+        start_head(
+            create(head=decoder), start, SPACE, manifest(target),
+            read_classifier=lambda: source, pooled_features=lambda: features,
+        )  # fmt: skip
+
+
+# Keeping the rows of a multi-label classifier
+
+
+def test_rows_are_kept_by_name_and_not_by_position():
+    labels = tuple(f"label {number}" for number in range(14))
+    source = classifier(labels, is_multi_label=True)
+    order = torch.randperm(14).tolist()
+    image, models = torch.randn(7, 3, 32, 32), []
+    for places in (range(14), order):
+        torch.manual_seed(1)
+        model = create(14)
+        space = LabelSpace(tuple(labels[place] for place in places))
+        table = keep_rows(model, space, source, grow=False)
+        assert {row.start for row in table} == {"kept"}
+        models.append(model)
+    straight, permuted = models
+    assert torch.equal(straight.head.weight, source.weight)  # unchanged, to the bit
+    assert torch.equal(straight.head.bias, source.bias)
+    assert torch.equal(permuted.head.weight, source.weight[order])
+    assert torch.equal(permuted.head.bias, source.bias[order])
+    # the product's sums run in another order for another column: up to their rounding
+    torch.testing.assert_close(permuted(image), straight(image)[:, order], atol=1e-6, rtol=1e-6)
+
+
+def test_missing_and_additional_labels_are_named():
+    source = classifier(("cat", "dog", "fish"), is_multi_label=True)
+    with pytest.raises(InputError) as error:
+        keep_rows(create(), SPACE, source, grow=False)
+    assert "'owl': not in the source (head.grow=true adds it)" in str(error.value)
+    assert "'fish': only in the source (name it in data.labels)" in str(error.value)
+    with pytest.raises(InputError, match="'fish': only in the source"):
+        keep_rows(create(), SPACE, source, grow=True)
+
+
+def test_rows_of_a_softmax_classifier_are_not_kept():
+    with pytest.raises(InputError, match=r"multi-label source.*by_name"):
+        keep_rows(create(), SPACE, classifier(LABELS), grow=False)
+
+
+@pytest.mark.parametrize(("num_old", "num_new"), [(3, 5), (14, 20), (1000, 1003)])
+@pytest.mark.parametrize("head", ["linear", "two_logit"])
+def test_a_head_that_grows_keeps_the_old_rows_to_the_bit_and_starts_new_ones_at_the_prior(head, num_old, num_new):
+    labels = tuple(f"label {number}" for number in range(num_new))
+    source = classifier(labels[:num_old], is_multi_label=True)
+    data = manifest(np.random.RandomState(0).random_sample((40, num_new)) < 0.3, labels)
+    old, new = create(num_old, HEADS[head]), create(num_new, HEADS[head])
+    keep_rows(old, LabelSpace(labels[:num_old]), source, grow=False)
+    table = start_head(
+        new, "keep", LabelSpace(labels), data, read_classifier=lambda: source, pooled_features=never, grow=True
+    )  # fmt: skip
+    assert [row.start for row in table] == ["kept"] * num_old + ["new"] * (num_new - num_old)
+    for before, after in zip(old.head.parameters(), new.head.parameters(), strict=True):
+        assert torch.equal(after[: len(before)], before)
+    prior = prior_log_odds(LabelSpace(labels), data)[num_old:]
+    for batch_size in (1, 7, 32):
+        features = torch.randn(batch_size, WIDTH)
+        assert torch.equal(new.head(features)[:, num_old:], prior.expand(batch_size, -1))
+        # of weights that are the same; a product of another size may sum them in another order
+        torch.testing.assert_close(new.head(features)[:, :num_old], old.head(features), atol=1e-5, rtol=1e-5)
+
+
+def test_the_table_is_csv_with_a_line_a_label(features, target):
+    rows = carry(create(), classifier(("dog", "big, cat")), {0: [1]}, features, target)
+    lines = list(csv.reader(format_table(rows).splitlines()))
+    assert lines[0] == ["label", "start", "source", "scale", "bias"]
+    assert lines[1][:3] == ["cat", "carried", "big, cat"]
+    assert float(lines[1][3]) == pytest.approx(rows[0].scale, abs=1e-4)
+    assert lines[2] == ["dog", "prior", "", "", ""]
