@@ -3,6 +3,7 @@
 python evaluate.py run=runs/<name> split=test
 """
 
+import json
 import logging
 
 import hydra
@@ -20,8 +21,10 @@ def main(cfg: DictConfig) -> None:
     from timm.data import resolve_input_data_config  # torch and timm, which --help need not wait for
 
     from multihot.checkpoint import load_model
+    from multihot.data import create_reader
     from multihot.data.loader import create_evaluation_batches
     from multihot.evaluation import evaluate, format_evaluation, mean_loss, predict, save_evaluation, target_of
+    from multihot.loss import create_loss
     from multihot.run import load_run
     from multihot.session import open_session, start_processes
 
@@ -31,9 +34,8 @@ def main(cfg: DictConfig) -> None:
     )
     with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
         accelerator = session.accelerator
-        data = instantiate(trained.data)(cfg.split, labels=labels).thin_out(trained.max_images)
-        if trained.single_label:
-            data.check_one_label()
+        data = create_reader(trained.data)(cfg.split, labels=labels).thin_out(trained.max_images)
+        space = data.label_space(trained.single_label, trained.activation)
         model = load_model(run.best, labels).to(accelerator.device)
         batches = create_evaluation_batches(
             data,
@@ -45,10 +47,10 @@ def main(cfg: DictConfig) -> None:
         logits = predict(accelerator, model, batches, title=cfg.split)
         if accelerator.is_main_process:
             target = target_of(data)
-            evaluation = evaluate(
-                logits, target, labels, threshold=trained.threshold, single_label=trained.single_label
-            )
-            evaluation.scores["loss"] = mean_loss(instantiate(trained.loss), logits, target)
+            evaluation = evaluate(logits, target, space, trained.threshold)
+            counts = json.loads(run.counts.read_text())
+            loss = create_loss(**instantiate(trained.loss, _convert_="all"), space=space, **counts)
+            evaluation.scores["loss"] = mean_loss(loss, logits, target)
             save_evaluation(run.split(cfg.split), data, logits, target, evaluation)
             log.info("%s of %s\n%s", cfg.split, run.folder, format_evaluation(evaluation))
             log.info("\nwritten to %s", run.split(cfg.split))

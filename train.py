@@ -6,6 +6,8 @@ accelerate launch train.py ...       one process a GPU
 """
 
 import logging
+from functools import partial
+from pathlib import Path
 
 import hydra
 from hydra.utils import instantiate
@@ -37,8 +39,6 @@ def fine_tune(cfg: DictConfig, accelerator, run) -> float:
 
     trainer, train_batches, validator = build(cfg, accelerator, run)
     state = trainer.state
-    if accelerator.is_main_process:
-        run.save(cfg, validator.data.labels)
     start_tracker(accelerator, run, OmegaConf.to_container(cfg, resolve=True), *job_of_hydra())
 
     if run.goes_on:
@@ -59,50 +59,153 @@ def fine_tune(cfg: DictConfig, accelerator, run) -> float:
 def build(cfg: DictConfig, accelerator, run) -> tuple:
     """Returns all that trains, the batches it trains on, and what measures it."""
     from accelerate.utils import set_seed
-    from timm.data import resolve_input_data_config
     from timm.utils import ModelEmaV3
 
     from multihot.checkpoint import TrainingState
-    from multihot.data.loader import create_evaluation_batches, create_training_batches
-    from multihot.loss import check_loss
-    from multihot.model.create import create_model, start_head
+    from multihot.data.mixup import create_mixup
+    from multihot.loss import check_loss, create_loss
     from multihot.optimizer import create_optimizer
     from multihot.schedule import create_schedule
     from multihot.training import Trainer, num_updates
-    from multihot.validation import Validator
 
-    read = instantiate(cfg.data)
-    train_data = read("train").thin_out(cfg.max_images)
-    val_data = read("val", labels=train_data.labels).thin_out(cfg.max_images)
-    model = create_model(num_labels=len(train_data.labels), **OmegaConf.to_container(cfg.model))
-    start_head(model, cfg.head.start, train_data.label_frequency(), len(train_data))
-    loss = instantiate(cfg.loss)
-    check_loss(loss, cfg.single_label)
-    if cfg.single_label:
-        train_data.check_one_label()
-        val_data.check_one_label()
+    train_data, val_data, space = read_splits(cfg)
+    counts = train_data.counts()
+    loss = create_loss(**instantiate(cfg.loss, _convert_="all"), space=space, **counts)
+    check_loss(loss)
+    mix = create_mixup(**cfg.mix, num_labels=len(space.labels))
+    if accelerator.is_main_process:
+        run.save(cfg, space.labels, counts)
+    model = build_model(cfg, accelerator, run, train_data, space)
+    sparse_target = factor_if_many(cfg, model, loss, mix)
+    trained, train_batches, val_batches, complete = build_batches(
+        cfg, accelerator, model, train_data, val_data, sparse_target
+    )
 
-    loading = {"preprocessing": resolve_input_data_config(model), "accelerator": accelerator}
-    loading |= {"batch_size": cfg.batch_size, "num_workers": cfg.num_workers}
-    train_batches = create_training_batches(train_data, instantiate(cfg.augment), seed=cfg.seed, **loading)
-    val_batches = create_evaluation_batches(val_data, **loading)
-
-    model.to(accelerator.device)
     # Both must see the timm model itself: copied or grouped after `prepare`, it is a wrapped one.
-    ema = ModelEmaV3(model, decay=cfg.ema.decay, use_warmup=cfg.ema.warmup) if cfg.ema.decay else None
-    optimizer = create_optimizer(model, **instantiate(cfg.optimizer))
-    model, optimizer = accelerator.prepare(model, optimizer)
+    ema = ModelEmaV3(trained, decay=cfg.ema.decay, use_warmup=cfg.ema.warmup) if cfg.ema.decay else None
+    optimizer = create_optimizer(trained, **instantiate(cfg.optimizer))
+    trained, optimizer = accelerator.prepare(trained, optimizer)
     state = TrainingState(num_processes=accelerator.num_processes)
     accelerator.register_for_checkpointing(state, *([ema] if ema else []))
     updates = num_updates(len(train_batches), cfg.accumulate_steps, cfg.epochs)
     schedule = create_schedule(optimizer, num_updates=updates, **instantiate(cfg.schedule))
     trainer = Trainer(
-        accelerator, model, loss.to(accelerator.device), optimizer, schedule, ema, state,
+        accelerator, trained, loss.to(accelerator.device), optimizer, schedule, ema, state, mix, cfg.seed,
         cfg.accumulate_steps, cfg.clip_norm, cfg.log_every,
     )  # fmt: skip
     set_seed(cfg.seed, device_specific=True)  # the weights were the same in all processes; their dropout must differ
-    validator = Validator(run, val_batches, cfg.monitor, cfg.threshold, cfg.single_label, cfg.ema.evaluate)
-    return trainer, train_batches, validator
+    return trainer, train_batches, build_validator(cfg, run, val_batches, space, complete)
+
+
+def read_splits(cfg: DictConfig) -> tuple:
+    """Returns the train and val data and their label space."""
+    from multihot.data import create_reader
+
+    read = create_reader(cfg.data)
+    train_data = read("train").thin_out(cfg.max_images)
+    val_data = read("val", labels=train_data.labels).thin_out(cfg.max_images)
+    spaces = [data.label_space(cfg.single_label, cfg.activation) for data in (train_data, val_data)]  # both are checked
+    return train_data, val_data, spaces[0]
+
+
+def build_model(cfg: DictConfig, accelerator, run, train_data, space):
+    """Returns the timm model with its new head and the head's first weights; what is not to be trained is frozen."""
+    from multihot.model.create import create_model
+    from multihot.model.finetune import check_combination, count_parameters
+    from multihot.model.heads import install_head
+    from multihot.model.sources import read_classifier
+    from multihot.model.start import format_table, start_head
+    from multihot.run import write_text
+
+    finetune, settings = instantiate(cfg.finetune), OmegaConf.to_container(cfg.model)
+    is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
+    check_combination(finetune, cfg.head.start, is_mixed, cfg.grad_checkpointing, settings["kwargs"])
+    model = create_model(num_labels=len(space.labels), **settings)
+    install_head(model, instantiate(cfg.head.layer), len(space.labels))
+    model.to(accelerator.device)
+    if not run.goes_on:  # else its weights come with last/
+        source = {"pretrained": cfg.model.pretrained, "weights": cfg.model.weights}
+        table = start_head(
+            model,
+            cfg.head.start,
+            space,
+            train_data,
+            read_classifier=partial(read_classifier, cfg.model.name, class_names=cfg.head.class_names, **source),
+            pooled_features=lambda: create_cache(cfg, accelerator, model).read_pooled(train_data),
+            aliases=cfg.head.aliases,
+            grow=cfg.head.grow,
+        )
+        if accelerator.is_main_process:
+            write_text(run.head_start, format_table(table))
+    if cfg.grad_checkpointing:
+        model.set_grad_checkpointing()
+    finetune.apply(model)
+    log.info(count_parameters(model))
+    return model
+
+
+def factor_if_many(cfg: DictConfig, model, loss, mix) -> bool:
+    """Returns whether the loss goes through the labels in chunks, with sparse targets, and prepares the head for it."""
+    from multihot.loss import MANY_LABELS, can_factor
+    from multihot.model.heads import factor_head
+
+    is_many = cfg.head.layer is None and mix is None and model.num_classes >= MANY_LABELS and can_factor(loss)
+    if is_many:
+        factor_head(model)
+        log.info("%d labels: the loss goes through them in chunks", model.num_classes)
+    return is_many
+
+
+def build_batches(cfg: DictConfig, accelerator, model, train_data, val_data, sparse_target: bool) -> tuple:
+    """Returns what is trained, its batches for training and validation, and what makes it a whole model again."""
+    from multihot.data.loader import EvaluationOrder, TrainingOrder, create_evaluation_batches, create_training_batches
+    from multihot.model.features import HeadOnFeatures, complete_model, create_feature_batches
+    from multihot.model.finetune import merge_lora
+
+    finetune, augment = instantiate(cfg.finetune), instantiate(cfg.augment)
+    cache = create_cache(cfg, accelerator, model)
+    if finetune.trains_backbone:
+        loading = {"preprocessing": cache.preprocessing, "accelerator": accelerator}
+        loading |= {"batch_size": cfg.batch_size, "num_workers": cfg.num_workers}
+        train_batches = create_training_batches(
+            train_data, augment, seed=cfg.seed, sparse_target=sparse_target, **loading
+        )
+        return model, train_batches, create_evaluation_batches(val_data, **loading), merge_lora
+
+    features = cache.read(train_data)
+    if finetune.num_views:
+        settings = OmegaConf.to_container(cfg.augment)
+        features = cache.read_views(train_data, augment, settings, cfg.seed, finetune.num_views)
+    place = accelerator.process_index, accelerator.num_processes
+    order = TrainingOrder(len(train_data), cfg.batch_size, cfg.seed, *place)
+    train_batches = create_feature_batches(train_data, features, order, accelerator.device, sparse_target)
+    order = EvaluationOrder(len(val_data), cfg.batch_size, *place)
+    val_batches = create_feature_batches(val_data, cache.read(val_data), order, accelerator.device)
+    return HeadOnFeatures(model), train_batches, val_batches, partial(complete_model, model)
+
+
+def create_cache(cfg: DictConfig, accelerator, model):
+    """Returns the store of the features that the model's frozen backbone gives."""
+    from timm.data import resolve_input_data_config
+
+    from multihot.model.features import FeatureCache
+
+    settings = {"data": OmegaConf.to_container(cfg.data), "mixed_precision": cfg.mixed_precision}
+    folder, preprocessing = Path(settings["data"].pop("feature_cache")), resolve_input_data_config(model)
+    return FeatureCache(accelerator, model, folder, settings, preprocessing, cfg.batch_size, cfg.num_workers)
+
+
+def build_validator(cfg: DictConfig, run, val_batches, space, complete):
+    """Returns what measures after each epoch and saves the best model: of what is trained `complete` makes it whole."""
+    from multihot.checkpoint import save_model
+    from multihot.validation import Validator
+
+    head = OmegaConf.to_container(cfg.head.layer) if cfg.head.layer else None
+
+    def save(trained, folder: Path) -> None:
+        save_model(complete(trained), folder, space=space, head=head)
+
+    return Validator(run, val_batches, cfg.monitor, space, cfg.threshold, cfg.ema.evaluate, save)
 
 
 if __name__ == "__main__":

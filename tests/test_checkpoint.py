@@ -1,18 +1,26 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from scipy.sparse import csr_array
 
 from multihot.checkpoint import load_model, publish_folder, recover_folder, save_model, stage_folder
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.evaluation import evaluate, format_evaluation, load_predictions, save_evaluation
+from multihot.labels import Group, LabelSpace
 from multihot.model.create import create_model
+from multihot.model.heads import install_head
+from multihot.model.heads.install import SingleHeadDeiT
 
 LABELS = ("a", "b", "c")
+SPACE = LabelSpace(LABELS)
+HEADS = sorted(path.stem for path in (Path(__file__).resolve().parents[1] / "conf/head").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -24,7 +32,7 @@ def model():
 
 
 def test_plain_timm_loads_the_saved_model(model, tmp_path):
-    save_model(model, LABELS, tmp_path / "best")
+    save_model(model, tmp_path / "best", space=SPACE, head=None)
     loaded = timm.create_model(f"local-dir:{tmp_path}/best", pretrained=True).eval()
     image = torch.randn(2, 3, 36, 36)
     torch.testing.assert_close(loaded(image), model(image), rtol=0, atol=0)
@@ -33,10 +41,45 @@ def test_plain_timm_loads_the_saved_model(model, tmp_path):
 
 
 def test_a_model_with_other_labels_than_its_run_is_refused(model, tmp_path):
-    save_model(model, LABELS, tmp_path / "best")
+    save_model(model, tmp_path / "best", space=SPACE, head=None)
     load_model(tmp_path / "best", LABELS)
     with pytest.raises(InputError, match="other labels"):
         load_model(tmp_path / "best", ("a", "c", "b"))
+
+
+def settings_of(head):
+    """Returns the settings of conf/head/<head>.yaml, as train.py hands them on; None for timm's own head."""
+    conf = OmegaConf.load(Path(__file__).resolve().parents[1] / f"conf/head/{head}.yaml")
+    return OmegaConf.to_container(conf.layer) if conf.layer else None
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("vit_tiny_patch16_224", {}),
+        ("vit_tiny_patch16_224", {"global_pool": "avg", "act_layer": "relu"}),
+        ("deit_tiny_distilled_patch16_224", {}),
+        ("vit_base_patch16_siglip_224", {}),
+    ],
+)
+def test_every_head_comes_back_with_its_model(head, name, kwargs, tmp_path):
+    settings, space = settings_of(head), LabelSpace(LABELS, (Group("pair", ("c", "a"), none=True),), activation="tanh")
+    kwargs = {"patch_size": 12, "embed_dim": 24, "depth": 1, "num_heads": 8, **kwargs}
+    model = create_model(name, num_labels=3, pretrained=False, weights=None, image_size=36, kwargs=kwargs).eval()
+    install_head(model, instantiate(settings), 3)
+    save_model(model, tmp_path / "best", space=space, head=settings)
+    loaded, image = load_model(tmp_path / "best", LABELS), torch.randn(2, 3, 36, 36)
+    assert torch.equal(loaded.eval()(image), model(image))
+    assert type(loaded) is type(model)
+    assert isinstance(loaded, SingleHeadDeiT) == (
+        name.startswith("deit") and head in ("csra", "ml_decoder", "query2label")
+    )
+    assert (loaded.num_classes, type(loaded.head)) == (3, type(model.head))
+    assert timm.data.resolve_input_data_config(loaded) == timm.data.resolve_input_data_config(model)
+    config = json.loads((tmp_path / "best/config.json").read_text())
+    assert LabelSpace.from_config(config["label_space"]) == space
+    assert config["head"] == settings
 
 
 def test_a_folder_is_replaced_only_when_the_new_one_is_complete(tmp_path):
@@ -64,9 +107,9 @@ def test_saved_predictions_give_the_same_scores_again(tmp_path):
     targets[:, 2] = 0
     manifest = Manifest(LABELS, [f"{row}.jpg" for row in range(20)], csr_array(targets))
     logits = torch.from_numpy(rng.normal(size=(20, 3)).astype(np.float32))
-    evaluation = evaluate(logits, torch.from_numpy(targets), LABELS, threshold=0.5, single_label=False)
+    evaluation = evaluate(logits, torch.from_numpy(targets), SPACE)
     save_evaluation(tmp_path / "test", manifest, logits, torch.from_numpy(targets), evaluation)
-    again = evaluate(*load_predictions(tmp_path / "test"), LABELS, threshold=0.5, single_label=False)
+    again = evaluate(*load_predictions(tmp_path / "test"), SPACE)
     assert again.scores == evaluation.scores == json.loads((tmp_path / "test/metrics.json").read_text())
     assert json.loads((tmp_path / "test/images.json").read_text())[3] == "3.jpg"
     rows = (tmp_path / "test/labels.csv").read_text().splitlines()

@@ -8,9 +8,17 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from timm.data import resolve_data_config
 
-GROUPS = ("data", "model", "loss", "optimizer", "schedule", "augment", "tracker", "experiment", "debug")
+from multihot.data import create_reader
+
+GROUPS = (
+    "data", "model", "head", "finetune", "loss", "optimizer", "schedule", "augment", "tracker", "experiment", "debug",
+)  # fmt: skip
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((REPO / "conf" / group).glob("*.yaml"))]
-NEEDED = {("data", "csv"): ["data.path=x.csv"], ("experiment", "photos"): ["data.path=x.csv"]}
+NEEDED = {
+    ("data", "csv"): ["data.path=x.csv"],
+    ("experiment", "photos"): ["data.path=x.csv"],
+    ("experiment", "compare_photos"): ["data.path=x.csv"],
+}
 
 
 def test_every_folder_of_conf_is_a_known_group():
@@ -21,7 +29,8 @@ def test_every_folder_of_conf_is_a_known_group():
 def test_every_option_composes_and_builds(group, option):
     cfg = compose_config("train", [f"{group}={option}", *NEEDED.get((group, option), [])])
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    for part in ("data", "loss", "optimizer", "schedule"):
+    create_reader(cfg.data)
+    for part in ("head", "finetune", "loss", "optimizer", "schedule"):
         instantiate(cfg[part])
     transform = instantiate(cfg.augment)(**resolve_data_config({}, pretrained_cfg={"input_size": (3, 32, 32)}))
     assert callable(transform)
@@ -56,12 +65,16 @@ def test_help_explains_every_top_level_setting(script):
     ("override", "words"),
     [
         ("epohcs=3", ["epochs", "Did you mean epochs?"]),
-        ("optimizer.lrr=1", ["settings of optimizer are: factory, lr, weight_decay", "Did you mean lr?"]),
+        ("optimizer.lrr=1", ["settings of optimizer are:", "Did you mean lr?"]),
         ("loss=bcee", ["asymmetric", "bce", "cross_entropy"]),
         ("data=csv", ["data.path"]),
         ("kernels=fast", ["unfused-highest"]),
         ("monitor=val/mapp", ["val/map", "val/micro_f1"]),
-        ("head.start=zero", ["prior", "random"]),
+        ("head.start=zero", ["prior", "by_name", "fit", "keep", "random"]),
+        ("head=mldecoder", ["csra", "linear", "ml_decoder", "query2label", "two_logit"]),
+        ("activation=softmax", ["one probability", "data.groups", "activation=sigmoid"]),
+        ("loss.unknown.strategy=positive", ["ignore", "large_loss_rejection"]),
+        ("loss.pos_weight=-1", ["pos_weight"]),
         ("ema.evaluate=both", ["instead", "beside"]),
     ],
 )

@@ -3,16 +3,21 @@
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import timm
 from accelerate import Accelerator
+from hydra.utils import instantiate
+from safetensors.torch import load_file
 from timm.data import resolve_input_data_config
 from timm.models import save_for_hf
 from torch import nn
 
 from multihot.errors import InputError
+from multihot.labels import LabelSpace
+from multihot.model.heads import install_head
 
 
 @dataclass
@@ -86,16 +91,18 @@ def load_last(accelerator: Accelerator, folder: Path, state: TrainingState) -> N
         )
 
 
-def save_model(model: nn.Module, labels: tuple[str, ...], folder: Path) -> None:
+def save_model(model: nn.Module, folder: Path, *, space: LabelSpace, head: Mapping | None) -> None:
     """Writes the model in timm's hub layout (config.json, model.safetensors), so that plain timm can load it:
 
     `timm.create_model("local-dir:<folder>", pretrained=True)`
+
+    A head other than timm's own is known by its settings, which config.json holds too, and by `load_model`.
     """
     new = stage_folder(folder)
     save_for_hf(
         model,
         str(new),
-        model_config={"label_names": list(labels)},
+        model_config={"label_names": list(space.labels), "head": head, "label_space": space.to_config()},
         data_config=resolve_input_data_config(model),
         safe_serialization=True,
     )
@@ -104,9 +111,15 @@ def save_model(model: nn.Module, labels: tuple[str, ...], folder: Path) -> None:
 
 def load_model(folder: Path, labels: tuple[str, ...]) -> nn.Module:
     """Returns the timm model of a `best/` folder after checking that its outputs are these labels, in this order."""
-    saved = tuple(json.loads((folder / "config.json").read_text())["label_names"])
+    config = json.loads((folder / "config.json").read_text())
+    saved = tuple(config["label_names"])
     if saved != labels:
         raise InputError(
             f"the model in {folder} has other labels than its run: {list(saved)[:5]} ..., not {list(labels)[:5]} ..."
         )
-    return timm.create_model(f"local-dir:{folder}", pretrained=True)
+    if config["head"] is None:
+        return timm.create_model(f"local-dir:{folder}", pretrained=True)
+    model = timm.create_model(f"local-dir:{folder}", pretrained=False, num_classes=0)
+    install_head(model, instantiate(config["head"]), len(labels))
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model

@@ -4,7 +4,6 @@ import copy
 import csv
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,8 +14,10 @@ from torch import nn
 from multihot.checkpoint import publish_folder, stage_folder
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest
-from multihot.metrics import Evaluation, evaluate_logits
-from multihot.metrics.single_label import evaluate_single_label
+from multihot.labels import LabelSpace
+from multihot.loss import MultiLabelLoss, UnknownStrategy, share_known
+from multihot.metrics import SCORES, Evaluation, evaluate_logits
+from multihot.metrics.single_label import SINGLE_LABEL_SCORES, evaluate_single_label
 from multihot.progress import Progress
 from multihot.run import write_json
 
@@ -68,24 +69,28 @@ def target_of(manifest: Manifest) -> torch.Tensor:
 
 
 def evaluate(
-    logits: torch.Tensor, target: torch.Tensor, labels: Sequence[str], *, threshold: float, single_label: bool
+    logits: torch.Tensor, target: torch.Tensor, space: LabelSpace, threshold: float | None = None
 ) -> Evaluation:
     """Returns the scores and the table of labels of logits (N, C) and targets int8 (N, C)."""
-    if single_label:
-        return evaluate_single_label(logits, target, labels)
-    return evaluate_logits(logits, target, labels, threshold)
+    if space.is_single_label:
+        return evaluate_single_label(logits, target, space.labels)
+    return evaluate_logits(logits, target, space, threshold)
 
 
-def decide(logits: torch.Tensor, *, threshold: float, single_label: bool) -> torch.Tensor:
-    """Returns which labels are predicted, bool (N, C): those above the threshold, or the one with the largest logit."""
-    if single_label:
-        return logits == logits.amax(dim=1, keepdim=True)
-    return torch.sigmoid(logits) > threshold
+def score_names(space: LabelSpace) -> tuple[str, ...]:
+    """Returns the names of the scores that `evaluate` and `mean_loss` give."""
+    if space.is_single_label:
+        return (*SINGLE_LABEL_SCORES, "loss")
+    return (*SCORES, *(f"{group.name}_accuracy" for group in space.groups), "loss")
 
 
-def mean_loss(loss: nn.Module, logits: torch.Tensor, target: torch.Tensor) -> float:
-    """Returns the loss of all predictions at once, on the CPU."""
-    return copy.deepcopy(loss).cpu()(logits, target.float()).item()
+def mean_loss(loss: MultiLabelLoss, logits: torch.Tensor, target: torch.Tensor) -> float:
+    """Returns the loss of all predictions at once, on the CPU: that of the known answers alone."""
+    loss = copy.deepcopy(loss).cpu()
+    loss.unknown = UnknownStrategy("ignore")
+    if loss.num_dims == 2:
+        loss.known_fraction = share_known(loss.space, (target >= 0).sum(dim=0), len(target))
+    return loss(logits, target.float()).item()
 
 
 def save_evaluation(

@@ -13,18 +13,34 @@ def create_optimizer(
     lr: float,
     weight_decay: float,
     layer_decay: float | None,
+    head_lr: float | None = None,
 ) -> torch.optim.Optimizer:
     """Returns factory(parameter groups, lr=lr).
 
     Biases, norms and what the model itself exempts (position embeddings, class token) do not decay. With `layer_decay`
-    < 1 the rate shrinks by this factor from each block to the one before it (arxiv.org/abs/2106.08254).
+    < 1 the rate shrinks by this factor from each block to the one before it (arxiv.org/abs/2106.08254). The head has
+    the rate `head_lr`, None for `lr`. Frozen parameters are left out.
 
     Must be given the timm model itself, before it is wrapped: inside another module timm cannot tell its layers.
     timm writes the factor into each group as `lr_scale`, which only timm's schedulers apply.
     """
     exempt = getattr(model, "no_weight_decay", set)()
-    if layer_decay is None:
+    if layer_decay is None or not hasattr(model, "group_matcher"):  # a head alone has no layers
         groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=exempt)
     else:
         groups = param_groups_layer_decay(model, weight_decay, no_weight_decay_list=exempt, layer_decay=layer_decay)
+    if head_lr is not None:
+        groups = with_head_rate(groups, model, head_lr / lr)
     return factory(groups, lr=lr)
+
+
+def with_head_rate(groups: list[dict], model: nn.Module, lr_scale: float) -> list[dict]:
+    """Returns the groups with the parameters of the head in groups of their own, at `lr_scale`."""
+    head = {id(parameter) for name, parameter in model.named_parameters() if name.startswith(("head.", "head_dist."))}
+    result = []
+    for group in groups:
+        for is_head in (False, True):
+            chosen = [parameter for parameter in group["params"] if (id(parameter) in head) == is_head]
+            if chosen:
+                result.append({**group, "params": chosen} | ({"lr_scale": lr_scale} if is_head else {}))
+    return result

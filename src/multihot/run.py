@@ -23,6 +23,7 @@ FREE_ON_RESUME = (
     "tracker",
     "num_workers",
     "runs_folder",
+    "data.feature_cache",
 )  # may differ when a run goes on
 
 
@@ -42,6 +43,16 @@ class Run:
     def labels(self) -> Path:
         """The label list: the columns of every (.., C) tensor in their order."""
         return self.folder / "labels.json"
+
+    @property
+    def counts(self) -> Path:
+        """Label counts of the train split, which weights of the loss may follow."""
+        return self.folder / "train_counts.json"
+
+    @property
+    def head_start(self) -> Path:
+        """Where each label's first weights come from."""
+        return self.folder / "head_start.csv"
 
     @property
     def history(self) -> Path:
@@ -72,11 +83,12 @@ class Run:
         for old in self.folder.glob(".*.old"):
             recover_folder(self.folder / old.name.removeprefix(".").removesuffix(".old"))
 
-    def save(self, cfg: DictConfig, labels: tuple[str, ...]) -> None:
-        """Writes config and label list; raises InputError if a run that goes on had other labels."""
+    def save(self, cfg: DictConfig, labels: tuple[str, ...], counts: Mapping) -> None:
+        """Writes config, label list and counts; raises InputError if a run that goes on had other labels."""
         if self.goes_on and json.loads(self.labels.read_text()) != list(labels):
             raise InputError(f"the data has other labels than {self.labels}; a new name starts a new run")
         write_json(self.labels, list(labels))
+        write_json(self.counts, counts)
         write_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
 
 
@@ -132,11 +144,19 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     """Returns the config with every local path of data and weights absolute, so that the run can be used anywhere."""
     cfg = cfg.copy()
     for key, value in cfg.data.items():
-        if isinstance(value, str) and (key == "root" or key.endswith("path")):
-            cfg.data[key] = os.path.abspath(os.path.expanduser(value))
+        if isinstance(value, str) and (key in ("root", "feature_cache") or key.endswith("path")):
+            cfg.data[key] = absolute(value)
     if cfg.model.weights and not cfg.model.weights.startswith("shipped:"):
-        cfg.model.weights = os.path.abspath(os.path.expanduser(cfg.model.weights))
+        cfg.model.weights = absolute(cfg.model.weights.removeprefix("local-dir:"))
+    for key in ("aliases", "class_names"):
+        if isinstance(cfg.head[key], str) and cfg.head[key] != "imagenet":
+            cfg.head[key] = absolute(cfg.head[key])
     return cfg
+
+
+def absolute(path: str) -> str:
+    """Returns the absolute path, `~` resolved."""
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def check_same_config(saved: DictConfig, wanted: DictConfig) -> None:
@@ -145,7 +165,7 @@ def check_same_config(saved: DictConfig, wanted: DictConfig) -> None:
     changed = [
         f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key.split(".")[0] not in FREE_ON_RESUME
+        if before.get(key) != now.get(key) and not {key, key.split(".")[0]} & set(FREE_ON_RESUME)
     ]
     if changed:
         raise InputError(

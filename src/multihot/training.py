@@ -11,8 +11,10 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from multihot.checkpoint import TrainingState
-from multihot.data.loader import Batches
+from multihot.data.loader import Batches, seeded
+from multihot.data.mixup import MultiLabelMixup
 from multihot.errors import InputError
+from multihot.loss import FactoredLogits, MultiLabelLoss
 from multihot.progress import Progress
 
 
@@ -22,11 +24,13 @@ class Trainer:
 
     accelerator: Accelerator
     model: nn.Module  # prepared by the accelerator
-    loss: nn.Module  # (logits, target) -> mean over the images of a batch
+    loss: MultiLabelLoss
     optimizer: torch.optim.Optimizer
     schedule: Scheduler
     ema: ModelEmaV3 | None
     state: TrainingState
+    mix: MultiLabelMixup | None
+    seed: int  # of the mixing
     accumulate_steps: int
     clip_norm: float | None
     log_every: int  # updates
@@ -39,7 +43,8 @@ def train_one_epoch(trainer: Trainer, batches: Batches) -> float:
     batches in all processes, however many the last one has.
     """
     trainer.model.train()
-    batches.order.epoch = trainer.state.epoch
+    batches.order.epoch = trainer.loss.epoch = trainer.state.epoch
+    is_sum = trainer.loss.reduction == "sum"
     sizes = batches.order.batch_sizes()
     num_processes = trainer.accelerator.num_processes
     loss_sum = torch.zeros((), dtype=torch.float64)
@@ -48,14 +53,16 @@ def train_one_epoch(trainer: Trainer, batches: Batches) -> float:
         first = number - number % trainer.accumulate_steps
         update_size = sum(sizes[first : first + trainer.accumulate_steps])
         is_last = number + 1 == min(first + trainer.accumulate_steps, len(sizes))
-        batch_size = len(batch["index"])
+        # what the batch's loss counts in its update: a mean its share of the images, a sum itself
+        share, num_images = (1, 1) if is_sum else (len(batch["index"]) / update_size, len(batch["index"]))
+        mix_images(trainer, batch, number)
         with nullcontext() if is_last else trainer.accelerator.no_sync(trainer.model):
             loss = compute_loss(trainer, batch)
             # processes average their gradients, hence the factor of their number
-            trainer.accelerator.backward(loss * (batch_size * num_processes / update_size))
+            trainer.accelerator.backward(loss * (share * num_processes))
         progress.loss = loss.item()
         check_finite(progress.loss, trainer)
-        loss_sum += progress.loss * batch_size
+        loss_sum += progress.loss * num_images
         if is_last:
             update(trainer)
             if trainer.state.update % trainer.log_every == 0:
@@ -77,10 +84,19 @@ def num_updates(num_batches: int, accumulate_steps: int, epochs: int) -> int:
     return math.ceil(num_batches / accumulate_steps) * epochs
 
 
+def mix_images(trainer: Trainer, batch: dict[str, torch.Tensor], number: int) -> None:
+    """Mixes the images and targets of a batch, if that is wanted, by its place in the training alone."""
+    if trainer.mix is not None:
+        with seeded(trainer.seed, trainer.state.epoch, number, trainer.accelerator.process_index):
+            batch["image"], batch["target"] = trainer.mix(batch["image"], batch["target"])
+
+
 def compute_loss(trainer: Trainer, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Returns the loss of a batch."""
     logits = trainer.model(batch["image"])
-    return trainer.loss(logits.float(), batch["target"])
+    # A head that hands out its factors leaves the matrix product, and so its precision, to the loss.
+    with trainer.accelerator.autocast() if isinstance(logits, FactoredLogits) else nullcontext():
+        return trainer.loss(logits, batch["target"], batch.get("weight"))
 
 
 def check_finite(loss: float, trainer: Trainer) -> None:

@@ -2,17 +2,19 @@
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
-from multihot.checkpoint import TrainingState, save_last, save_model
+from multihot.checkpoint import TrainingState, save_last
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest
 from multihot.errors import check_choice
-from multihot.evaluation import decide, evaluate, load_predictions, mean_loss, predict, save_evaluation, target_of
-from multihot.metrics import SCORES, Evaluation
-from multihot.metrics.single_label import SINGLE_LABEL_SCORES
+from multihot.evaluation import evaluate, load_predictions, mean_loss, predict, save_evaluation, score_names, target_of
+from multihot.labels import LabelSpace
+from multihot.metrics import Evaluation
 from multihot.run import Run, write_json
 from multihot.tracker import log_examples
 from multihot.training import Trainer
@@ -27,15 +29,17 @@ class Validator:
     run: Run
     batches: Batches
     monitor: str  # split/metric; lower is better if it ends with _loss, /loss or _error
-    threshold: float
-    single_label: bool
+    space: LabelSpace
+    threshold: float | None  # of the decisions; None: the activation's
     evaluate_ema: str  # instead of the raw weights, or beside them
+    save: Callable[[nn.Module, Path], None]  # what is trained -> a folder with the whole model
 
     def __post_init__(self):
         check_choice("ema.evaluate", self.evaluate_ema, ("instead", "beside"))
-        names = (*(SINGLE_LABEL_SCORES if self.single_label else SCORES), "loss")
         prefixes = ("val", "val_raw") if self.evaluate_ema == "beside" else ("val",)
-        check_choice("monitor", self.monitor, [f"{prefix}/{name}" for prefix in prefixes for name in names])
+        check_choice(
+            "monitor", self.monitor, [f"{prefix}/{name}" for prefix in prefixes for name in score_names(self.space)]
+        )
 
     def measure(self, trainer: Trainer, train_loss: float | None) -> None:
         """Adds a row to the history, writes best/ and val/ if it is the best so far, and last/."""
@@ -53,7 +57,7 @@ class Validator:
         if is_better(row[self.monitor], state.best_score, self.monitor):
             state.best_score, state.best_epoch = row[self.monitor], state.epoch
             if accelerator.is_main_process:
-                save_model(model, self.data.labels, self.run.best)
+                self.save(model, self.run.best)
                 save_evaluation(self.run.split("val"), self.data, *predictions, evaluation)
         if accelerator.is_main_process:
             write_json(self.run.history, state.history)
@@ -70,10 +74,8 @@ class Validator:
         """Logs the best epoch's table of labels and example images."""
         if trainer.accelerator.is_main_process:
             logits, target = load_predictions(self.run.split("val"))
-            evaluation = evaluate(
-                logits, target, self.data.labels, threshold=self.threshold, single_label=self.single_label
-            )
-            decisions = decide(logits, threshold=self.threshold, single_label=self.single_label)
+            evaluation = evaluate(logits, target, self.space, self.threshold)
+            decisions = self.space.decide(logits, self.threshold)
             log_examples(trainer.accelerator, evaluation, self.data, decisions, trainer.state.update)
 
     @property
@@ -85,9 +87,7 @@ class Validator:
         """Returns scores and table, and (logits, target)."""
         logits = predict(trainer.accelerator, model, self.batches, title="validation")
         target = target_of(self.data)
-        evaluation = evaluate(
-            logits, target, self.data.labels, threshold=self.threshold, single_label=self.single_label
-        )
+        evaluation = evaluate(logits, target, self.space, self.threshold)
         evaluation.scores["loss"] = mean_loss(trainer.loss, logits, target)
         return evaluation, (logits, target)
 

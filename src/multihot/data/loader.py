@@ -22,10 +22,11 @@ class ManifestDataset(Dataset):
     `transform` turns a picture into uint8 (3, H, W).
     """
 
-    def __init__(self, manifest: Manifest, transform: Callable, seed: int):
+    def __init__(self, manifest: Manifest, transform: Callable, seed: int, *, sparse_target: bool = False):
         self.manifest = manifest
         self.transform = transform
         self.seed = seed
+        self.sparse_target = sparse_target
 
     def __getitem__(self, key: tuple[int, int]) -> dict | InputError:
         epoch, row = key
@@ -34,7 +35,13 @@ class ManifestDataset(Dataset):
         except InputError as error:
             return error  # raised by Batches: a worker would wrap its few words into a traceback
         with seeded(self.seed, epoch, row):
-            return {"image": self.transform(image), "target": self.manifest.target(row), "index": row}
+            return {"image": self.transform(image)} | describe(self.manifest, row, self.sparse_target)
+
+
+def describe(manifest: Manifest, row: int, sparse_target: bool) -> dict:
+    """Returns what a sample holds besides its image: `target`, `index`, and `weight` where images have one."""
+    sample = {"target": manifest.sparse_target(row) if sparse_target else manifest.target(row), "index": row}
+    return sample if manifest.weights is None else sample | {"weight": manifest.weights[row]}
 
 
 @contextmanager
@@ -87,7 +94,7 @@ class TrainingOrder(Sampler):
 
 
 class EvaluationOrder(Sampler):
-    """This process's batches of (0, row): the batches that one process would make, dealt out in turn.
+    """This process's batches of (epoch, row): the batches that one process would make, dealt out in turn.
 
     A batch holds the same images in any number of processes, so that the logits are the same to the bit.
     """
@@ -95,19 +102,21 @@ class EvaluationOrder(Sampler):
     def __init__(self, num_images: int, batch_size: int, process_index: int = 0, num_processes: int = 1):
         starts = range(0, num_images, batch_size)[process_index::num_processes]
         self.rows = [range(start, min(start + batch_size, num_images)) for start in starts]
+        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for rows in self.rows:
-            yield [(0, row) for row in rows]
+            yield [(self.epoch, row) for row in rows]
 
 
 class Batches:
     """Iterates over batches on the device: image float (B, 3, H, W), target float (B, C), index int64 (B,).
 
-    Pictures travel as uint8, a quarter of the bytes, and are normalised a batch at a time where the model is.
+    The target is sparse (COO) if the data set's samples have it so. Pictures travel as uint8, a quarter of the bytes,
+    and are normalised a batch at a time where the model is.
     """
 
     def __init__(self, loader: DataLoader, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device):
@@ -115,8 +124,8 @@ class Batches:
         self.check_targets = isinstance(loader.batch_sampler, TrainingOrder)  # here, on the CPU, it costs no GPU a wait
         self.order = loader.batch_sampler
         self.device = device
-        self.mean = 255 * torch.tensor(mean, device=device).view(3, 1, 1)
-        self.scale = 1 / (255 * torch.tensor(std, device=device).view(3, 1, 1))
+        self.mean = 255 * torch.tensor(mean, device=device).view(-1, 1, 1)
+        self.scale = 1 / (255 * torch.tensor(std, device=device).view(-1, 1, 1))
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -125,10 +134,17 @@ class Batches:
         for batch in self.loader:
             if isinstance(batch, InputError):
                 raise batch
+            num_labels = len(self.loader.dataset.manifest.labels)
+            if "place" in batch:
+                place, value = batch.pop("place"), batch["target"]
+                batch["target"] = torch.sparse_coo_tensor(
+                    place, value, (len(batch["index"]), num_labels), check_invariants=False
+                )
             if self.check_targets:
-                check_target(batch["target"], len(self.loader.dataset.manifest.labels))
+                check_target(batch["target"], num_labels)
             batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
-            batch["image"] = batch["image"].float().sub_(self.mean).mul_(self.scale)
+            if batch["image"].dtype == torch.uint8:  # and not the features of a picture
+                batch["image"] = batch["image"].float().sub_(self.mean).mul_(self.scale)
             yield batch
 
 
@@ -141,6 +157,7 @@ def create_training_batches(
     batch_size: int,
     num_workers: int | None,
     seed: int,
+    sparse_target: bool = False,
 ) -> Batches:
     """Returns this process's share of the training batches, augmented.
 
@@ -151,32 +168,38 @@ def create_training_batches(
     """
     order = TrainingOrder(len(manifest), batch_size, seed, accelerator.process_index, accelerator.num_processes)
     transform = augment(**preprocessing, use_prefetcher=True)  # uint8, not yet normalised
-    return create_batches(manifest, transform, order, accelerator.device, preprocessing, num_workers, seed)
+    dataset = ManifestDataset(manifest, transform, seed, sparse_target=sparse_target)
+    return create_batches(dataset, order, accelerator.device, preprocessing, num_workers)
 
 
 def create_evaluation_batches(
-    manifest: Manifest, *, accelerator: Accelerator, preprocessing: dict, batch_size: int, num_workers: int | None
+    manifest: Manifest,
+    *,
+    accelerator: Accelerator,
+    preprocessing: dict,
+    batch_size: int,
+    num_workers: int | None,
+    augment: Callable | None = None,
+    seed: int = 0,
 ) -> Batches:
-    """Returns this process's share of the batches in the order of the manifest, preprocessed as the model wants it."""
+    """Returns this process's share of the batches in the order of the manifest, preprocessed as the model wants it.
+
+    `augment` and its seed are for augmented views of images whose order does not matter.
+    """
     order = EvaluationOrder(len(manifest), batch_size, accelerator.process_index, accelerator.num_processes)
-    transform = create_transform(**preprocessing, use_prefetcher=True)
-    return create_batches(manifest, transform, order, accelerator.device, preprocessing, num_workers, seed=0)
+    transform = (augment or create_transform)(**preprocessing, use_prefetcher=True)
+    dataset = ManifestDataset(manifest, transform, seed)
+    return create_batches(dataset, order, accelerator.device, preprocessing, num_workers)
 
 
 def create_batches(
-    manifest: Manifest,
-    transform: Callable,
-    order: Sampler,
-    device: torch.device,
-    preprocessing: dict,
-    num_workers: int | None,
-    seed: int,
+    dataset: Dataset, order: Sampler, device: torch.device, preprocessing: dict, num_workers: int | None
 ) -> Batches:
-    """Returns the batches of a manifest in the given order."""
+    """Returns the batches of a data set in the given order."""
     if num_workers is None:
         num_workers = default_num_workers()
     loader = DataLoader(
-        ManifestDataset(manifest, transform, seed),
+        dataset,
         batch_sampler=order,
         num_workers=num_workers,
         collate_fn=collate,
@@ -190,16 +213,24 @@ def create_batches(
 def collate(samples: list[dict | InputError]) -> dict[str, torch.Tensor] | InputError:
     """Stacks samples into a batch: image uint8 (B, 3, H, W), target float32 (B, C), index int64 (B,).
 
-    If an image could not be read, its error is the batch.
+    Sparse targets become `place` int64 (2, K) and `target` float32 (K,), because pinned memory and shared memory know
+    no sparse tensors. If an image could not be read, its error is the batch.
     """
     errors = [sample for sample in samples if isinstance(sample, InputError)]
     if errors:
         return errors[0]
-    return {
+    batch = {
         "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])),
-        "target": torch.from_numpy(np.stack([sample["target"] for sample in samples])),
         "index": torch.tensor([sample["index"] for sample in samples]),
     }
+    if "weight" in samples[0]:
+        batch["weight"] = torch.tensor([sample["weight"] for sample in samples])
+    targets = [sample["target"] for sample in samples]
+    if isinstance(targets[0], tuple):
+        row = np.repeat(np.arange(len(targets)), [len(columns) for columns, _ in targets])
+        column, value = (np.concatenate(parts) for parts in zip(*targets, strict=True))
+        return batch | {"place": torch.from_numpy(np.stack([row, column])), "target": torch.from_numpy(value)}
+    return batch | {"target": torch.from_numpy(np.stack(targets))}
 
 
 def default_num_workers() -> int:
