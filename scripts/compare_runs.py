@@ -94,7 +94,7 @@ def describe(settings: dict, keys: Iterable[str]) -> str:
     >>> describe({"head.layer._target_": "multihot.CSRA", "epochs": 3}, ["head.layer._target_", "epochs"])
     'head.layer=CSRA epochs=3'
     """
-    told = [(key, settings[key]) for key in keys if settings.get(key) is not None]
+    told = [(key, settings[key]) for key in keys if key in settings and not key.endswith("_partial_")]
     parts = [
         f"{key.removesuffix('._target_')}={str(value).rsplit('.', 1)[-1] if key.endswith('_target_') else value}"
         for key, value in told

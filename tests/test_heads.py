@@ -345,3 +345,12 @@ def test_classifiers_of_other_forms_start_at_the_prior(name):
     start_at_log_odds(model, torch.full((5,), -1.25))
     biases = [layer.bias for layer in model.modules() if getattr(layer, "out_features", None) == 5]
     assert torch.equal(torch.cat(biases), torch.full((5 * len(biases),), -1.25))
+
+
+@every_head
+def test_logits_are_float32_and_distinct_under_autocast(head):
+    model, image = create("vit_tiny_patch16_224", head)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model.eval()(image)
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())

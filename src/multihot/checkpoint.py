@@ -17,7 +17,7 @@ from torch import nn
 
 from multihot.errors import InputError
 from multihot.labels import LabelSpace
-from multihot.model.heads import install_head
+from multihot.model.heads import classify_in_float32, install_head
 
 
 @dataclass
@@ -118,7 +118,9 @@ def load_model(folder: Path, labels: tuple[str, ...]) -> nn.Module:
             f"the model in {folder} has other labels than its run: {list(saved)[:5]} ..., not {list(labels)[:5]} ..."
         )
     if config["head"] is None:
-        return timm.create_model(f"local-dir:{folder}", pretrained=True)
+        model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+        classify_in_float32(model)
+        return model
     model = timm.create_model(f"local-dir:{folder}", pretrained=False, num_classes=0)
     install_head(model, instantiate(config["head"]), len(labels))
     model.load_state_dict(load_file(folder / "model.safetensors"))

@@ -7,16 +7,18 @@ out. conf/head names the heads and holds their settings.
 
 from multihot.model.heads.csra import CSRA
 from multihot.model.heads.decoders import MLDecoder, Query2Label
-from multihot.model.heads.install import carry_rows, factor_head, install_head, start_at_log_odds
-from multihot.model.heads.linear import FactoredLinear, TwoLogit
+from multihot.model.heads.install import carry_rows, classify_in_float32, factor_head, install_head, start_at_log_odds
+from multihot.model.heads.linear import FactoredLinear, Float32Linear, TwoLogit
 
 __all__ = [
     "CSRA",
     "FactoredLinear",
+    "Float32Linear",
     "MLDecoder",
     "Query2Label",
     "TwoLogit",
     "carry_rows",
+    "classify_in_float32",
     "factor_head",
     "install_head",
     "start_at_log_odds",

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from multihot.errors import InputError
+from multihot.model.heads.linear import Float32Linear
 
 MAX = 99  # the temperature that stands for max pooling, its limit
 TEMPERATURES = {1: (1,), 2: (1, MAX), 4: (1, 2, 4, MAX), 6: (1, 2, 3, 4, 5, MAX), 8: (1, 2, 3, 4, 5, 6, 7, MAX)}
@@ -34,7 +35,7 @@ class CSRA(nn.Module):
         self.num_prefix_tokens = num_prefix_tokens
         self.temperatures = TEMPERATURES[num_heads]
         self.attention_weight = attention_weight
-        self.classifier = nn.Linear(num_features, num_heads * num_labels, bias=False)
+        self.classifier = Float32Linear(num_features, num_heads * num_labels, bias=False)
         self.bias = nn.Parameter(torch.zeros(num_labels))
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from multihot.errors import InputError
+from multihot.model.heads.linear import without_autocast
 
 
 class MLDecoder(nn.Module):
@@ -56,7 +57,8 @@ class MLDecoder(nn.Module):
         attended, _ = self.attention(queries, tokens, tokens, need_weights=False)
         queries = self.norm2(queries + self.dropout(attended))
         queries = self.norm3(queries + self.feedforward(queries))
-        logits = torch.einsum("bkd,kdg->bkg", queries, self.weight).flatten(1)
+        with without_autocast(queries.device):  # for distinct logits, see Float32Linear
+            logits = torch.einsum("bkd,kdg->bkg", queries.float(), self.weight).flatten(1)
         return logits[:, : len(self.bias)] + self.bias  # the last groups may be short of labels
 
     def start_at_log_odds(self, log_odds: Tensor) -> None:
@@ -102,7 +104,7 @@ class Query2Label(nn.Module):
         """Returns the logits (B, C) of the tokens (B, T, D)."""
         tokens = self.embed(tokens[:, self.num_prefix_tokens :])
         decoded = self.decoder(self.queries.expand(len(tokens), -1, -1), tokens)
-        return (decoded * self.weight).sum(-1) + self.bias
+        return (decoded.float() * self.weight).sum(-1) + self.bias
 
     def start_at_log_odds(self, log_odds: Tensor) -> None:
         """Makes `log_odds` (C,) the logits of every image."""

@@ -10,7 +10,7 @@ from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
 
 from multihot.errors import InputError
-from multihot.model.heads.linear import FactoredLinear, set_constant, set_row
+from multihot.model.heads.linear import FactoredLinear, Float32Linear, set_constant, set_row
 
 TOKEN_MODELS = (VisionTransformer, Eva, Beit, VisionTransformerRelPos)  # ViT, DeiT, DINOv2, SigLIP; EVA, DINOv3; BEiT
 
@@ -42,12 +42,19 @@ def install_head(model: nn.Module, head: partial | None, num_labels: int) -> Non
     """
     model.reset_classifier(num_labels)
     if head is None:
-        return
-    if head.func.reads_tokens:
+        classify_in_float32(model)
+    elif head.func.reads_tokens:
         install_token_head(model, head, num_labels)
     else:
         for name, layer in linear_classifiers(model).items():
             model.set_submodule(name, head(layer.in_features, num_labels).train(model.training))
+
+
+def classify_in_float32(model: nn.Module) -> None:
+    """Makes the linear classifiers of a model Float32Linear, with the parameters they have."""
+    for layer in classifiers(model).values():
+        if type(layer) is nn.Linear:
+            layer.__class__ = Float32Linear
 
 
 def install_token_head(model: nn.Module, head: partial, num_labels: int) -> None:

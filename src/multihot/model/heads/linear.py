@@ -1,12 +1,34 @@
 """Heads on the pooled features: one linear layer."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
 from multihot.loss import FactoredLogits
 
 
-class FactoredLinear(nn.Linear):
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Returns a context in which nothing is cast to a lower precision."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
+class Float32Linear(nn.Linear):
+    """nn.Linear that multiplies in float32 under autocast too.
+
+    In bfloat16 many images have the same logit (2,493 photos had some 300 values a label), and ties lower the average
+    precision: mAP by 0.0005 on these photos.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns float32 logits (..., C)."""
+        with without_autocast(features.device):
+            return super().forward(features.float())
+
+
+class FactoredLinear(Float32Linear):
     """nn.Linear that hands out its factors in training, so that a loss need not hold all logits (B, C) at once.
 
     `factor_head` puts it in the place of timm's own classifier; the keys of the state dict stay the same.
@@ -30,7 +52,7 @@ class TwoLogit(nn.Module):
 
     def __init__(self, num_features: int, num_labels: int):
         super().__init__()
-        self.classifier = nn.Linear(num_features, 2 * num_labels)
+        self.classifier = Float32Linear(num_features, 2 * num_labels)
 
     def pairs(self, features: Tensor) -> Tensor:
         """Returns the logits (B, C, 2) of absent and present, for cross-entropy with target 0 and 1."""

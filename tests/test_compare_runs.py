@@ -1,0 +1,61 @@
+import json
+
+import pytest
+from conftest import run_script
+from omegaconf import OmegaConf
+
+SETTINGS = {
+    "seed": 0,
+    "epochs": 3,
+    "loss": {"function": {"_target_": "multihot.loss.BinaryCrossEntropy"}, "weight": None},
+}
+
+
+def write_run(folder, name, score, split="val", before=0.25, **changes):
+    """Writes what compare_runs reads of a run."""
+    run = folder / name
+    (run / split).mkdir(parents=True)
+    OmegaConf.save(OmegaConf.merge(SETTINGS, changes), run / "config.yaml")
+    (run / "history.json").write_text(json.dumps([{"epoch": 0, "val/map": before}, {"epoch": 1, "val/map": score}]))
+    (run / split / "metrics.json").write_text(json.dumps({"map": score}))
+
+
+def compare(folder, *arguments):
+    """Returns the rows of the table."""
+    result = run_script("scripts/compare_runs.py", str(folder), *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()[2:]
+
+
+@pytest.fixture
+def runs(tmp_path):
+    focal = {"function": {"_target_": "multihot.loss.FocalLoss", "gamma": 2.0}}
+    for seed, (bce, better) in enumerate([(0.5, 0.8), (0.7, 0.82)]):
+        write_run(tmp_path, f"bce-{seed}", bce, seed=seed)
+        write_run(tmp_path, f"focal-{seed}", better, seed=seed, loss=focal)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/config.yaml").write_text("seed: 0\n")  # killed before its first measurement
+    return tmp_path
+
+
+def test_rows_are_what_differs_but_the_seed_best_first_with_mean_and_spread(runs):
+    assert compare(runs) == [
+        "| loss.function=FocalLoss loss.function.gamma=2.0 | 2 | 0.250 ± 0.000 | 0.810 ± 0.014 |",
+        "| loss.function=BinaryCrossEntropy | 2 | 0.250 ± 0.000 | 0.600 ± 0.141 |",
+    ]
+
+
+def test_runs_can_be_told_apart_by_chosen_settings_alone(runs):
+    write_run(runs, "long", 0.9, epochs=9)
+    assert [row.split(" | ")[0] for row in compare(runs, "--by", "epochs")] == ["| epochs=9", "| epochs=3"]
+    assert len(compare(runs, "--by", "seed,loss")) == 4
+
+
+def test_another_score_needs_its_split(runs):
+    result = run_script("scripts/compare_runs.py", str(runs), "--score", "test/map")
+    assert result.returncode == 1
+    assert "no run in" in result.stderr
+    assert "test/metrics.json" in result.stderr
+    write_run(runs, "evaluated", 0.9, split="test")
+    [row] = compare(runs, "--score", "test/map")
+    assert row == "| all the same | 1 | - | 0.900 |"
