@@ -464,3 +464,10 @@ def test_a_head_trained_on_features_is_the_head_trained_on_pictures(manifest, fo
             optimizer.step()
         weights.append(model.head.weight.detach().clone())
     torch.testing.assert_close(weights[0], weights[1], atol=1e-6, rtol=1e-5)
+
+
+def test_another_drop_path_rate_reads_the_same_features(manifest, folder):
+    first, model = create(), create(drop_path_rate=0.3)
+    model.load_state_dict(first.state_dict())
+    cache_of(first, folder).read(manifest)
+    assert num_seen(model, manifest, folder) == 0

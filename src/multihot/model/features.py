@@ -22,6 +22,7 @@ from torch.utils.data import Dataset, Sampler
 from multihot.data.loader import Batches, create_batches, create_evaluation_batches, describe
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
+from multihot.model.finetune import BACKBONE_DROPOUTS
 from multihot.progress import Progress
 from multihot.run import write_json
 
@@ -217,9 +218,11 @@ def check_disk_space(folder: Path, num_bytes: int) -> None:
 def fingerprint(model: nn.Module, manifest: Manifest, key: Mapping) -> str:
     """Returns a name that differs whenever the features would: by weights, images (path, size, time) and `key`.
 
-    Weights do not show all of a model, so its architecture and arguments count too (number of heads, activation).
+    Weights do not show all of a model, so its architecture and arguments count too (number of heads, activation), but
+    for the number of classes and the rates of dropouts, which a frozen backbone does not use.
     """
-    arguments = {name: value for name, value in get_model_args(model).items() if name != "num_classes"}
+    unused = ("num_classes", *BACKBONE_DROPOUTS)
+    arguments = {name: value for name, value in get_model_args(model).items() if name not in unused}
     settings = [type(model).__name__, model.pretrained_cfg.get("architecture"), arguments, key]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     heads = ("head.", "head_dist.")
