@@ -62,8 +62,9 @@ def read_runs(folder: Path, score: str) -> list[dict]:
 def compare(runs: Sequence[dict], by: Sequence[str]) -> list[dict]:
     """Returns a row for each combination of settings: `setting`, `before` and `scores` of its runs; best mean first."""
     keys = {key for run in runs for key in run["settings"]}
-    differing = sorted(key for key in keys if len({str(run["settings"].get(key)) for run in runs}) > 1)
+    differing = sorted(key for key in keys if len({str(run["settings"].get(key, "absent")) for run in runs}) > 1)
     chosen = [key for key in differing if is_chosen(key, by)]
+    chosen = [key for key in chosen if not follows_from_class(key, chosen, [run["settings"] for run in runs])]
     groups = defaultdict(list)
     for run in runs:
         groups[describe(run["settings"], chosen)].append(run)
@@ -76,6 +77,21 @@ def compare(runs: Sequence[dict], by: Sequence[str]) -> list[dict]:
         for setting, group in groups.items()
     ]
     return sorted(rows, key=lambda row: -statistics.fmean(row["scores"] or [-math.inf]))
+
+
+def follows_from_class(key: str, chosen: Sequence[str], settings: Sequence[dict]) -> bool:
+    """Returns whether a setting of a class is always the same with that class, so that its name says enough.
+
+    >>> settings = [{"loss._target_": "Bce"}, {"loss._target_": "Focal", "loss.gamma": 2.0}]
+    >>> follows_from_class("loss.gamma", ["loss._target_", "loss.gamma"], settings)
+    True
+    """
+    for target in chosen:
+        if key != target and target.endswith("._target_") and key.startswith(target.removesuffix("_target_")):
+            return len({(one.get(target), str(one.get(key))) for one in settings}) == len(
+                {one.get(target) for one in settings}
+            )
+    return False
 
 
 def is_chosen(key: str, by: Sequence[str]) -> bool:
