@@ -39,7 +39,8 @@ def test_every_option_composes_and_builds(group, option):
 def test_experiments_override_groups():
     cfg = compose_config("train", ["experiment=photos", "data.path=x.csv"])
     assert cfg.data.separator == " "
-    assert cfg.optimizer.layer_decay == 0.75
+    assert cfg.optimizer.layer_decay == 0.8
+    assert cfg.head.start == "fit"
     assert HydraConfig.get().runtime.choices["augment"] == "light"
     cfg = compose_config("train", ["experiment=photos", "data.path=x.csv", "augment=none", "optimizer.lr=1"])
     assert (HydraConfig.get().runtime.choices["augment"], cfg.optimizer.lr) == ("none", 1)

@@ -118,7 +118,7 @@ def carry_rows(model: nn.Module, rows: dict[int, tuple[Tensor, float]]) -> None:
         if not (isinstance(layer, nn.Linear) or hasattr(layer, "carry_row")):
             raise InputError(
                 f"labels cannot be carried over into {type(layer).__name__}: its logits are no product of a row of "
-                "weights and the pooled features. Take head=linear, head=two_logit or head=csra"
+                "weights and pooled features. Take head=linear, two_logit or csra; or finetune=full head.start=prior"
             )
         for label, (weight, bias) in rows.items():
             if isinstance(layer, nn.Linear):
