@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from conftest import run_script
+from conftest import load_script
 from omegaconf import OmegaConf
 
 SETTINGS = {
@@ -20,11 +20,17 @@ def write_run(folder, name, score, split="val", before=0.25, **changes):
     (run / split / "metrics.json").write_text(json.dumps({"map": score}))
 
 
-def compare(folder, *arguments):
-    """Returns the rows of the table."""
-    result = run_script("scripts/compare_runs.py", str(folder), *arguments)
-    assert result.returncode == 0, result.stderr
-    return result.stdout.splitlines()[2:]
+@pytest.fixture
+def compare(monkeypatch, capsys):
+    """compare(folder, "--by", ...): the rows of the table, or what the user is told instead."""
+    main = load_script("scripts/compare_runs").main
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["compare_runs.py", *map(str, arguments)])
+        failed, (output, error) = main(), capsys.readouterr()
+        return error if failed else output.splitlines()[2:]
+
+    return run
 
 
 @pytest.fixture
@@ -38,24 +44,23 @@ def runs(tmp_path):
     return tmp_path
 
 
-def test_rows_are_what_differs_but_the_seed_best_first_with_mean_and_spread(runs):
+def test_rows_are_what_differs_but_the_seed_best_first_with_mean_and_spread(compare, runs):
     assert compare(runs) == [
         "| loss.function=FocalLoss | 2 | 0.250 ± 0.000 | 0.810 ± 0.014 |",
         "| loss.function=BinaryCrossEntropy | 2 | 0.250 ± 0.000 | 0.600 ± 0.141 |",
     ]
 
 
-def test_runs_can_be_told_apart_by_chosen_settings_alone(runs):
+def test_runs_can_be_told_apart_by_chosen_settings_alone(compare, runs):
     write_run(runs, "long", 0.9, epochs=9)
     assert [row.split(" | ")[0] for row in compare(runs, "--by", "epochs")] == ["| epochs=9", "| epochs=3"]
     assert len(compare(runs, "--by", "seed,loss")) == 4
 
 
-def test_another_score_needs_its_split(runs):
-    result = run_script("scripts/compare_runs.py", str(runs), "--score", "test/map")
-    assert result.returncode == 1
-    assert "no run in" in result.stderr
-    assert "test/metrics.json" in result.stderr
+def test_another_score_needs_its_split(compare, runs):
+    error = compare(runs, "--score", "test/map")
+    assert "no run in" in error
+    assert "test/metrics.json" in error
     write_run(runs, "evaluated", 0.9, split="test")
     [row] = compare(runs, "--score", "test/map")
     assert row == "| all the same | 1 | - | 0.900 |"

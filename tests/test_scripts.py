@@ -170,7 +170,7 @@ def test_validation_without_any_positive_keeps_the_first_epoch(train, tmp_path):
     write_photos(tmp_path)
     text = re.sub(r"(val\d+.jpg,val),.*", r"\1,", (tmp_path / "my.csv").read_text())
     (tmp_path / "my.csv").write_text(text)
-    train(*photo_settings(tmp_path), "name=a")
+    train(*photo_settings(tmp_path), "name=a", "finetune=full")
     history = read_json(tmp_path / "a/history.json")
     assert [row["val/map"] for row in history] == [None, None]
     assert load_file(tmp_path / "a/best/model.safetensors")["head.weight"].abs().max() == 0  # epoch 0
