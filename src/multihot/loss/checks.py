@@ -28,7 +28,11 @@ def check_target(target: Tensor, num_labels: int) -> None:
 
 
 def check_loss(loss: nn.Module) -> None:
-    """Raises InputError if a softmax is to learn independent labels, or another loss only labels that exclude."""
+    """Raises InputError if a loss cannot be trained with: a softmax of independent labels, any other of labels that all
+    exclude each other, or one that is no single number.
+    """
+    if loss.reduction == "none":
+        raise InputError("loss.reduction=none leaves no number to train on: take mean, batchmean or sum")
     is_softmax, has_independent = isinstance(loss.function, nn.CrossEntropyLoss), bool(loss.space.independent)
     if is_softmax and has_independent:
         raise InputError(
