@@ -172,10 +172,12 @@ def build_batches(cfg: DictConfig, accelerator, model, train_data, val_data, spa
         )
         return model, train_batches, create_evaluation_batches(val_data, **loading), merge_lora
 
-    features = cache.read(train_data)
     if finetune.num_views:
         settings = OmegaConf.to_container(cfg.augment)
         features = cache.read_views(train_data, augment, settings, cfg.seed, finetune.num_views)
+    else:
+        log.info("images are seen as evaluation sees them; finetune.num_views=4 would augment each in four ways")
+        features = cache.read(train_data)
     place = accelerator.process_index, accelerator.num_processes
     order = TrainingOrder(len(train_data), cfg.batch_size, cfg.seed, *place)
     train_batches = create_feature_batches(train_data, features, order, accelerator.device, sparse_target)

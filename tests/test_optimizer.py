@@ -143,3 +143,9 @@ def test_low_rank_updates_have_the_rate_of_their_layer(model):
     assert rates["head.weight"] == 1
     assert rates["blocks.2.attn.qkv.lora_A.default.weight"] == 0.5
     assert rates["blocks.0.attn.qkv.lora_B.default.weight"] == 0.125
+
+
+def test_the_head_has_its_own_rate_whatever_timm_calls_it():
+    model = timm.create_model("resnet10t", num_classes=4)
+    groups = groups_by_name(model, create_optimizer(model, ADAMW, 1e-3, 0.1, layer_decay=None, head_lr=1e-2))
+    assert {name for name, group in groups.items() if group.get("lr_scale") == 10} == {"fc.weight", "fc.bias"}

@@ -6,6 +6,8 @@ import torch
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
+from multihot.model.finetune import head_parameters
+
 
 def create_optimizer(
     model: nn.Module,
@@ -36,7 +38,7 @@ def create_optimizer(
 
 def with_head_rate(groups: list[dict], model: nn.Module, lr_scale: float) -> list[dict]:
     """Returns the groups with the parameters of the head in groups of their own, at `lr_scale`."""
-    head = {id(parameter) for name, parameter in model.named_parameters() if name.startswith(("head.", "head_dist."))}
+    head = {id(parameter) for parameter in head_parameters(model)}
     result = []
     for group in groups:
         for is_head in (False, True):

@@ -44,6 +44,10 @@ class HeadOnFeatures(nn.Module):
         self.head = model.head
         self.head_dist = model.head_dist if has_two_classifiers(model) else None
 
+    def get_classifier(self) -> "HeadOnFeatures":
+        """Returns what timm's models give under this name; here it is all there is."""
+        return self
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Returns logits (B, C)."""
         features = self.head_drop(features)
