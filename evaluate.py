@@ -23,7 +23,8 @@ def main(cfg: DictConfig) -> None:
     from multihot.checkpoint import load_model
     from multihot.data import create_reader
     from multihot.data.loader import create_evaluation_batches
-    from multihot.evaluation import evaluate, format_evaluation, mean_loss, predict, save_evaluation, target_of
+    from multihot.data.manifest import target_of
+    from multihot.evaluation import evaluate, format_evaluation, mean_loss, predict, save_evaluation
     from multihot.loss import create_loss
     from multihot.run import load_run
     from multihot.session import open_session, start_processes

@@ -173,6 +173,25 @@ def test_a_model_grows_by_labels_and_keeps_its_outputs(train, evaluate, tmp_path
     torch.testing.assert_close(new[:, [2, 3, 4, 5, 1]], old, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_a_run_with_any_head_is_a_source_for_a_linear_one(train, tmp_path, head):
+    train("name=a", f"head={head}", "epochs=0")
+    train("name=b", f"model.weights={tmp_path}/a", "epochs=0")
+    first, second = (load_file(tmp_path / name / "best/model.safetensors") for name in "ab")
+    assert all(torch.equal(first[key], value) for key, value in second.items() if not key.startswith("head."))
+
+
+def test_a_summed_loss_is_reported_per_image_in_training_and_validation(train, tmp_path):
+    # a rate of 1e-30 leaves the weights alone: both reductions then measure the same model
+    still = ("optimizer.lr=1e-30", "schedule.factory.warmup_lr_init=0")
+    rows = {}
+    for reduction in ("sum", "batchmean"):
+        train(f"name={reduction}", f"loss.reduction={reduction}", *still)
+        rows[reduction] = read_json(tmp_path / reduction / "history.json")[1]
+    for name in ("train/loss", "val/loss"):
+        assert rows["sum"][name] == pytest.approx(rows["batchmean"][name], rel=1e-5)
+
+
 def test_hidden_answers_do_not_touch_the_training_and_are_counted(train, tmp_path):
     train("name=a", "data.hidden_fraction=0.5", "loss.unknown.strategy=ignore")
     counts = read_json(tmp_path / "a/train_counts.json")
@@ -209,6 +228,7 @@ def test_mixed_images_and_weights_change_the_training_and_are_repeatable(train, 
         (("loss=cross_entropy",), "compete"),
         (("single_label=true", "data.single_label=true", "monitor=val/accuracy"), "loss=cross_entropy"),
         (("loss=zlpr", "loss.pos_weight=2"), "pos_weight"),
+        (("loss.reduction=none",), "take mean, batchmean or sum"),
     ],
 )
 def test_settings_that_make_no_sense_together_are_refused_with_the_reason(train, overrides, words):

@@ -17,10 +17,10 @@ from multihot.errors import InputError
 from multihot.labels import Group, LabelSpace
 from multihot.model.features import read_features
 from multihot.model.heads import CSRA, MLDecoder, TwoLogit, install_head, start_at_log_odds
-from multihot.model.sources import Classifier, name_imagenet
+from multihot.model.logistic import fit_logistic
+from multihot.model.sources import name_imagenet
 from multihot.model.start import (
     carry_by_name,
-    fit_logistic,
     fit_rows,
     format_table,
     keep_rows,
@@ -29,6 +29,7 @@ from multihot.model.start import (
     read_aliases,
     start_head,
 )
+from multihot.model.weight_files import Classifier
 
 NUM_IMAGES, WIDTH = 300, 24
 LABELS = ("cat", "dog", "owl")

@@ -63,11 +63,6 @@ def in_order(rows: torch.Tensor, logits: torch.Tensor, num_images: int) -> torch
     return ordered
 
 
-def target_of(manifest: Manifest) -> torch.Tensor:
-    """Returns all targets of a split, int8 (N, C)."""
-    return torch.from_numpy(manifest.targets.toarray())
-
-
 def evaluate(
     logits: torch.Tensor, target: torch.Tensor, space: LabelSpace, threshold: float | None = None
 ) -> Evaluation:
@@ -85,8 +80,9 @@ def score_names(space: LabelSpace) -> tuple[str, ...]:
 
 
 def mean_loss(loss: MultiLabelLoss, logits: torch.Tensor, target: torch.Tensor) -> float:
-    """Returns the loss of all predictions at once, on the CPU: that of the known answers alone."""
+    """Returns the loss of all predictions at once, on the CPU: that of the known answers alone, a sum per image."""
     loss = copy.deepcopy(loss).cpu()
+    loss.reduction = "batchmean" if loss.reduction == "sum" else loss.reduction
     loss.unknown = UnknownStrategy("ignore")
     if loss.num_dims == 2:
         loss.known_fraction = share_known(loss.space, (target >= 0).sum(dim=0), len(target))

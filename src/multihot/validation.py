@@ -10,9 +10,9 @@ from torch import nn
 
 from multihot.checkpoint import TrainingState, save_last
 from multihot.data.loader import Batches
-from multihot.data.manifest import Manifest
+from multihot.data.manifest import Manifest, target_of
 from multihot.errors import check_choice
-from multihot.evaluation import evaluate, load_predictions, mean_loss, predict, save_evaluation, score_names, target_of
+from multihot.evaluation import evaluate, load_predictions, mean_loss, predict, save_evaluation, score_names
 from multihot.labels import LabelSpace
 from multihot.metrics import Evaluation
 from multihot.run import Run, write_json

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from PIL import Image
 from scipy.sparse import csr_array
 
@@ -121,6 +122,11 @@ class Manifest:
     def num_known(self) -> np.ndarray:
         """Returns the number of images with a known answer for each label, int64 (C,)."""
         return np.asarray(len(self) - (self.targets == -1).sum(axis=0), np.int64)
+
+
+def target_of(manifest: Manifest) -> torch.Tensor:
+    """Returns all targets of a split, int8 (N, C)."""
+    return torch.from_numpy(manifest.targets.toarray())
 
 
 def check_labels(labels: Sequence[str]) -> None:

@@ -48,11 +48,13 @@ class BinaryCrossEntropy(ClosedForm):
     """-y log(p) - (1 - y) log(1 - p), the elements of torch.nn.BCEWithLogitsLoss."""
 
     def loss_and_slope(self, logits, target, pos_weight):
+        """See ClosedForm; slope = p - y without pos_weight."""
         positive = target if pos_weight is None else target * pos_weight
         loss = positive * softplus(-logits) + (1 - target) * softplus(logits)
         return loss, (1 - target) * torch.sigmoid(logits) - positive * torch.sigmoid(-logits)
 
     def absent(self, logits):
+        """See ClosedForm; slope = p."""
         return softplus(logits), torch.sigmoid(logits)
 
 
@@ -67,6 +69,7 @@ class FocalLoss(ClosedForm):
         self.gamma, self.alpha = gamma, alpha
 
     def loss_and_slope(self, logits, target, pos_weight):
+        """See ClosedForm; with f = (1 - p_t)^gamma the loss is BCE f, the slope BCE' f + BCE f'."""
         entropy, entropy_slope = BinaryCrossEntropy.loss_and_slope(self, logits, target, pos_weight)
         p, complement = torch.sigmoid(logits), torch.sigmoid(-logits)
         error = target * complement + (1 - target) * p  # 1 - p_t
@@ -105,6 +108,7 @@ class AsymmetricLoss(ClosedForm):
         self.is_focus_constant = disable_torch_grad_focal_loss
 
     def loss_and_slope(self, logits, target, pos_weight):
+        """See ClosedForm; timm's formula, each factor with its derivative."""
         p = torch.sigmoid(logits)
         p_slope = p * (1 - p)
         margin = (1 - p + self.clip).clamp(max=1)  # 1 - p with the margin

@@ -7,7 +7,8 @@ import timm
 from torch import nn
 
 from multihot.errors import InputError, list_first
-from multihot.model.sources import Source, explain_hub_errors, read_source
+from multihot.model.sources import explain_hub_errors, read_source
+from multihot.model.weight_files import Source
 
 
 def create_model(

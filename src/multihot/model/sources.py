@@ -1,88 +1,33 @@
 """Where pretrained weights come from: every source becomes timm's tensors and, apart from them, its own classifier."""
 
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import timm
-import torch
 from huggingface_hub.errors import HfHubHTTPError
 from omegaconf import OmegaConf
-from PIL import Image
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from timm.models import load_state_dict
 from timm.models._hub import load_model_config_from_path
-from torch import Tensor
 
-from multihot.errors import InputError, check_choice
+from multihot.errors import InputError
+from multihot.model.huggingface import HF_MODELS, read_hf_folder
+from multihot.model.weight_files import (
+    WEIGHTS_FILES,
+    Classifier,
+    Source,
+    find_weights_file,
+    first_line,
+    read_json,
+    read_json_file,
+    read_state,
+    split_classifier,
+)
 
-WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # what a folder may hold, the first that is there
 ALLOWED = "a .safetensors or .pth file, a timm folder, a Hugging Face ViT or DINOv2 folder, or a run folder"
-HF_MODELS = tuple(
-    f"{family}{task}"
-    for family in ("ViT", "Dinov2", "Dinov2WithRegisters")
-    for task in ("Model", "ForImageClassification")
-)
-HF_KEYS = (  # Hugging Face's part of a key -> timm's, in this order
-    ("embeddings.cls_token", "cls_token"),
-    ("embeddings.position_embeddings", "pos_embed"),
-    ("embeddings.patch_embeddings.projection", "patch_embed.proj"),
-    ("embeddings.mask_token", "mask_token"),  # Meta's names: timm drops the first and converts the second
-    ("embeddings.register_tokens", "register_tokens"),
-    ("encoder.layer.", "blocks."),
-    ("layernorm_before.", "norm1."),
-    ("layernorm_after.", "norm2."),
-    ("attention.output.dense.", "attn.proj."),
-    ("attention.attention.", "attn."),
-    ("intermediate.dense.", "mlp.fc1."),
-    ("output.dense.", "mlp.fc2."),
-    ("mlp.weights_in.", "mlp.fc1."),
-    ("mlp.weights_out.", "mlp.fc2."),
-    ("layer_scale1.lambda1", "ls1.gamma"),
-    ("layer_scale2.lambda1", "ls2.gamma"),
-    ("layernorm.", "norm."),
-    ("classifier.", "head."),
-)
-HF_SETTINGS = ("model_type", "hidden_size", "image_size", "num_attention_heads", "hidden_act", "layer_norm_eps")
-HF_ACTIVATIONS = {  # hidden_act -> timm's act_layer
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "quick_gelu": "quick_gelu",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
-LARGEST_EPS = 1e-5  # of a layer norm; timm has 1e-6, and up to here the difference is not felt
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """The classifier of a source: one row of weights a class, as far as they are known."""
-
-    names: tuple[str, ...] | None  # one a row; ImageNet's are synonyms with commas between them
-    weight: Tensor | None  # (K, D) float32
-    bias: Tensor | None  # (K,) float32
-    is_multi_label: bool  # its rows were trained with a sigmoid each, not with one softmax
-    reason: str  # why names or weight are None; empty if neither is
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a local source holds: `state` fits timm's model of that name built with `kwargs`."""
-
-    path: Path
-    state: dict[str, Tensor]  # without the classifier
-    classifier: Classifier
-    kwargs: dict = field(default_factory=dict)  # model arguments that the shapes of the tensors do not show
-    pretrained_cfg: dict | None = None  # a timm folder's own, in place of the one that timm has for the name
-    preprocessing: dict = field(default_factory=dict)  # entries of the pretrained config that differ from timm's
 
 
 def read_source(weights: str, name: str) -> Source:
@@ -168,7 +113,10 @@ def read_folder(folder: Path, name: str) -> Source:
 
 
 def read_timm_folder(folder: Path, name: str) -> Source:
-    """Returns a folder in timm's hub layout, with its own model arguments and preprocessing."""
+    """Returns a folder in timm's hub layout, with its own model arguments and preprocessing.
+
+    A model whose head pools for itself has been saved with pooling off; without that head it gets its family's again.
+    """
     path = find_weights_file(folder)
     read_json_file(folder / "config.json")  # timm would not name a broken one
     pretrained_cfg, architecture, kwargs = load_model_config_from_path(folder)
@@ -176,78 +124,8 @@ def read_timm_folder(folder: Path, name: str) -> Source:
         raise InputError(f"{folder} holds a {architecture}, not a {name}: set model.name={architecture}")
     layers = pretrained_cfg.get("classifier") or timm.get_pretrained_cfg_value(name, "classifier")
     state, classifier = split_classifier(read_state(path), layers, describe_classes(pretrained_cfg))
-    return Source(folder, state, classifier, kwargs or {}, pretrained_cfg)
-
-
-def read_hf_folder(folder: Path, config: dict) -> Source:
-    """Returns a Hugging Face ViT or DINOv2 under timm's keys.
-
-    Depth, width and patch size are for model.name to fit; what no shape would show is taken over: the number of heads,
-    the activation, biases, input size, and the preprocessing.
-    """
-    check_choice(f"{folder}/config.json: architectures", config["architectures"][0], HF_MODELS)
-    missing = [key for key in HF_SETTINGS if key not in config]
-    if missing:
-        raise InputError(f"{folder}/config.json is not complete: {', '.join(missing)} missing")
-    state = rename_hf_keys(read_state(find_weights_file(folder)), config["model_type"])
-    names = config.get("id2label")
-    if names and all(re.fullmatch(r"LABEL_\d+", label) for label in names.values()):
-        names = None  # what transformers writes where nobody has given any
-    is_multi_label = config.get("problem_type") == "multi_label_classification"
-    state, classifier = split_classifier(state, "head", names, is_multi_label)
-    if classifier.weight is not None and classifier.weight.shape[1] == 2 * config["hidden_size"]:
-        reason = "its classifier reads the class token beside the mean of the patches, a timm head only the class token"
-        classifier = replace(classifier, weight=None, bias=None, reason=reason)
-    preprocessing = read_hf_preprocessing(folder)
-    return Source(folder, state, classifier, read_hf_kwargs(folder, config), preprocessing=preprocessing)
-
-
-def rename_hf_keys(state: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
-    """Returns a Hugging Face state dict under timm's keys: query, key and value as one tensor, without the pooler."""
-    renamed = {}
-    for key, value in state.items():
-        key = key.removeprefix(f"{family}.")
-        for old, new in HF_KEYS:
-            key = key.replace(old, new)
-        if not key.startswith("pooler."):
-            renamed[key] = value
-    for key in [key for key in renamed if ".attn.query." in key]:
-        parts = [key.replace(".query.", part) for part in (".query.", ".key.", ".value.")]
-        if all(part in renamed for part in parts):
-            renamed[key.replace(".query.", ".qkv.")] = torch.cat([renamed.pop(part) for part in parts])
-    return renamed
-
-
-def read_hf_kwargs(folder: Path, config: dict) -> dict:
-    """Returns the model arguments that a Hugging Face config sets and that the shapes of its tensors do not show.
-
-    The epsilon of the layer norms stays timm's 1e-6: plain timm could not load another from best/. Hugging Face's ViTs
-    say 1e-12 where the original had 1e-6; normalised values then differ by 5e-7 of themselves at a variance of 1.
-    """
-    if config["layer_norm_eps"] > LARGEST_EPS:
-        raise InputError(f"{folder}: layer_norm_eps is {config['layer_norm_eps']}; timm's ViTs have 1e-6, unchangeably")
-    activation = "silu" if config.get("use_swiglu_ffn") else config["hidden_act"]
-    check_choice(f"{folder}/config.json: hidden_act", activation, tuple(HF_ACTIVATIONS))
-    return {
-        "img_size": config["image_size"],
-        "num_heads": config["num_attention_heads"],
-        "qkv_bias": config.get("qkv_bias", True),
-        "act_layer": HF_ACTIVATIONS[activation],
-    }
-
-
-def read_hf_preprocessing(folder: Path) -> dict:
-    """Returns mean, std and interpolation as far as the folder has a preprocessor_config.json that says them."""
-    if not (folder / "preprocessor_config.json").is_file():
-        return {}
-    config, found = read_json_file(folder / "preprocessor_config.json"), {}
-    if not config.get("do_normalize", True):
-        found = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-    elif "image_mean" in config:
-        found = {"mean": tuple(config["image_mean"]), "std": tuple(config["image_std"])}
-    if "resample" in config:
-        found["interpolation"] = Image.Resampling(config["resample"]).name.lower()
-    return found
+    kwargs = {key: value for key, value in (kwargs or {}).items() if (key, value) != ("global_pool", "")}
+    return Source(folder, state, classifier, kwargs, pretrained_cfg)
 
 
 def read_hub_classifier(name: str) -> Classifier:
@@ -282,57 +160,6 @@ def explain_hub_errors(name: str) -> Iterator[None]:
         raise InputError(
             f"{name} cannot be loaded: {error}\nmodel.pretrained=false starts from random weights"
         ) from error
-
-
-def split_classifier(
-    state: Mapping[str, Tensor],
-    layers: str | Sequence[str] | None,
-    names: Sequence[str] | Mapping[str, str] | None,
-    is_multi_label: bool = False,
-) -> tuple[dict[str, Tensor], Classifier]:
-    """Returns the state dict without its classifier layers, and the classifier.
-
-    Args:
-        layers: timm's names of the classifier layers, e.g. `head`.
-        names: of the classes; a mapping from the row's number may leave rows out, their name is then empty.
-    """
-    layers = (layers,) if isinstance(layers, str) else tuple(layers or ())
-    inside = {key: value for key, value in state.items() if key.startswith(tuple(f"{layer}." for layer in layers))}
-    rest = {key: value for key, value in state.items() if key not in inside}
-    weight, bias, reason = find_rows(inside, layers)
-    names = list_names(names, None if weight is None else len(weight))
-    if weight is not None and names is None:
-        reason = "its classes have no names: set head.class_names"
-    elif weight is not None and len(names) != len(weight):
-        names, reason = None, f"it has {len(weight)} rows and {len(names)} class names: set head.class_names"
-    return rest, Classifier(names, weight, bias, is_multi_label, reason)
-
-
-def find_rows(state: Mapping[str, Tensor], layers: Sequence[str]) -> tuple[Tensor | None, Tensor | None, str]:
-    """Returns weight (K, D) and bias (K,) of the one linear layer in a classifier's state, or why there is none."""
-    found = [layer for layer in layers if f"{layer}.weight" in state]
-    if not state:
-        return None, None, "it has no classifier"
-    if len(found) > 1:
-        return None, None, f"it averages {len(found)} classifiers ({', '.join(found)}): a class has no row of its own"
-    if not found or state[f"{found[0]}.weight"].ndim != 2 or len(state) > 2:
-        return None, None, "its classifier is not linear"
-    weight, bias = state[f"{found[0]}.weight"], state.get(f"{found[0]}.bias")
-    return weight.float(), None if bias is None else bias.float(), ""
-
-
-def list_names(names: Sequence[str] | Mapping[str, str] | None, num_rows: int | None) -> tuple[str, ...] | None:
-    """Returns class names in the order of their rows.
-
-    >>> list_names({"0": "cat", "2": "dog"}, num_rows=4)
-    ('cat', '', 'dog', '')
-    """
-    if not names:
-        return None
-    if isinstance(names, Mapping):
-        by_row = {int(row): name for row, name in names.items()}
-        names = [by_row.get(row, "") for row in range(max(num_rows or 0, max(by_row) + 1))]
-    return tuple(str(name) for name in names)
 
 
 def rename_classes(classifier: Classifier, class_names: str | Sequence[str]) -> Classifier:
@@ -375,60 +202,3 @@ def read_names(path: str) -> tuple[str, ...]:
             "or imagenet"
         ) from error
     return tuple(line.strip() for line in lines if line.strip())
-
-
-def find_weights_file(folder: Path) -> Path:
-    """Returns the file of a folder that holds the tensors."""
-    for file in WEIGHTS_FILES:
-        if (folder / file).is_file():
-            return folder / file
-    raise InputError(f"{folder} has no weights: it needs {' or '.join(WEIGHTS_FILES)}, in one piece")
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Returns the state dict of a .safetensors or pickled file under clean keys (no `module.`, no `_orig_mod.`).
-
-    Of a training checkpoint it is, as in timm, `state_dict_ema`, `model_ema`, `state_dict` or `model`.
-    """
-    try:
-        state = load_state_dict(str(path))
-    except (OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read as weights: {describe_damage(error)}") from error
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        found = ", ".join(list(state)[:5]) or "nothing"
-        raise InputError(f"{path} holds no state dict, alone or under state_dict_ema, state_dict or model, but {found}")
-    return state
-
-
-def describe_damage(error: Exception) -> str:
-    """Returns in one line why a file could not be read; timm reports code in a pickle as the cause of its error."""
-    code = re.search(r"GLOBAL (\S+)", str(error.__cause__))
-    if code:
-        return (
-            f"it holds more than tensors and loading it would run code ({code[1]}). Where it was made, write the "
-            "tensors alone: torch.save(model.state_dict(), path)"
-        )
-    if isinstance(error, AttributeError):  # of a file with something else than a dict
-        return "it holds no dict of tensors"
-    return "it is damaged or cut short" if error.__cause__ else first_line(error)
-
-
-def read_json_file(path: Path) -> dict:
-    """Returns the object in a JSON file."""
-    try:
-        return read_json(path.read_text(encoding="utf-8"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-
-
-def read_json(text: str, path: Path) -> dict | list:
-    """Returns the value in JSON text from a file."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} holds broken JSON: {error}") from error
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or its kind if it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

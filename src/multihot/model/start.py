@@ -13,12 +13,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from multihot.data.manifest import Manifest
+from multihot.data.manifest import Manifest, target_of
 from multihot.errors import InputError, check_choice, list_first
 from multihot.labels import LabelSpace
-from multihot.loss import MultiLabelLoss
 from multihot.model.heads import carry_rows, start_at_log_odds
-from multihot.model.sources import Classifier
+from multihot.model.logistic import create_likelihood, fit_logistic, fit_scales
+from multihot.model.weight_files import Classifier
 
 log = logging.getLogger(__name__)
 
@@ -62,19 +62,19 @@ def start_head(
     check_choice("head.start", start, STARTS)
     if start in ("by_name", "fit", "keep"):
         carry_rows(model, {})  # a head that cannot take rows is refused before any work
+    log_odds = prior_log_odds(space, train_data)
     if start != "random":
-        start_at_log_odds(model, prior_log_odds(space, train_data))
+        start_at_log_odds(model, log_odds)
     if start in ("random", "prior"):
         table = [Row(label, start) for label in space.labels]
     elif start == "keep":
         table = keep_rows(model, space, read_classifier(), grow)
     elif start == "fit":
-        table = fit_rows(model, space, pooled_features(), dense_target(train_data))
+        table = fit_rows(model, space, pooled_features(), target_of(train_data).float())
     else:
-        classifier = read_classifier()
+        classifier, target = read_classifier(), target_of(train_data).float()
         matches = match_labels(space, classifier, read_aliases(aliases))
-        prior = prior_log_odds(space, train_data)
-        table = carry_by_name(model, space, classifier, matches, prior, pooled_features(), dense_target(train_data))
+        table = carry_by_name(model, space, classifier, matches, log_odds, pooled_features(), target)
     counts = Counter(row.start for row in table)
     log.info("first weights of the labels: %s", ", ".join(f"{count} {start}" for start, count in counts.items()))
     carried = [f"{row.label} <- {row.source} (x {row.scale:.3g})" for row in table if row.start == "carried"]
@@ -191,7 +191,7 @@ def fit_rows(model: nn.Module, space: LabelSpace, features: torch.Tensor, target
     for l2 in L2_STRENGTHS:
         weight, bias = fit_logistic(features[~held_out], target[~held_out], space, l2)
         logits = features[held_out] @ weight.T + bias
-        losses[l2] = binary_loss(space, "sum")(logits, target[held_out]).item()
+        losses[l2] = create_likelihood(space)(logits, target[held_out]).item()
     best = min(losses, key=losses.get)
     weight, bias = fit_logistic(features, target, space, best)
     carry_rows(model, {column: (weight[column], bias[column].item()) for column in fitted})
@@ -199,70 +199,6 @@ def fit_rows(model: nn.Module, space: LabelSpace, features: torch.Tensor, target
         Row(label, "fit" if column in fitted else "prior", f"l2 {best:g}" if column in fitted else "")
         for column, label in enumerate(space.labels)
     ]
-
-
-def fit_logistic(
-    features: torch.Tensor, target: torch.Tensor, space: LabelSpace, l2: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns weight (C, D) and bias (C,) that minimise the summed loss of features (N, D) + l2/2 of squared weights.
-
-    As scikit-learn's `LogisticRegression(C=1 / l2)` on standardised features, for all labels at once (a softmax inside
-    exclusive groups), with targets that may be soft or unknown (-1).
-    """
-    mean, scale = features.mean(dim=0), features.std(dim=0, correction=0).clamp(min=1e-6)
-    standard = (features - mean) / scale
-    weight = torch.zeros(target.shape[1], features.shape[1], requires_grad=True)
-    bias = torch.zeros(target.shape[1], requires_grad=True)
-    loss = binary_loss(space, "sum")
-    minimise(lambda: loss(standard @ weight.T + bias, target) + l2 / 2 * weight.square().sum(), [weight, bias])
-    weight, bias = weight.detach(), bias.detach()
-    return weight / scale, bias - (weight / scale) @ mean
-
-
-def fit_scales(
-    logits: torch.Tensor, target: torch.Tensor, space: LabelSpace, columns: Sequence[int], prior: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns a scale (K,) and an offset (K,) that make logits (N, K) the best for these columns of target (N, C).
-
-    The other columns have their logits `prior` (C,). It is barely regularised, so that separable answers have a limit.
-    """
-    mean, spread = logits.mean(dim=0), logits.std(dim=0, correction=0).clamp(min=1e-6)
-    standard = (logits - mean) / spread
-    scale = torch.zeros(len(columns), requires_grad=True)
-    offset = prior[columns].clone().requires_grad_()
-    loss, place = binary_loss(space, "sum"), torch.tensor(columns)
-
-    def objective() -> torch.Tensor:
-        scaled = prior.expand(len(logits), -1).index_copy(1, place, standard * scale + offset)
-        return loss(scaled, target) + 1e-3 / 2 * scale.square().sum()
-
-    minimise(objective, [scale, offset])
-    scale = scale.detach() / spread
-    return scale, offset.detach() - scale * mean
-
-
-def minimise(objective: Callable[[], torch.Tensor], parameters: list[torch.Tensor]) -> None:
-    """Moves the parameters to the minimum of a convex objective."""
-    optimizer = torch.optim.LBFGS(parameters, max_iter=500, tolerance_grad=1e-4, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = objective()
-        loss.backward()
-        return loss
-
-    with torch.enable_grad():
-        optimizer.step(closure)
-
-
-def binary_loss(space: LabelSpace, reduction: str) -> MultiLabelLoss:
-    """Returns BCE, and cross-entropy inside groups, that leaves unknown labels out."""
-    return MultiLabelLoss(nn.BCEWithLogitsLoss(reduction="none"), space, reduction=reduction)
-
-
-def dense_target(data: Manifest) -> torch.Tensor:
-    """Returns all targets of a split, float (N, C)."""
-    return torch.from_numpy(data.targets.toarray()).float()
 
 
 def has_both(target: torch.Tensor) -> bool:

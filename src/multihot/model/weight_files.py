@@ -1,0 +1,146 @@
+"""What a file or folder of weights holds: tensors under clean keys and, apart from them, the classifier."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError
+from timm.models import load_state_dict
+from torch import Tensor
+
+from multihot.errors import InputError
+
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # what a folder may hold, the first that is there
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The classifier of a source: one row of weights a class, as far as they are known."""
+
+    names: tuple[str, ...] | None  # one a row; ImageNet's are synonyms with commas between them
+    weight: Tensor | None  # (K, D) float32
+    bias: Tensor | None  # (K,) float32
+    is_multi_label: bool  # its rows were trained with a sigmoid each, not with one softmax
+    reason: str  # why names or weight are None; empty if neither is
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a local source holds: `state` fits timm's model of that name built with `kwargs`."""
+
+    path: Path
+    state: dict[str, Tensor]  # without the classifier
+    classifier: Classifier
+    kwargs: dict = field(default_factory=dict)  # model arguments that the shapes of the tensors do not show
+    pretrained_cfg: dict | None = None  # a timm folder's own, in place of the one that timm has for the name
+    preprocessing: dict = field(default_factory=dict)  # entries of the pretrained config that differ from timm's
+
+
+def find_weights_file(folder: Path) -> Path:
+    """Returns the file of a folder that holds the tensors."""
+    for file in WEIGHTS_FILES:
+        if (folder / file).is_file():
+            return folder / file
+    raise InputError(f"{folder} has no weights: it needs {' or '.join(WEIGHTS_FILES)}, in one piece")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Returns the state dict of a .safetensors or pickled file under clean keys (no `module.`, no `_orig_mod.`).
+
+    Of a training checkpoint it is, as in timm, `state_dict_ema`, `model_ema`, `state_dict` or `model`.
+    """
+    try:
+        state = load_state_dict(str(path))
+    except (OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read as weights: {describe_damage(error)}") from error
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        found = ", ".join(list(state)[:5]) or "nothing"
+        raise InputError(f"{path} holds no state dict, alone or under state_dict_ema, state_dict or model, but {found}")
+    return state
+
+
+def describe_damage(error: Exception) -> str:
+    """Returns in one line why a file could not be read; timm reports code in a pickle as the cause of its error."""
+    code = re.search(r"GLOBAL (\S+)", str(error.__cause__))
+    if code:
+        return (
+            f"it holds more than tensors and loading it would run code ({code[1]}). Where it was made, write the "
+            "tensors alone: torch.save(model.state_dict(), path)"
+        )
+    if isinstance(error, AttributeError):  # of a file with something else than a dict
+        return "it holds no dict of tensors"
+    return "it is damaged or cut short" if error.__cause__ else first_line(error)
+
+
+def split_classifier(
+    state: Mapping[str, Tensor],
+    layers: str | Sequence[str] | None,
+    names: Sequence[str] | Mapping[str, str] | None,
+    is_multi_label: bool = False,
+) -> tuple[dict[str, Tensor], Classifier]:
+    """Returns the state dict without its classifier layers, and the classifier.
+
+    Args:
+        layers: timm's names of the classifier layers, e.g. `head`.
+        names: of the classes; a mapping from the row's number may leave rows out, their name is then empty.
+    """
+    layers = (layers,) if isinstance(layers, str) else tuple(layers or ())
+    inside = {key: value for key, value in state.items() if key.startswith(tuple(f"{layer}." for layer in layers))}
+    rest = {key: value for key, value in state.items() if key not in inside}
+    weight, bias, reason = find_rows(inside, layers)
+    names = list_names(names, None if weight is None else len(weight))
+    if weight is not None and names is None:
+        reason = "its classes have no names: set head.class_names"
+    elif weight is not None and len(names) != len(weight):
+        names, reason = None, f"it has {len(weight)} rows and {len(names)} class names: set head.class_names"
+    return rest, Classifier(names, weight, bias, is_multi_label, reason)
+
+
+def find_rows(state: Mapping[str, Tensor], layers: Sequence[str]) -> tuple[Tensor | None, Tensor | None, str]:
+    """Returns weight (K, D) and bias (K,) of the one linear layer in a classifier's state, or why there is none."""
+    found = [layer for layer in layers if f"{layer}.weight" in state]
+    if not state:
+        return None, None, "it has no classifier"
+    if len(found) > 1:
+        return None, None, f"it averages {len(found)} classifiers ({', '.join(found)}): a class has no row of its own"
+    if not found or state[f"{found[0]}.weight"].ndim != 2 or len(state) > 2:
+        return None, None, "its classifier is not linear"
+    weight, bias = state[f"{found[0]}.weight"], state.get(f"{found[0]}.bias")
+    return weight.float(), None if bias is None else bias.float(), ""
+
+
+def list_names(names: Sequence[str] | Mapping[str, str] | None, num_rows: int | None) -> tuple[str, ...] | None:
+    """Returns class names in the order of their rows.
+
+    >>> list_names({"0": "cat", "2": "dog"}, num_rows=4)
+    ('cat', '', 'dog', '')
+    """
+    if not names:
+        return None
+    if isinstance(names, Mapping):
+        by_row = {int(row): name for row, name in names.items()}
+        names = [by_row.get(row, "") for row in range(max(num_rows or 0, max(by_row) + 1))]
+    return tuple(str(name) for name in names)
+
+
+def read_json_file(path: Path) -> dict:
+    """Returns the object in a JSON file."""
+    try:
+        return read_json(path.read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def read_json(text: str, path: Path) -> dict | list:
+    """Returns the value in JSON text from a file."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} holds broken JSON: {error}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, or its kind if it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
