@@ -5,6 +5,7 @@ python evaluate.py run=runs/<name> split=test
 
 import json
 import logging
+from pathlib import Path
 
 import hydra
 from hydra.utils import instantiate
@@ -21,10 +22,10 @@ def main(cfg: DictConfig) -> None:
     from timm.data import resolve_input_data_config  # torch and timm, which --help need not wait for
 
     from multihot.checkpoint import load_model
-    from multihot.data import create_reader
+    from multihot.data import create_reader, load_split
+    from multihot.data.bad_images import save_dropped
     from multihot.data.loader import create_evaluation_batches
-    from multihot.data.manifest import target_of
-    from multihot.evaluation import evaluate, format_evaluation, mean_loss, predict, save_evaluation
+    from multihot.evaluation import evaluate_split, format_evaluation, predict, save_evaluation
     from multihot.loss import create_loss
     from multihot.run import load_run
     from multihot.session import open_session, start_processes
@@ -35,7 +36,15 @@ def main(cfg: DictConfig) -> None:
     )
     with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
         accelerator = session.accelerator
-        data = create_reader(trained.data)(cfg.split, labels=labels).thin_out(trained.max_images)
+        data = load_split(
+            create_reader(trained.data),
+            cfg.split,
+            labels,
+            max_images=trained.max_images,
+            bad_images=trained.data.bad_images,
+            cache_folder=trained.data.cache_folder,
+            num_workers=trained.num_workers,
+        )
         space = data.label_space(trained.single_label, trained.activation)
         model = load_model(run.best, labels).to(accelerator.device)
         batches = create_evaluation_batches(
@@ -44,14 +53,16 @@ def main(cfg: DictConfig) -> None:
             preprocessing=resolve_input_data_config(model),
             batch_size=trained.batch_size,
             num_workers=trained.num_workers,
+            cache=trained.data.cache,
+            cache_folder=Path(trained.data.cache_folder) / "images",
         )
         logits = predict(accelerator, model, batches, title=cfg.split)
         if accelerator.is_main_process:
-            target = target_of(data)
-            evaluation = evaluate(logits, target, space, trained.threshold)
+            run.note_split(cfg.split, len(data), len(data.dropped), data.fingerprint())
+            save_dropped(data, run.dropped(cfg.split))
             counts = json.loads(run.counts.read_text())
             loss = create_loss(**instantiate(trained.loss, _convert_="all"), space=space, **counts)
-            evaluation.scores["loss"] = mean_loss(loss, logits, target)
+            evaluation, target = evaluate_split(logits, data, space, trained.threshold, loss)
             save_evaluation(run.split(cfg.split), data, logits, target, evaluation)
             log.info("%s of %s\n%s", cfg.split, run.folder, format_evaluation(evaluation))
             log.info("\nwritten to %s", run.split(cfg.split))

@@ -19,8 +19,8 @@ log = logging.getLogger("multihot")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(cfg: DictConfig) -> float:
-    """Returns the best value of the monitored score."""
+def main(cfg: DictConfig) -> float | None:
+    """Returns the best value of the monitored score; None without a validation part."""
     from multihot.run import open_run  # imports torch, which --help need not wait for
     from multihot.session import open_session, start_processes
 
@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> float:
         return fine_tune(cfg, session.accelerator, run)
 
 
-def fine_tune(cfg: DictConfig, accelerator, run) -> float:
+def fine_tune(cfg: DictConfig, accelerator, run) -> float | None:
     """Trains the model, measures it before the first epoch and after each, and keeps the best in the run folder."""
     from multihot.checkpoint import load_last
     from multihot.tracker import start_tracker
@@ -51,7 +51,10 @@ def fine_tune(cfg: DictConfig, accelerator, run) -> float:
         train_loss = train_one_epoch(trainer, train_batches)
         validator.measure(trainer, train_loss)
     validator.show_best(trainer)
-    log.info("best %s %.4f after epoch %d", cfg.monitor, state.best_score, state.best_epoch)
+    if state.best_score is None:
+        log.info("nothing was measured (data.val_fraction=0): the model after epoch %d is kept", state.best_epoch)
+    else:
+        log.info("best %s %.4f after epoch %d", cfg.monitor, state.best_score, state.best_epoch)
     log.info("run folder: %s\nevaluate it: python evaluate.py run=%s split=test", run.folder, run.folder)
     return state.best_score
 
@@ -62,6 +65,7 @@ def build(cfg: DictConfig, accelerator, run) -> tuple:
     from timm.utils import ModelEmaV3
 
     from multihot.checkpoint import TrainingState
+    from multihot.data.bad_images import save_dropped
     from multihot.data.mixup import create_mixup
     from multihot.loss import check_loss, create_loss
     from multihot.optimizer import create_optimizer
@@ -75,8 +79,11 @@ def build(cfg: DictConfig, accelerator, run) -> tuple:
     mix = create_mixup(**cfg.mix, num_labels=len(space.labels))
     if accelerator.is_main_process:
         run.save(cfg, space.labels, counts)
+        for split, data in (("train", train_data), ("val", val_data)):
+            run.note_split(split, len(data), len(data.dropped), data.fingerprint())
+            save_dropped(data, run.dropped(split))
     model = build_model(cfg, accelerator, run, train_data, space)
-    sparse_target = factor_if_many(cfg, model, loss, mix)
+    sparse_target = train_data.unlisted == 0 and factor_if_many(cfg, model, loss, mix)
     trained, train_batches, val_batches, complete = build_batches(
         cfg, accelerator, model, train_data, val_data, sparse_target
     )
@@ -99,11 +106,18 @@ def build(cfg: DictConfig, accelerator, run) -> tuple:
 
 def read_splits(cfg: DictConfig) -> tuple:
     """Returns the train and val data and their label space."""
-    from multihot.data import create_reader
+    from multihot.data import create_reader, load_split
 
-    read = create_reader(cfg.data)
-    train_data = read("train").thin_out(cfg.max_images)
-    val_data = read("val", labels=train_data.labels).thin_out(cfg.max_images)
+    load = partial(
+        load_split,
+        create_reader(cfg.data),
+        max_images=cfg.max_images,
+        bad_images=cfg.data.bad_images,
+        cache_folder=cfg.data.cache_folder,
+        num_workers=cfg.num_workers,
+    )
+    train_data = load("train")
+    val_data = load("val", train_data.labels)
     spaces = [data.label_space(cfg.single_label, cfg.activation) for data in (train_data, val_data)]  # both are checked
     return train_data, val_data, spaces[0]
 
@@ -125,11 +139,12 @@ def build_model(cfg: DictConfig, accelerator, run, train_data, space):
     model.to(accelerator.device)
     if not run.goes_on:  # else its weights come with last/
         source = {"pretrained": cfg.model.pretrained, "weights": cfg.model.weights}
+        takes_unknown_for_absent = cfg.loss.unknown.strategy in ("negative", "large_loss_rejection")
         table = start_head(
             model,
             cfg.head.start,
             space,
-            train_data,
+            train_data.with_unknown_absent() if takes_unknown_for_absent else train_data,
             read_classifier=partial(read_classifier, cfg.model.name, class_names=cfg.head.class_names, **source),
             pooled_features=lambda: create_cache(cfg, accelerator, model).read_pooled(train_data),
             aliases=cfg.head.aliases,
@@ -159,18 +174,24 @@ def factor_if_many(cfg: DictConfig, model, loss, mix) -> bool:
 def build_batches(cfg: DictConfig, accelerator, model, train_data, val_data, sparse_target: bool) -> tuple:
     """Returns what is trained, its batches for training and validation, and what makes it a whole model again."""
     from multihot.data.loader import EvaluationOrder, TrainingOrder, create_evaluation_batches, create_training_batches
+    from multihot.data.sampling import image_repeats
     from multihot.model.features import HeadOnFeatures, complete_model, create_feature_batches
     from multihot.model.finetune import merge_lora
 
     finetune, augment = instantiate(cfg.finetune), instantiate(cfg.augment)
     cache = create_cache(cfg, accelerator, model)
+    place = accelerator.process_index, accelerator.num_processes
+    how_often = {"repeats": image_repeats(train_data, **cfg.data.sampling)}
+    how_often |= {"shards": train_data.shards, "window": cfg.data.shuffle_window}
+    order = TrainingOrder(len(train_data), cfg.batch_size, cfg.seed, *place, **how_often)
     if finetune.trains_backbone:
-        loading = {"preprocessing": cache.preprocessing, "accelerator": accelerator}
-        loading |= {"batch_size": cfg.batch_size, "num_workers": cfg.num_workers}
+        loading = {"preprocessing": cache.preprocessing, "accelerator": accelerator, "num_workers": cfg.num_workers}
+        loading |= {"cache": cfg.data.cache, "cache_folder": Path(cfg.data.cache_folder) / "images"}
         train_batches = create_training_batches(
-            train_data, augment, seed=cfg.seed, sparse_target=sparse_target, **loading
+            train_data, augment, order=order, seed=cfg.seed, sparse_target=sparse_target, **loading
         )
-        return model, train_batches, create_evaluation_batches(val_data, **loading), merge_lora
+        val_batches = create_evaluation_batches(val_data, batch_size=cfg.batch_size, **loading)
+        return model, train_batches, val_batches, merge_lora
 
     if finetune.num_views:
         settings = OmegaConf.to_container(cfg.augment)
@@ -178,8 +199,6 @@ def build_batches(cfg: DictConfig, accelerator, model, train_data, val_data, spa
     else:
         log.info("images are seen as evaluation sees them; finetune.num_views=4 would augment each in four ways")
         features = cache.read(train_data)
-    place = accelerator.process_index, accelerator.num_processes
-    order = TrainingOrder(len(train_data), cfg.batch_size, cfg.seed, *place)
     train_batches = create_feature_batches(train_data, features, order, accelerator.device, sparse_target)
     order = EvaluationOrder(len(val_data), cfg.batch_size, *place)
     val_batches = create_feature_batches(val_data, cache.read(val_data), order, accelerator.device)
@@ -190,10 +209,11 @@ def create_cache(cfg: DictConfig, accelerator, model):
     """Returns the store of the features that the model's frozen backbone gives."""
     from timm.data import resolve_input_data_config
 
+    from multihot.data import source_settings
     from multihot.model.features import FeatureCache
 
-    settings = {"data": OmegaConf.to_container(cfg.data), "mixed_precision": cfg.mixed_precision}
-    folder, preprocessing = Path(settings["data"].pop("feature_cache")), resolve_input_data_config(model)
+    settings = {"data": source_settings(OmegaConf.to_container(cfg.data)), "mixed_precision": cfg.mixed_precision}
+    folder, preprocessing = Path(cfg.data.feature_cache), resolve_input_data_config(model)
     return FeatureCache(accelerator, model, folder, settings, preprocessing, cfg.batch_size, cfg.num_workers)
 
 

@@ -2,6 +2,7 @@
 
 python scripts/benchmark.py
 python scripts/benchmark.py parts=[kernels] mixed_precision=bf16 model=vit_small
+python scripts/benchmark.py parts=[input] data=csv data.path=my.csv
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -21,13 +23,15 @@ import timm
 import torch
 from accelerate import Accelerator
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 from PIL import Image
-from timm.data import resolve_input_data_config
+from timm.data import create_transform, resolve_input_data_config
 from torch import nn
+from torch.utils.data import DataLoader
 
 from multihot.cli import run_script
-from multihot.data.loader import create_evaluation_batches
+from multihot.data import create_reader
+from multihot.data.loader import ManifestDataset, TrainingOrder, create_evaluation_batches
 from multihot.errors import check_choice
 from multihot.evaluation import predict
 from multihot.metrics import multi_label_scores
@@ -42,20 +46,22 @@ from train import build  # noqa: E402  the script above this folder
 
 METRIC_SIZES = ((5_000, 1_000), (40_000, 1_000), (5_000, 10_000))  # images, labels
 PHOTO_SIZE = (500, 375)  # pixels
+LARGE_IMAGES, LARGE_LABELS = 1_000_000, 50_000
 LABELS = [f"label{number}" for number in range(20)]
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="benchmark")
 def main(cfg: DictConfig) -> None:
     """Prints a line for each thing that is measured."""
-    parts = {"loop": measure_loop, "kernels": measure_kernels, "metrics": measure_metrics, "startup": measure_startup}
+    parts = {
+        "loop": measure_loop, "kernels": measure_kernels, "input": measure_input, "manifest": measure_manifest,
+        "metrics": measure_metrics, "startup": measure_startup,
+    }  # fmt: skip
     start_processes()
     with tempfile.TemporaryDirectory() as folder:
-        if "csv" not in cfg.data._target_:
-            with open_dict(cfg):
-                write_photos(Path(folder), cfg.num_steps * cfg.batch_size)
-                cfg.data = OmegaConf.load(REPO / "conf/data/csv.yaml")
-                cfg.data.path = f"{folder}/photos.csv"
+        if "path" in cfg.data and cfg.data.path is None:
+            write_photos(Path(folder), cfg.num_steps * cfg.batch_size)
+            cfg.data.path = f"{folder}/photos.csv"
         for part in cfg.parts:
             check_choice("parts", part, list(parts))
             parts[part](cfg, Path(folder))
@@ -91,6 +97,83 @@ def measure_kernels(cfg: DictConfig, _folder: Path) -> None:
     names = [f"mixed precision {compute.mixed_precision}, {compute.kernels} kernels" for compute in (chosen, default)]
     images = cfg.num_steps * cfg.batch_size
     report(f"bare loop, {cfg.model.name}, {names[0]}", images, times[0], names[1], times[1])
+
+
+def measure_input(cfg: DictConfig, folder: Path) -> None:
+    """Times the way from image files to batches stage by stage, and the same with shrunk copies."""
+    cfg = cfg.copy()
+    cfg.max_images = cfg.num_steps * cfg.batch_size
+    with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
+        batches = {}
+        for cache in ("none", "resized"):
+            cfg.data.cache, cfg.data.cache_folder = cache, f"{folder}/cache"
+            trainer, batches[cache], _ = build(cfg, session.accelerator, Run(folder))
+        dataset = batches["none"].loader.dataset
+        rows = range(min(len(dataset.manifest), cfg.num_steps * cfg.batch_size))
+        pictures = [dataset.read(dataset.manifest.images[row]) for row in rows[: cfg.batch_size]]
+        times = in_turn(
+            cfg.num_rounds,
+            lambda: [dataset.read(dataset.manifest.images[row]) for row in rows],
+            lambda: [dataset.transform(picture) for picture in pictures],
+            lambda: list(batches["none"]),
+            lambda: list(batches["resized"]),
+            lambda: train_one_epoch(trainer, batches["none"]),
+        )  # fmt: skip
+    decode, augment, plain, cached, training = times
+    num_images = batches["none"].order.num_images
+    print(f"decode: {len(rows) / median(decode):.1f} images/s in one process")
+    print(f"augment: {len(pictures) / median(augment):.1f} images/s in one process")
+    print(f"loader: {num_images / median(plain):.1f} images/s, {batches['none'].loader.num_workers} workers")
+    print(f"loader and {cfg.model.name}: {num_images / median(training):.1f} images/s")
+    report("loader, data.cache=resized", num_images, cached, "data.cache=none", plain)
+
+
+def measure_manifest(_cfg: DictConfig, folder: Path) -> None:
+    """Times reading a CSV of a million images with 50,000 labels, three an image, and weighs it."""
+    path = write_large_csv(folder)
+    script = (
+        "import sys; sys.path.insert(0, 'scripts'); from benchmark import weigh_manifest; weigh_manifest(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], cwd=REPO, check=True)
+
+
+def write_large_csv(folder: Path) -> Path:
+    """Writes the CSV of a million images, all links to one JPEG a folder."""
+    rng = np.random.default_rng(0)
+    with (folder / "large.csv").open("w") as file:
+        file.write("image,split,labels\n")
+        for number in range(LARGE_IMAGES):
+            part = f"images/{number // 1000:04d}"
+            if number % 1000 == 0:
+                (folder / part).mkdir(parents=True)
+                Image.new("RGB", (16, 16)).save(folder / part / f"photo_{number:09d}.jpg")
+                first = folder / part / f"photo_{number:09d}.jpg"
+            else:
+                os.link(first, folder / part / f"photo_{number:09d}.jpg")
+            labels = " ".join(f"label_{label}" for label in rng.choice(LARGE_LABELS, 3, replace=False, shuffle=False))
+            file.write(f"{part}/photo_{number:09d}.jpg,{'val' if number % 100 == 0 else 'train'},{labels}\n")
+    return folder / "large.csv"
+
+
+def weigh_manifest(path: str) -> None:
+    """Prints time and memory of reading a CSV in this process, and what each worker of a loader adds."""
+    with hydra.initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+        read = create_reader(hydra.compose("train", ["data=csv", f"data.path={path}"]).data)
+    start, before = time.perf_counter(), peak_memory()
+    train = read("train")
+    val = read("val", labels=train.labels)
+    seconds, peak = time.perf_counter() - start, (peak_memory() - before) / 1e6
+    print(f"{len(train) + len(val):,} images x {len(train.labels):,} labels: {seconds:.1f} s, peak + {peak:.2f} GB")
+    dataset = ManifestDataset(train, create_transform(32, is_training=True, use_prefetcher=True), 0, sparse_target=True)
+    order = TrainingOrder(len(train), 256, seed=0)
+    loader = DataLoader(dataset, batch_sampler=islice(order, 200), num_workers=2, collate_fn=weigh_worker)
+    print(f"each of 2 workers adds {max(loader) / 1e3:.0f} MB at most")
+
+
+def weigh_worker(_samples: list) -> int:
+    """Returns the memory in KB that this process shares with no other."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
 
 
 def create_bare_loop(cfg: DictConfig, compute: Compute, device: torch.device) -> Callable[[], None]:

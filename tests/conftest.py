@@ -22,7 +22,8 @@ SMALL = [  # a run of seconds: no trial of kernels
     "num_workers=0",
     "tracker=none",
 ]
-SMALL_DIGITS = [*SMALL, "data.num_images={train:50,val:21,test:23}", "model.kwargs.depth=2", "model.weights=null"]
+SMALL_MODEL = [*SMALL, "model.kwargs.depth=2", "model.weights=null"]
+SMALL_DIGITS = [*SMALL_MODEL, "data.num_images={train:50,val:21,test:23}"]
 
 torch.set_num_threads(1)  # tests run side by side
 
@@ -51,7 +52,8 @@ def train(tmp_path) -> Callable[..., float]:
     main = load_script("train").main.__wrapped__
 
     def run(*overrides: str) -> float:
-        small = SMALL if any(override.startswith("experiment=photos") for override in overrides) else SMALL_DIGITS
+        chosen = {override.partition("=")[0]: override for override in overrides}
+        small = SMALL if "experiment" in chosen else SMALL_MODEL if "data" in chosen else SMALL_DIGITS
         return main(compose_config("train", [*small, f"runs_folder={tmp_path}", *overrides]))
 
     return run

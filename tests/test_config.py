@@ -16,6 +16,20 @@ GROUPS = (
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((REPO / "conf" / group).glob("*.yaml"))]
 NEEDED = {
     ("data", "csv"): ["data.path=x.csv"],
+    ("data", "jsonl"): ["data.path=x.jsonl"],
+    ("data", "parquet"): ["data.path=x.parquet"],
+    ("data", "hf"): ["data.path=x"],
+    ("data", "webdataset"): ["data.path=x.tar"],
+    ("data", "coco"): ["data.path=x.json"],
+    ("data", "voc"): ["data.path=x"],
+    ("data", "folder"): ["data.path=x"],
+    ("data", "openimages"): ["data.path=x.csv", "data.classes_path=c.csv"],
+    ("data", "chexpert"): ["data.path=x.csv"],
+    ("experiment", "coco2014"): ["data.path=x.json"],
+    ("experiment", "voc2007"): ["data.path=x"],
+    ("experiment", "nuswide"): ["data.path=x.csv"],
+    ("experiment", "openimages"): ["data.path=x.csv", "data.classes_path=c.csv"],
+    ("experiment", "chexpert"): ["data.path=x.csv"],
     ("experiment", "photos"): ["data.path=x.csv"],
     ("experiment", "compare_photos"): ["data.path=x.csv"],
 }

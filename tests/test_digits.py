@@ -3,7 +3,7 @@ import zlib
 import numpy as np
 import pytest
 
-from multihot.data import digits
+from multihot.data.readers import digits
 from multihot.errors import InputError
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from multihot.data.loader import EvaluationOrder, TrainingOrder, create_training_batches
 from multihot.data.manifest import Manifest
+from multihot.data.resize import use_tensor_resize
 from multihot.errors import InputError
 from multihot.evaluation import predict
 from multihot.model.features import (
@@ -108,7 +109,13 @@ def num_seen(model, manifest, folder, **changes):
 
 def pictures(manifest, model):
     """Returns all pictures (N, 3, H, W) as evaluation shows them."""
-    transform = create_transform(**resolve_input_data_config(model))
+    preprocessing = resolve_input_data_config(model)
+    resized = use_tensor_resize(create_transform(**preprocessing, use_prefetcher=True))
+    mean, std = (torch.tensor(preprocessing[name]).view(3, 1, 1) for name in ("mean", "std"))
+
+    def transform(image):
+        return (resized(image) / 255 - mean) / std
+
     return torch.stack([transform(manifest.read(image)) for image in manifest.images])
 
 
@@ -394,7 +401,8 @@ def test_views_are_what_training_with_that_augmentation_and_seed_shows_in_that_e
     views = read_views(model, manifest, folder)
     batches = create_training_batches(
         manifest, partial(create_transform, **AUGMENT), accelerator=Accelerator(cpu=True),
-        preprocessing=resolve_input_data_config(model), batch_size=4, num_workers=0, seed=5,
+        preprocessing=resolve_input_data_config(model), order=TrainingOrder(len(manifest), 4, seed=5),
+        num_workers=0, seed=5,
     )  # fmt: skip
     for epoch in range(3):
         batches.order.epoch = epoch

@@ -1,12 +1,13 @@
 """Every kind of file comes out as the RGB picture that a person sees, or as an error that names the file."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from multihot.data.images import TURN_OF_ORIENTATION, read_image
+from multihot.data.images import TURN_OF_ORIENTATION, decode_image, read_image
 from multihot.errors import InputError
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
@@ -176,3 +177,43 @@ def test_a_picture_too_large_to_decode_safely_is_an_error(tmp_path, monkeypatch,
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(InputError, match=rf"poster\.png: it has more than the {limit} pixels.*make it smaller"):
         read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("size", "min_side", "expected"),
+    [
+        ((1600, 1200), None, (1600, 1200)),
+        ((1600, 1200), 301, (1600, 1200)),  # a half has 600, less than 2 x 301
+        ((1600, 1200), 300, (800, 600)),
+        ((1600, 1200), 150, (400, 300)),
+        ((1600, 1200), 20, (200, 150)),
+        ((160, 120), 60, (160, 120)),
+    ],
+)
+def test_a_jpeg_decodes_at_the_smallest_scale_with_twice_the_pixels_needed(tmp_path, size, min_side, expected):
+    Image.linear_gradient("L").resize(size).convert("RGB").save(tmp_path / "photo.jpg")
+    assert read_image(str(tmp_path / "photo.jpg"), min_side).size == expected
+
+
+def test_other_formats_and_turned_photos_decode_at_their_scale(tmp_path):
+    Image.new("RGB", (1600, 1200)).save(tmp_path / "photo.png")
+    assert read_image(str(tmp_path / "photo.png"), 100).size == (1600, 1200)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (1600, 1200)).save(tmp_path / "turned.jpg", exif=exif)
+    assert read_image(str(tmp_path / "turned.jpg"), 300).size == (600, 800)
+
+
+def test_a_resize_from_the_reduced_scale_is_close_to_one_from_the_full_size(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC).save(tmp_path / "photo.jpg", quality=95)
+    full, reduced = (read_image(str(tmp_path / "photo.jpg"), side).resize((300, 225)) for side in (None, 225))
+    assert np.abs(np.asarray(full, int) - np.asarray(reduced, int)).max() <= 4
+
+
+def test_bytes_decode_as_their_file_does(tmp_path):
+    Image.linear_gradient("L").save(tmp_path / "photo.png")
+    content = (tmp_path / "photo.png").read_bytes()
+    assert decode_image(BytesIO(content), "photo").tobytes() == read_image(str(tmp_path / "photo.png")).tobytes()
+    with pytest.raises(InputError, match="cannot read the image row 7: the file is empty"):
+        decode_image(BytesIO(b""), "row 7")

@@ -44,11 +44,11 @@ def test_wrong_label_lists_are_refused(labels, words):
         create(labels=labels)
 
 
-def test_values_other_than_present_and_unknown_are_refused():
-    with pytest.raises(InputError, match="1 \\(present\\) and -1"):
+def test_values_that_are_no_answers_are_refused():
+    with pytest.raises(InputError, match="must be int8"):
         create(targets=TARGETS * 2)
     with pytest.raises(InputError, match="int8"):
-        create(targets=TARGETS.astype(np.float32))
+        create(targets=TARGETS.astype(np.float64))
 
 
 PAIR, PAIR_OR_NONE = Group("pair", ("c", "a")), Group("pair", ("c", "a"), none=True)
@@ -143,3 +143,21 @@ def test_a_wrong_part_to_hide_is_refused(fraction):
 def test_answers_of_a_group_can_be_hidden():
     data = create(int8([1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]), groups=(PAIR,))
     assert data.hide(0.5, seed=0).groups == (PAIR,)
+
+
+def test_targets_can_say_that_what_is_not_stored_is_unknown():
+    stored = csr_array((np.int8([1, 0, 1]), ([0, 0, 2], [0, 2, 1])), shape=(4, 3))  # keeps its explicit 0
+    manifest = Manifest(("a", "b", "c"), ["w", "x", "y", "z"], stored, unlisted=-1)
+    dense = [[1, -1, 0], [-1, -1, -1], [-1, 1, -1], [-1, -1, -1]]
+    assert manifest.dense_targets().tolist() == dense
+    assert [manifest.target(row).tolist() for row in range(4)] == dense
+    assert manifest.subset(np.array([2, 0])).dense_targets().tolist() == [dense[2], dense[0]]
+    assert manifest.counts() == {"label_count": [1, 1, 0], "num_known": [1, 1, 1], "num_images": 4}
+
+
+def test_soft_answers_are_kept_and_counted_by_their_value():
+    manifest = create(targets=np.array([[0.25, 0, 0], [0, -1, 1], [1, 0, 0], [0, 0, 0.5]], np.float32))
+    assert (manifest.is_soft, create().is_soft) == (True, False)
+    assert manifest.target(0).tolist() == [0.25, 0, 0]
+    assert manifest.label_count().tolist() == [1.25, 0, 1.5]
+    assert manifest.label_frequency().tolist() == [1.25 / 4, 0, 1.5 / 4]

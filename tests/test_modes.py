@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from multihot import loss as losses
-from multihot.data.digits import LABELS
+from multihot.data.readers.digits import LABELS
 from multihot.errors import InputError
 
 HEADS = ("linear", "two_logit", "csra", "ml_decoder", "query2label")

@@ -37,7 +37,8 @@ def test_train_returns_the_best_score_and_fills_the_run_folder(train, tmp_path):
     assert [row["epoch"] for row in history] == [0, 1, 2]
     assert best == max(row["val/map"] for row in history)
     assert {path.name for path in (tmp_path / "a").iterdir()} == {
-        "config.yaml", "labels.json", "train_counts.json", "head_start.csv", "history.json", "best", "last", "val",
+        "config.yaml", "labels.json", "manifests.json", "train_counts.json", "head_start.csv", "history.json", "best",
+        "last", "val",
     }  # fmt: skip
     config = OmegaConf.load(tmp_path / "a/config.yaml")
     assert (config.name, config.kernels, config.mixed_precision) == ("a", "fused-highest", "no")
@@ -46,10 +47,11 @@ def test_train_returns_the_best_score_and_fills_the_run_folder(train, tmp_path):
 
 def test_the_first_loss_is_the_entropy_of_the_label_frequencies(train, tmp_path):
     train("name=a", "epochs=0")
-    from multihot.data.digits import create_digits
+    from multihot.data import source_settings
+    from multihot.data.readers.digits import create_digits
 
     settings = OmegaConf.to_container(OmegaConf.load(tmp_path / "a/config.yaml").data)
-    counts = {key: value for key, value in settings.items() if not key.startswith("_") and key != "feature_cache"}
+    counts = {key: value for key, value in source_settings(settings).items() if not key.startswith("_")}
     frequency = create_digits("train", **counts).label_frequency()
     [before] = read_json(tmp_path / "a/history.json")
     val = torch.from_numpy(create_digits("val", **counts).targets.toarray()).float()

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from timm.data import ImageNetInfo, resolve_input_data_config
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 
-from multihot.data.digits import LABELS
+from multihot.data.readers.digits import LABELS
 from multihot.errors import InputError
 from multihot.model.create import create_model
 from multihot.model.sources import find_weights, name_imagenet, read_classifier, read_source

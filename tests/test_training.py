@@ -12,9 +12,9 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from multihot.checkpoint import TrainingState
-from multihot.data.digits import LABELS, create_digits
-from multihot.data.loader import create_evaluation_batches, create_training_batches
+from multihot.data.loader import TrainingOrder, create_evaluation_batches, create_training_batches
 from multihot.data.manifest import Manifest
+from multihot.data.readers.digits import LABELS, create_digits
 from multihot.errors import InputError
 from multihot.evaluation import in_order, predict
 from multihot.labels import LabelSpace
@@ -49,7 +49,7 @@ def create_trainer(ema_decay=None, lr=0.1, loss=None, **changes):
 def batches_of(manifest, batch_size):
     return create_training_batches(
         manifest, create_transform, accelerator=Accelerator(cpu=True), preprocessing=PREPROCESSING,
-        batch_size=batch_size, num_workers=0, seed=0,
+        order=TrainingOrder(len(manifest), batch_size, seed=0), num_workers=0, seed=0,
     )  # fmt: skip
 
 

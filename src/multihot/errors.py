@@ -7,6 +7,10 @@ class InputError(ValueError):
     """A user's mistake: the message says what is wrong, where, and the way out; the scripts print it alone."""
 
 
+class MissingSplitError(InputError):
+    """A source is right but has no images for the split that is asked for."""
+
+
 def list_first(problems: Sequence[str], limit: int = 5) -> str:
     """Returns the first problems, one a line, and how many more there are.
 

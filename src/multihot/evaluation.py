@@ -13,7 +13,7 @@ from torch import nn
 
 from multihot.checkpoint import publish_folder, stage_folder
 from multihot.data.loader import Batches
-from multihot.data.manifest import Manifest
+from multihot.data.manifest import Manifest, target_of
 from multihot.labels import LabelSpace
 from multihot.loss import MultiLabelLoss, UnknownStrategy, share_known
 from multihot.metrics import SCORES, Evaluation, evaluate_logits
@@ -63,10 +63,27 @@ def in_order(rows: torch.Tensor, logits: torch.Tensor, num_images: int) -> torch
     return ordered
 
 
+def evaluate_split(
+    logits: torch.Tensor, data: Manifest, space: LabelSpace, threshold: float | None, loss: MultiLabelLoss
+) -> tuple[Evaluation, torch.Tensor]:
+    """Returns the scores, with the loss, and the table of labels of a split's logits (N, C), and its target (N, C)."""
+    target = target_of(data)
+    evaluation = evaluate(logits, target, space, threshold)
+    evaluation.scores["loss"] = mean_loss(loss, logits, target)
+    if data.dropped:
+        evaluation.scores["num_images_dropped"] = len(data.dropped)
+    return evaluation, target
+
+
 def evaluate(
     logits: torch.Tensor, target: torch.Tensor, space: LabelSpace, threshold: float | None = None
 ) -> Evaluation:
-    """Returns the scores and the table of labels of logits (N, C) and targets int8 (N, C)."""
+    """Returns the scores and the table of labels of logits (N, C) and targets (N, C).
+
+    A soft answer counts as present from 0.5 up.
+    """
+    if target.is_floating_point():
+        target = torch.where(target < 0, -1, target >= 0.5).to(torch.int8)
     if space.is_single_label:
         return evaluate_single_label(logits, target, space.labels)
     return evaluate_logits(logits, target, space, threshold)
@@ -105,7 +122,7 @@ def save_evaluation(
 
 
 def load_predictions(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the saved logits float32 (N, C) and targets int8 (N, C) of a split."""
+    """Returns the saved logits float32 (N, C) and targets (N, C) of a split."""
     saved = load_file(folder / "predictions.safetensors")
     return saved["logits"], saved["target"]
 

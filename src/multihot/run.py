@@ -1,6 +1,7 @@
 """The run folder: everything about one run in one place, named by process 0, and known by its path alone."""
 
 import json
+import logging
 import math
 import os
 import re
@@ -16,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from multihot.checkpoint import recover_folder
 from multihot.errors import InputError, check_choice, list_first
 
+log = logging.getLogger(__name__)
+
 DECIDED = ("mixed_precision", "kernels")  # when a run begins
 FREE_ON_RESUME = (
     "resume",
@@ -24,6 +27,10 @@ FREE_ON_RESUME = (
     "num_workers",
     "runs_folder",
     "data.feature_cache",
+    "data.cache_folder",
+    "data.cache_path",
+    "data.image_cache_path",
+    "data.index_path",
 )  # may differ when a run goes on
 
 
@@ -50,6 +57,11 @@ class Run:
         return self.folder / "train_counts.json"
 
     @property
+    def manifests(self) -> Path:
+        """Size and hash of each split that the run has seen."""
+        return self.folder / "manifests.json"
+
+    @property
     def head_start(self) -> Path:
         """Where each label's first weights come from."""
         return self.folder / "head_start.csv"
@@ -74,6 +86,10 @@ class Run:
         """The whole state after the last epoch."""
         return self.folder / "last"
 
+    def dropped(self, split: str) -> Path:
+        """The listed images of a split that could not be used."""
+        return self.folder / f"bad_images_{split}.csv"
+
     def split(self, split: str) -> Path:
         """Predictions and scores of a split."""
         return self.folder / split
@@ -90,6 +106,19 @@ class Run:
         write_json(self.labels, list(labels))
         write_json(self.counts, counts)
         write_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
+
+    def note_split(self, split: str, num_images: int, num_dropped: int, fingerprint: str) -> None:
+        """Writes down what a split is, and warns if it is not what the run has seen before."""
+        manifests = json.loads(self.manifests.read_text()) if self.manifests.exists() else {}
+        now = {"num_images": num_images, "num_dropped": num_dropped, "sha256": fingerprint}
+        before = manifests.get(split, now)
+        if before != now:
+            log.warning(
+                "the %s split is not the one that this run has seen: %d images then, %d now; their names, answers or "
+                "labels differ, and scores cannot be compared (%s)",
+                split, before["num_images"], num_images, self.manifests,
+            )  # fmt: skip
+        write_json(self.manifests, {**manifests, split: before})
 
 
 def name_run(name: str | None, overrides: list[str], job: int | None) -> str:
@@ -144,7 +173,7 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     """Returns the config with every local path of data and weights absolute, so that the run can be used anywhere."""
     cfg = cfg.copy()
     for key, value in cfg.data.items():
-        if isinstance(value, str) and (key in ("root", "feature_cache") or key.endswith("path")):
+        if isinstance(value, str) and key.endswith(("path", "root", "folder", "_cache")):
             cfg.data[key] = absolute(value)
     if cfg.model.weights and not cfg.model.weights.startswith("shipped:"):
         cfg.model.weights = absolute(cfg.model.weights.removeprefix("local-dir:"))

@@ -163,7 +163,7 @@ def caption(manifest: Manifest, row: int, predicted: np.ndarray) -> str:
     """Returns the true and the predicted (C,) labels of an image in words."""
     true, guessed = (
         ", ".join(label for label, is_there in zip(manifest.labels, there, strict=True) if is_there) or "none"
-        for there in (manifest.target(row) == 1, predicted)
+        for there in (manifest.target(row) >= 0.5, predicted)
     )
     return f"true: {true}\npredicted: {guessed}"
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from multihot.checkpoint import TrainingState, save_last
 from multihot.data.loader import Batches
-from multihot.data.manifest import Manifest, target_of
+from multihot.data.manifest import Manifest
 from multihot.errors import check_choice
-from multihot.evaluation import evaluate, load_predictions, mean_loss, predict, save_evaluation, score_names
+from multihot.evaluation import evaluate, evaluate_split, load_predictions, predict, save_evaluation, score_names
 from multihot.labels import LabelSpace
 from multihot.metrics import Evaluation
 from multihot.run import Run, write_json
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Validator:
-    """Measures the model on the validation split and keeps the best one."""
+    """Measures the model on the validation split and keeps the best one; without any image there, the last one."""
 
     run: Run
     batches: Batches
@@ -46,19 +46,21 @@ class Validator:
         state, accelerator = trainer.state, trainer.accelerator
         raw = accelerator.unwrap_model(trainer.model)
         model = raw if trainer.ema is None else trainer.ema.module
-        evaluation, predictions = self.evaluate(trainer, model)
         row = {"epoch": state.epoch, "update": state.update}
         if train_loss is not None:
             row["train/loss"] = train_loss
-        row |= {f"val/{name}": score for name, score in evaluation.scores.items()}
-        if self.evaluate_ema == "beside" and trainer.ema is not None:
-            row |= {f"val_raw/{name}": score for name, score in self.evaluate(trainer, raw)[0].scores.items()}
+        if len(self.data):
+            evaluation, predictions = self.evaluate(trainer, model)
+            row |= {f"val/{name}": score for name, score in evaluation.scores.items()}
+            if self.evaluate_ema == "beside" and trainer.ema is not None:
+                row |= {f"val_raw/{name}": score for name, score in self.evaluate(trainer, raw)[0].scores.items()}
         state.history.append(row)
-        if is_better(row[self.monitor], state.best_score, self.monitor):
-            state.best_score, state.best_epoch = row[self.monitor], state.epoch
+        if not len(self.data) or is_better(row[self.monitor], state.best_score, self.monitor):
+            state.best_score, state.best_epoch = row.get(self.monitor), state.epoch
             if accelerator.is_main_process:
                 self.save(model, self.run.best)
-                save_evaluation(self.run.split("val"), self.data, *predictions, evaluation)
+                if len(self.data):
+                    save_evaluation(self.run.split("val"), self.data, *predictions, evaluation)
         if accelerator.is_main_process:
             write_json(self.run.history, state.history)
         save_last(accelerator, self.run.last)
@@ -72,7 +74,7 @@ class Validator:
 
     def show_best(self, trainer: Trainer) -> None:
         """Logs the best epoch's table of labels and example images."""
-        if trainer.accelerator.is_main_process:
+        if trainer.accelerator.is_main_process and len(self.data):
             logits, target = load_predictions(self.run.split("val"))
             evaluation = evaluate(logits, target, self.space, self.threshold)
             decisions = self.space.decide(logits, self.threshold)
@@ -86,9 +88,7 @@ class Validator:
     def evaluate(self, trainer: Trainer, model: nn.Module) -> tuple[Evaluation, tuple]:
         """Returns scores and table, and (logits, target)."""
         logits = predict(trainer.accelerator, model, self.batches, title="validation")
-        target = target_of(self.data)
-        evaluation = evaluate(logits, target, self.space, self.threshold)
-        evaluation.scores["loss"] = mean_loss(trainer.loss, logits, target)
+        evaluation, target = evaluate_split(logits, self.data, self.space, self.threshold, trainer.loss)
         return evaluation, (logits, target)
 
 

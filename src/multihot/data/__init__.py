@@ -1,12 +1,53 @@
 """Every source becomes one Manifest; a Manifest becomes batches."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
 
-NOT_OF_THE_READER = ("feature_cache",)
+if TYPE_CHECKING:
+    from multihot.data.manifest import Manifest
+
+# The settings of data in conf/train.yaml, which are about any source.
+OF_ANY_SOURCE = ("bad_images", "cache", "cache_folder", "sampling", "shuffle_window", "feature_cache")
+
+
+def source_settings(settings: Mapping) -> dict:
+    """Returns those settings of a data group that say what the data is."""
+    return {key: value for key, value in settings.items() if key not in OF_ANY_SOURCE}
 
 
 def create_reader(settings: Mapping) -> Callable:
-    """Returns the reader of a data source, (split, labels=None) -> Manifest, from the settings of a data group."""
-    return instantiate({key: value for key, value in settings.items() if key not in NOT_OF_THE_READER})
+    """Returns the reader of a data source, (split, labels=None, must_exist=True) -> Manifest, from the settings of a
+    data group.
+    """
+    return instantiate(source_settings(settings), _convert_="all")
+
+
+def load_split(
+    read: Callable,
+    split: str,
+    labels: Sequence[str] | None = None,
+    *,
+    max_images: int | None,
+    bad_images: str,
+    cache_folder: str,
+    num_workers: int | None,
+) -> "Manifest":
+    """Returns at most `max_images` images of a split of what `create_reader` gave, those that can be used.
+
+    Args:
+        bad_images: error (an image that cannot be decoded stops the run when it is met) | skip.
+        cache_folder: remembers which images cannot be decoded.
+    """
+    from multihot.data.bad_images import drop_bad_images
+    from multihot.data.loader import default_num_workers
+    from multihot.errors import check_choice
+
+    check_choice("data.bad_images", bad_images, ("error", "skip"))
+    manifest = read(split, labels=labels, must_exist=bad_images == "error").thin_out(max_images)
+    if bad_images == "error" or not len(manifest):
+        return manifest
+    num_workers = default_num_workers() if num_workers is None else num_workers
+    return drop_bad_images(manifest, Path(cache_folder) / "checked", num_workers)

@@ -1,19 +1,30 @@
 """From a Manifest to batches on the device: exact shares for every process, the same pixels with any workers."""
 
+import logging
 import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from timm.data import create_transform
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from multihot.data.image_cache import cache_images
 from multihot.data.manifest import Manifest
+from multihot.data.resize import TensorResize, needed_side, use_tensor_resize
+from multihot.data.sampling import check_window, draw_rows, order_rows
 from multihot.errors import InputError
 from multihot.loss import check_target
+
+log = logging.getLogger(__name__)
+
+PREFETCH = 4  # batches that each worker is ahead
 
 
 class ManifestDataset(Dataset):
@@ -22,20 +33,36 @@ class ManifestDataset(Dataset):
     `transform` turns a picture into uint8 (3, H, W).
     """
 
-    def __init__(self, manifest: Manifest, transform: Callable, seed: int, *, sparse_target: bool = False):
+    def __init__(
+        self,
+        manifest: Manifest,
+        transform: Callable,
+        seed: int,
+        *,
+        sparse_target: bool = False,
+        read: Callable[[str], Image.Image] | None = None,
+    ):
         self.manifest = manifest
+        self.read = read or manifest.read
         self.transform = transform
         self.seed = seed
         self.sparse_target = sparse_target
 
     def __getitem__(self, key: tuple[int, int]) -> dict | InputError:
-        epoch, row = key
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict | InputError]:
+        with kept_generators():
+            return [self.sample(*key) for key in keys]
+
+    def sample(self, epoch: int, row: int) -> dict | InputError:
+        """Returns image and target of a row as this epoch sees it."""
         try:
-            image = self.manifest.read(self.manifest.images[row])
+            image = self.read(self.manifest.images[row])
         except InputError as error:
             return error  # raised by Batches: a worker would wrap its few words into a traceback
-        with seeded(self.seed, epoch, row):
-            return {"image": self.transform(image)} | describe(self.manifest, row, self.sparse_target)
+        seed_generators(self.seed, epoch, row)
+        return {"image": self.transform(image)} | describe(self.manifest, row, self.sparse_target)
 
 
 def describe(manifest: Manifest, row: int, sparse_target: bool) -> dict:
@@ -44,14 +71,18 @@ def describe(manifest: Manifest, row: int, sparse_target: bool) -> dict:
     return sample if manifest.weights is None else sample | {"weight": manifest.weights[row]}
 
 
-@contextmanager
-def seeded(*seed: int) -> Iterator[None]:
-    """Seeds the CPU generators that transforms draw from, and puts them back as they were."""
-    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
+def seed_generators(*seed: int) -> None:
+    """Seeds the CPU generators that transforms draw from."""
     word = int(np.random.SeedSequence(seed).generate_state(1)[0])
     random.seed(word)
     np.random.seed(word)
     torch.default_generator.manual_seed(word)
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Puts the CPU generators that transforms draw from back as they were."""
+    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     try:
         yield
     finally:
@@ -60,22 +91,49 @@ def seeded(*seed: int) -> Iterator[None]:
         torch.default_generator.set_state(states[2])
 
 
+@contextmanager
+def seeded(*seed: int) -> Iterator[None]:
+    """Seeds the CPU generators, and puts them back as they were."""
+    with kept_generators():
+        seed_generators(*seed)
+        yield
+
+
 class TrainingOrder(Sampler):
-    """This process's batches of (epoch, row): each epoch a new order, each image at most once in all processes.
+    """This process's batches of (epoch, row): each epoch a new order, the same images for any number of processes.
 
     Process p takes every P-th image of each global batch of `batch_size` x P images, so that the same images make the
     same step however many processes share them. The last global batch is smaller; only if it holds fewer images than
     there are processes is it left out.
+
+    Args:
+        repeats: how often an epoch shows each image on average (N,), see `image_repeats`; None: each exactly once.
+        shards: the file of each image (N,), and `window`: the images among which a file after the other is shuffled;
+            None: all images are shuffled.
     """
 
-    def __init__(self, num_images: int, batch_size: int, seed: int, process_index: int = 0, num_processes: int = 1):
+    def __init__(
+        self,
+        num_images: int,
+        batch_size: int,
+        seed: int,
+        process_index: int = 0,
+        num_processes: int = 1,
+        *,
+        repeats: np.ndarray | None = None,
+        shards: np.ndarray | None = None,
+        window: int | None = None,
+    ):
         if num_images < num_processes:
             raise InputError(f"{num_images} training images cannot be shared by {num_processes} processes")
-        self.num_images = num_images
+        check_window(window, shards)
+        self.num_rows = num_images
+        self.num_images = num_images if repeats is None else round(repeats.sum())
         self.global_batch_size = batch_size * num_processes
         self.seed = seed
         self.process_index = process_index
         self.num_processes = num_processes
+        self.repeats, self.shards, self.window = repeats, shards, window
         self.epoch = 0
 
     def batch_sizes(self) -> list[int]:
@@ -87,7 +145,8 @@ class TrainingOrder(Sampler):
         return len(self.batch_sizes())
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_images)
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = order_rows(draw_rows(self.repeats, self.num_rows, rng), self.shards, self.window, rng)
         for start in range(0, len(self) * self.global_batch_size, self.global_batch_size):
             rows = order[start : start + self.global_batch_size][self.process_index :: self.num_processes]
             yield [(self.epoch, int(row)) for row in rows]
@@ -154,10 +213,12 @@ def create_training_batches(
     *,
     accelerator: Accelerator,
     preprocessing: dict,
-    batch_size: int,
+    order: TrainingOrder,
     num_workers: int | None,
     seed: int,
     sparse_target: bool = False,
+    cache: str = "none",
+    cache_folder: Path | None = None,
 ) -> Batches:
     """Returns this process's share of the training batches, augmented.
 
@@ -165,10 +226,15 @@ def create_training_batches(
         augment: `timm.data.create_transform` with the settings of an augmentation.
         preprocessing: the model's own, from `timm.data.resolve_input_data_config`.
         num_workers: None chooses by the cores of this machine.
+        cache: what is kept of decoded images, see `cache_images`; crops are cut from the copies.
     """
-    order = TrainingOrder(len(manifest), batch_size, seed, accelerator.process_index, accelerator.num_processes)
-    transform = augment(**preprocessing, use_prefetcher=True)  # uint8, not yet normalised
-    dataset = ManifestDataset(manifest, transform, seed, sparse_target=sparse_target)
+    num_workers = default_num_workers() if num_workers is None else num_workers
+    by = f"{num_workers} processes, {PREFETCH} batches ahead each" if num_workers else "the process that trains"
+    log.info("images are decoded by %s (num_workers)", by)
+    transform = use_tensor_resize(augment(**preprocessing, use_prefetcher=True))  # uint8, not yet normalised
+    read = cache_images(manifest, cache, cache_folder, transform, accelerator)
+    read = partial(read, min_side=needed_side(transform))
+    dataset = ManifestDataset(manifest, transform, seed, sparse_target=sparse_target, read=read)
     return create_batches(dataset, order, accelerator.device, preprocessing, num_workers)
 
 
@@ -181,14 +247,20 @@ def create_evaluation_batches(
     num_workers: int | None,
     augment: Callable | None = None,
     seed: int = 0,
+    cache: str = "none",
+    cache_folder: Path | None = None,
 ) -> Batches:
     """Returns this process's share of the batches in the order of the manifest, preprocessed as the model wants it.
 
-    `augment` and its seed are for augmented views of images whose order does not matter.
+    `augment` and its seed are for augmented views of images whose order does not matter. Cached copies are used where
+    they give the same pixels to the bit: where the preprocessing begins with a resize of the shorter side.
     """
     order = EvaluationOrder(len(manifest), batch_size, accelerator.process_index, accelerator.num_processes)
-    transform = (augment or create_transform)(**preprocessing, use_prefetcher=True)
-    dataset = ManifestDataset(manifest, transform, seed)
+    transform = use_tensor_resize((augment or create_transform)(**preprocessing, use_prefetcher=True))
+    first = transform.transforms[0]
+    is_exact = isinstance(first, TensorResize) and isinstance(first.size, int)
+    read = cache_images(manifest, cache if is_exact else "none", cache_folder, transform, accelerator)
+    dataset = ManifestDataset(manifest, transform, seed, read=partial(read, min_side=needed_side(transform)))
     return create_batches(dataset, order, accelerator.device, preprocessing, num_workers)
 
 
@@ -205,6 +277,7 @@ def create_batches(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=num_workers > 0,
+        prefetch_factor=PREFETCH if num_workers else None,
         generator=torch.Generator(),  # the global one is for dropout, whatever the number of workers
     )
     return Batches(loader, preprocessing["mean"], preprocessing["std"], device)

@@ -1,7 +1,10 @@
 """The Manifest: what every data source becomes, and all that the rest of the program knows of it."""
 
+import hashlib
+import json
+import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,26 +12,39 @@ import torch
 from PIL import Image
 from scipy.sparse import csr_array
 
-from multihot.data.images import read_image
+from multihot.data.images import file_of, read_image
 from multihot.errors import InputError, list_first
 from multihot.labels import Group, LabelSpace
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An image that is listed and cannot be used, and why."""
+
+    image: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Manifest:
     """One split of a data set: N images and which of C labels each of them has.
 
-    `targets` is sparse, int8 (N, C): 1 present, -1 unknown, nothing stored = absent.
-    `images` holds paths, or whatever else `read` turns into a picture. Labels in one of the `groups` exclude each
-    other.
+    `targets` is sparse (N, C): 1 present, 0 absent, -1 unknown, and, if it is float32 and not int8, anything from 0 to
+    1 as a soft answer. What is not stored is absent, or unknown where `unlisted` is -1. `images` holds paths, or
+    whatever else `read` turns into a picture. Labels in one of the `groups` exclude each other.
     """
 
     labels: tuple[str, ...]
     images: Sequence[str]
     targets: csr_array
-    read: Callable[[str], Image.Image] = field(default=read_image, repr=False)
+    read: Callable[..., Image.Image] = field(default=read_image, repr=False)  # (image, min_side=None) -> picture
     groups: tuple[Group, ...] = ()
+    unlisted: int = 0  # 0: what is not stored is absent; -1: unknown
     weights: np.ndarray | None = field(default=None, repr=False)  # float32 (N,), what each image counts in the loss
+    clusters: np.ndarray | None = field(default=None, repr=False)  # int64 (N,), images of one number stay in one split
+    shards: np.ndarray | None = field(default=None, repr=False)  # int64 (N,), in which file of many an image is
+    places: Sequence[str] | None = field(default=None, repr=False)  # (N,), file and line that list each image
+    dropped: tuple[BadImage, ...] = field(default=(), repr=False)  # listed, but left out by data.bad_images=skip
 
     def __post_init__(self):
         check_labels(self.labels)
@@ -37,8 +53,12 @@ class Manifest:
                 f"targets have shape {self.targets.shape}, but there are {len(self.images)} images "
                 f"and {len(self.labels)} labels"
             )
-        if self.targets.dtype != np.int8 or not np.isin(self.targets.data, (-1, 1)).all():
-            raise InputError("targets must be int8 and hold only 1 (present) and -1 (unknown)")
+        values = self.targets.data
+        if values.dtype not in (np.int8, np.float32) or not ((values == -1) | ((values >= 0) & (values <= 1))).all():
+            raise InputError(
+                "targets must be int8 and hold only 1 (present), 0 (absent) and -1 (unknown), or float32 and hold -1 "
+                "and values from 0 to 1"
+            )
         self.check_groups()
 
     def __len__(self) -> int:
@@ -46,9 +66,8 @@ class Manifest:
 
     def subset(self, rows: np.ndarray) -> "Manifest":
         """Returns the manifest of the given rows, in their order."""
-        weights = None if self.weights is None else self.weights[rows]
-        images = [self.images[row] for row in rows]
-        return replace(self, images=images, targets=self.targets[rows], weights=weights)
+        parts = {name: take(getattr(self, name), rows) for name in ("images", *OF_EACH_IMAGE)}
+        return replace(self, targets=self.targets[rows], **parts)
 
     def thin_out(self, max_images: int | None) -> "Manifest":
         """Returns at most `max_images` images, evenly spread over all; None: all."""
@@ -56,17 +75,30 @@ class Manifest:
             return self
         return self.subset(np.linspace(0, len(self) - 1, max_images).round().astype(int))
 
+    @property
+    def is_soft(self) -> bool:
+        """Whether answers may lie between absent and present."""
+        return self.targets.dtype == np.float32
+
     def target(self, row: int) -> np.ndarray:
         """Returns the dense target of one image, float32 (C,)."""
         start, stop = self.targets.indptr[row : row + 2]
-        target = np.zeros(len(self.labels), np.float32)
+        target = np.full(len(self.labels), self.unlisted, np.float32)
         target[self.targets.indices[start:stop]] = self.targets.data[start:stop]
         return target
 
     def sparse_target(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the labels of one image that are not absent: columns int64 (K,) and targets float32 (K,)."""
+        """Returns the stored answers of one image: columns int64 (K,) and targets float32 (K,)."""
         start, stop = self.targets.indptr[row : row + 2]
         return self.targets.indices[start:stop].astype(np.int64), self.targets.data[start:stop].astype(np.float32)
+
+    def dense_targets(self) -> np.ndarray:
+        """Returns all targets (N, C), int8, or float32 if there are soft ones."""
+        if self.unlisted == 0:
+            return self.targets.toarray()
+        dense = np.full(self.targets.shape, self.unlisted, self.targets.dtype)
+        dense[np.repeat(np.arange(len(self)), np.diff(self.targets.indptr)), self.targets.indices] = self.targets.data
+        return dense
 
     def check_groups(self) -> None:
         """Raises InputError with the first images that have several labels of a group, or none where one must be."""
@@ -80,7 +112,10 @@ class Manifest:
     def check_one_label(self, columns: Sequence[int], wanted: str, allow_none: bool = False) -> None:
         """Raises InputError with the first images that have several labels of the columns, or without one."""
         members = self.targets[:, list(columns)]
-        present, unknown = (np.asarray((members == value).sum(axis=1)) for value in (1, -1))
+        present = np.asarray((members >= 0.5).sum(axis=1))
+        unknown = np.asarray((members == -1).sum(axis=1)) + bool(self.unlisted) * (
+            np.diff(members.indptr) < len(columns)
+        )
         lacks = (present == 0) & (unknown == 0) & (not allow_none)
         wrong = [f"{self.images[row]}: {present[row]} labels" for row in np.flatnonzero((present > 1) | lacks)]
         if wrong:
@@ -102,9 +137,43 @@ class Manifest:
         if fraction == 0:
             return self
         hidden = np.random.RandomState(seed).random_sample(self.targets.shape) < fraction
-        targets = self.targets.toarray()
+        targets = self.dense_targets()
         targets[hidden] = -1
-        return replace(self, targets=csr_array(targets))
+        return replace(self, targets=csr_array(targets), unlisted=0)
+
+    def fingerprint(self) -> str:
+        """Returns a hash of labels, answers and the names of the images from their common folder on."""
+        digest = hashlib.sha256(json.dumps([self.labels, self.unlisted], ensure_ascii=False).encode())
+        first, last = (min(self.images), max(self.images)) if len(self) else ("", "")
+        common = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+        start = first.rfind("/", 0, common) + 1
+        for image in self.images:
+            digest.update(image[start:].encode("utf-8", "surrogateescape") + b"\n")
+        targets = self.targets.sorted_indices()
+        for part in (
+            targets.indptr.astype(np.int64),
+            targets.indices.astype(np.int64),
+            targets.data.astype(np.float32),
+        ):
+            digest.update(part)
+        return digest.hexdigest()
+
+    def image_states(self) -> Iterator[str]:
+        """Yields what changes whenever an image does: its name, with size and time of the file that it is or is in."""
+        yield str(getattr(self.read, "stamp", ""))
+        states = {}  # of files that hold many images
+        for image in self.images:
+            file = file_of(image)
+            state = states.get(file) or describe_state(file)
+            if file != image:
+                states[file] = state
+            yield f"{image} {state}"
+
+    def with_unknown_absent(self) -> "Manifest":
+        """Returns the manifest with every unknown answer taken for "absent"."""
+        targets = self.targets.copy()
+        targets.data = np.maximum(targets.data, 0)
+        return replace(self, targets=targets, unlisted=0)
 
     def label_frequency(self) -> np.ndarray:
         """Returns the share of the images with a known answer that have each label, float64 (C,)."""
@@ -116,17 +185,40 @@ class Manifest:
         return {"label_count": label_count, "num_known": num_known, "num_images": len(self)}
 
     def label_count(self) -> np.ndarray:
-        """Returns the number of images that have each label, int64 (C,)."""
-        return np.asarray((self.targets == 1).sum(axis=0), np.int64)
+        """Returns the number of images that have each label, int64 (C,); the sum of soft answers, float64 (C,)."""
+        present = self.targets.data > 0
+        values = self.targets.data[present] if self.is_soft else None
+        return np.bincount(self.targets.indices[present], values, minlength=len(self.labels))
 
     def num_known(self) -> np.ndarray:
         """Returns the number of images with a known answer for each label, int64 (C,)."""
-        return np.asarray(len(self) - (self.targets == -1).sum(axis=0), np.int64)
+        is_unknown = self.targets.data == -1
+        if self.unlisted == 0:
+            return len(self) - np.bincount(self.targets.indices[is_unknown], minlength=len(self.labels))
+        return np.bincount(self.targets.indices[~is_unknown], minlength=len(self.labels))
+
+
+OF_EACH_IMAGE = ("weights", "clusters", "shards", "places")
+
+
+def describe_state(file: str | None) -> str:
+    """Returns the size and the time of a file."""
+    if file is None:
+        return "no file"
+    stat = os.stat(file)
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def take(values: Sequence | np.ndarray | None, rows: np.ndarray) -> Sequence | np.ndarray | None:
+    """Returns the values of the given rows; None stays None."""
+    if values is None or isinstance(values, np.ndarray):
+        return values if values is None else values[rows]
+    return values.take(rows) if hasattr(values, "take") else [values[row] for row in rows]
 
 
 def target_of(manifest: Manifest) -> torch.Tensor:
-    """Returns all targets of a split, int8 (N, C)."""
-    return torch.from_numpy(manifest.targets.toarray())
+    """Returns all targets of a split (N, C), int8, or float32 if there are soft ones."""
+    return torch.from_numpy(manifest.dense_targets())
 
 
 def check_labels(labels: Sequence[str]) -> None:

@@ -234,11 +234,8 @@ def fingerprint(model: nn.Module, manifest: Manifest, key: Mapping) -> str:
         if not name.startswith(heads):
             digest.update(name.encode())
             digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    for image in manifest.images:
-        digest.update(image.encode())
-        if os.path.exists(image):
-            stat = os.stat(image)
-            digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+    for state in manifest.image_states():
+        digest.update(state.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:24]
 
 

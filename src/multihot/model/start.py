@@ -203,7 +203,7 @@ def fit_rows(model: nn.Module, space: LabelSpace, features: torch.Tensor, target
 
 def has_both(target: torch.Tensor) -> bool:
     """Returns whether the target (N, 1) has a known positive and a known negative."""
-    return bool((target == 1).any() and (target == 0).any())
+    return bool((target >= 0.5).any() and ((target >= 0) & (target < 0.5)).any())
 
 
 def require_rows(classifier: Classifier, start: str) -> tuple[str, ...]:

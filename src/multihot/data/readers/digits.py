@@ -34,6 +34,7 @@ def create_digits(
     hidden_fraction: float,
     seed: int,
     labels=None,
+    must_exist: bool = True,
 ) -> Manifest:
     """Returns the scenes of a split, the same for the same seed.
 
@@ -97,7 +98,7 @@ class SceneReader:
     num_clutter: int
     seed: tuple[int, int]
 
-    def __call__(self, locator: str) -> Image.Image:
+    def __call__(self, locator: str, min_side: int | None = None) -> Image.Image:
         """Returns the scene as an RGB image of 36 x 36 pixels: noise, pieces of digits, and the digits over them."""
         row = int(locator.rsplit("/", 1)[1])
         rng = np.random.default_rng([*self.seed, row])

@@ -1,0 +1,97 @@
+"""data.bad_images=skip: every image is decoded once before training, and those that cannot be are left out by name."""
+
+import csv
+import hashlib
+import json
+import logging
+from dataclasses import asdict, replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from accelerate import PartialState
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from multihot.data.manifest import BadImage, Manifest
+from multihot.errors import InputError, list_first
+from multihot.run import write_json, write_text
+
+log = logging.getLogger(__name__)
+
+IMAGES_AT_ONCE = 32
+
+
+class Decoding(Dataset):
+    """Tries to decode each image: its item is why it cannot be used, or None."""
+
+    def __init__(self, manifest: Manifest):
+        self.manifest = manifest
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, row: int) -> str | None:
+        try:
+            self.manifest.read(self.manifest.images[row])
+        except InputError as error:
+            return str(error)
+        return None
+
+
+def drop_bad_images(manifest: Manifest, folder: Path, num_workers: int) -> Manifest:
+    """Returns the manifest of the images that can be decoded; its `dropped` says which others there are, and why.
+
+    The list is kept in the folder under a name that changes with the images (path, size, time), so that the next run
+    need not look again. Process 0 looks, the others wait for its list.
+    """
+    path = folder / f"{state_of_images(manifest)}.json"
+    if PartialState().is_main_process and not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        bad = find_bad_images(manifest, num_workers)
+        write_json(path, [asdict(image) | {"row": row} for row, image in bad.items()])
+    PartialState().wait_for_everyone()
+    found = json.loads(path.read_text())
+    if not found:
+        return manifest
+    dropped = tuple(BadImage(item["image"], item["reason"]) for item in found)
+    log.warning(
+        "%d of %d images cannot be used and are left out (data.bad_images=skip):\n%s",
+        len(dropped), len(manifest), list_first([image.reason for image in dropped]),
+    )  # fmt: skip
+    if len(dropped) == len(manifest):
+        raise InputError(f"none of {len(manifest)} images can be decoded; is data.root right?\n  {dropped[0].reason}")
+    rows = np.setdiff1d(np.arange(len(manifest)), [item["row"] for item in found])
+    return replace(manifest.subset(rows), dropped=dropped)
+
+
+def find_bad_images(manifest: Manifest, num_workers: int) -> dict[int, BadImage]:
+    """Returns the rows whose images cannot be decoded."""
+    loader = DataLoader(Decoding(manifest), batch_size=IMAGES_AT_ONCE, num_workers=num_workers, collate_fn=list)
+    bad, row = {}, 0
+    with tqdm(total=len(manifest), desc="decoding every image once", unit="images", leave=False) as bar:
+        for reasons in loader:
+            for reason in reasons:
+                if reason is not None:
+                    bad[row] = BadImage(manifest.images[row], reason)
+                row += 1
+            bar.update(len(reasons))
+    return bad
+
+
+def state_of_images(manifest: Manifest) -> str:
+    """Returns a name that changes with the images' paths, sizes and times."""
+    digest = hashlib.sha256()
+    for state in manifest.image_states():
+        digest.update(state.encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()[:24]
+
+
+def save_dropped(manifest: Manifest, path: Path) -> None:
+    """Writes the images that were left out, a line each, if there are any."""
+    if manifest.dropped:
+        text = StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["image", "reason"])
+        writer.writerows([image.image, image.reason] for image in manifest.dropped)
+        write_text(path, text.getvalue())

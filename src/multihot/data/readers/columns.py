@@ -1,0 +1,208 @@
+"""What CSV, JSON lines and Parquet share: rows whose columns have names, in one of three layouts."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from multihot.data.readers.table import SPLITS, Table, TableReader, parse_answer, parse_weight
+from multihot.errors import InputError, check_choice
+
+LAYOUTS = ("cell", "columns", "pairs")
+BLANK = {"unknown": -1.0, "absent": 0.0}
+
+Rows = Iterator[tuple[int, Sequence]]  # number and cells of each row
+
+
+@dataclass(kw_only=True)
+class ColumnReader(TableReader):
+    """Reads one file with a split column, or, as soon as `val_path` or `test_path` is given, one file a split.
+
+    Args:
+        layout: "cell": all labels of an image in `labels_column`; "columns": a column a label, with 1, 0, a soft answer
+            between them, -1 for unknown, or nothing; "pairs": a row an image and a label (of `labels_column`).
+        separator: stands between the labels of a cell. An empty cell is an image with none of the labels.
+        unknown_column: for "cell": the labels about which nothing is known.
+        label_columns: for "columns": which; None is all that have no other meaning.
+        blank: for "columns": what an empty cell says.
+        value_column: for "pairs": the answer; None: every pair says that the label is present.
+        unlisted_pairs: for "pairs": what is true of a label that has no row.
+        split_column: None, or missing in a file that has only the columns of image and labels: all is for training.
+        weight_column: how much each image counts in the loss, 0 or more; None: all the same.
+        cluster_column: images of one patient, scene, ... that must not be divided between train and val.
+    """
+
+    path: str | None
+    val_path: str | None
+    test_path: str | None
+    layout: str
+    image_column: str
+    labels_column: str
+    separator: str
+    unknown_column: str | None
+    label_columns: Sequence[str] | None
+    blank: str
+    value_column: str | None
+    unlisted_pairs: str
+    split_column: str | None
+    weight_column: str | None
+    cluster_column: str | None
+
+    unit = "line"  # what the numbers of its rows count
+    way_to_split = (
+        "write it into the split column, or give each split a file of its own (data.path for train, data.val_path, "
+        "data.test_path)"
+    )
+
+    @abstractmethod
+    def open(self, file: str) -> tuple[list[str], Rows]:
+        """Returns the names of the columns of a file and its rows."""
+
+    def parts(self, path: str) -> list[str]:
+        """Returns the files that a path stands for."""
+        return [path]
+
+    def holds_images(self, file: str) -> bool:
+        """Returns whether the images of an opened file are in it, and no files of their own."""
+        return False
+
+    def fill(self, table: Table) -> None:
+        """Adds the rows of all files to the table."""
+        files = dict(zip(SPLITS, (self.path, self.val_path, self.test_path), strict=True))
+        files = {split: file for split, file in files.items() if file}
+        if not files or not self.separator:
+            raise InputError("data.separator and one of data.path, data.val_path, data.test_path must not be empty")
+        check_choice("data.layout", self.layout, LAYOUTS)
+        for setting in ("blank", "unlisted_pairs"):
+            check_choice(f"data.{setting}", getattr(self, setting), list(BLANK))
+        if self.layout == "pairs" and self.unlisted_pairs == "unknown":
+            table.unlisted = -1
+        one_file = set(files) == {"train"}
+        for split, file in ((split, file) for split, path in files.items() for file in self.parts(path)):
+            header, rows = self.open(file)
+            table.begin(file, self.root, self.unit, embedded=self.holds_images(file))
+            columns = Columns(self, file, header, one_file)
+            if self.layout == "columns":
+                table.labels = tuple(dict.fromkeys([*(table.labels or ()), *columns.labels]))
+            for number, cells in rows:
+                columns.add_row(table, number, cells, split)
+
+
+class Columns:
+    """Where the columns of one file are, and what a row of theirs says."""
+
+    def __init__(self, reader: ColumnReader, file: str, header: list[str], one_file: bool):
+        self.reader, self.file, self.header = reader, file, header
+        self.image = self.find("image_column", required=True)
+        has_labels = reader.layout != "columns"
+        self.answer = self.find("labels_column", required=True) if has_labels else None
+        self.unknown = self.find("unknown_column") if reader.layout == "cell" else None
+        self.value = self.find("value_column") if reader.layout == "pairs" else None
+        self.weight, self.cluster = self.find("weight_column"), self.find("cluster_column")
+        self.split = self.find_split(one_file)
+        self.labels = [] if has_labels else self.find_labels()
+        self.places = [header.index(label) for label in self.labels]
+        self.blank = BLANK[reader.blank]
+
+    def find(self, setting: str, required: bool = False) -> int | None:
+        """Returns where the column of a setting is; None if the setting is."""
+        name = getattr(self.reader, setting)
+        if name is None and not required:
+            return None
+        if self.header.count(name) != 1:
+            must = "must have one" if required else "has no"
+            way_out = "" if required else ", or null"
+            raise InputError(
+                f"{self.file} {must} column {name!r}; {self.columns}. Choose one by data.{setting}{way_out}"
+            )
+        return self.header.index(name)
+
+    def find_split(self, one_file: bool) -> int | None:
+        """Returns where the split column is; None if there is none and none is needed."""
+        name = self.reader.split_column
+        if name in self.header:
+            if not one_file:
+                divided = f"{self.file} has a column {name!r}, and data.val_path or data.test_path is given too"
+                raise InputError(f"{divided}: set data.split_column or these paths to null")
+            return self.header.index(name)
+        used = [self.image, self.answer, self.unknown, self.value, self.weight, self.cluster]
+        has_others = len(self.header) > sum(place is not None for place in used)
+        if name is not None and one_file and has_others and self.reader.layout != "columns":
+            raise InputError(
+                f"{self.file} has no column {name!r}; {self.columns}. Choose one by data.split_column, or null"
+            )
+        return None
+
+    def find_labels(self) -> list[str]:
+        """Returns the names of the columns that are labels."""
+        if self.reader.label_columns is not None:
+            labels = list(map(str, self.reader.label_columns))
+            missing = [label for label in labels if label not in self.header]
+            if missing:
+                raise InputError(f"{self.file} has no column {', '.join(map(repr, missing))} of data.label_columns")
+            return labels
+        used = (self.image, self.split, self.weight, self.cluster)
+        return [name for place, name in enumerate(self.header) if place not in used]
+
+    @property
+    def columns(self) -> str:
+        """The columns in words."""
+        return f"its columns are: {', '.join(self.header)}"
+
+    def add_row(self, table: Table, number: int, cells: Sequence, file_split: str) -> None:
+        """Adds one row to the table; if it names no split it belongs to `file_split`."""
+        if len(cells) != len(self.header):
+            table.note("rows of the wrong length", number, f"{len(cells)} cells instead of {len(self.header)}")
+            return
+        weight = None if self.weight is None else parse_weight(cells[self.weight])
+        if self.weight is not None and weight is None:
+            table.note("weights that are no number from 0 up", number, repr(cells[self.weight]))
+            return
+        labels, values = self.answers(cells)
+        image = cells[self.image]
+        table.add(
+            number,
+            image.strip() if isinstance(image, str) else image or "",
+            labels,
+            values,
+            split=file_split if self.split is None else str(cells[self.split]).strip(),
+            weight=weight,
+            cluster=None if self.cluster is None else str(cells[self.cluster]),
+            again=self.reader.layout == "pairs",
+        )
+
+    def answers(self, cells: Sequence) -> tuple[Sequence[str], list[float] | None]:
+        """Returns the labels that a row speaks of and its answers; None: all are present."""
+        if self.reader.layout == "columns":
+            return self.labels, [self.blank if is_blank(cells[k]) else parse_answer(cells[k]) for k in self.places]
+        if self.reader.layout == "pairs":
+            labels = [] if is_blank(cells[self.answer]) else [str(cells[self.answer]).strip()]
+            return labels, None if self.value is None else [parse_answer(cells[self.value])] * len(labels)
+        cell = cells[self.answer]
+        if isinstance(cell, Mapping):
+            return list(map(str, cell)), list(map(parse_answer, cell.values()))
+        present = self.split_cell(cell)
+        if self.unknown is None:
+            return present, None
+        unknown = self.split_cell(cells[self.unknown])
+        return present + unknown, [1.0] * len(present) + [-1.0] * len(unknown)
+
+    def split_cell(self, cell: object) -> list[str]:
+        """Returns the labels in a cell: text with separators, or a list."""
+        if cell is None:
+            return []
+        parts = cell.split(self.reader.separator) if isinstance(cell, str) else map(str, as_list(cell))
+        return [label for part in parts if (label := part.strip())]
+
+
+def as_list(cell: object) -> Sequence:
+    """Returns a list as it is and anything else as a list of one."""
+    return cell if isinstance(cell, list | tuple) else [cell]
+
+
+def is_blank(cell: object) -> bool:
+    """Returns whether a cell is empty.
+
+    >>> [is_blank(cell) for cell in (None, " ", float("nan"), 0, "0")]
+    [True, True, True, False, False]
+    """
+    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())

@@ -1,0 +1,348 @@
+"""What all sources that list their images share: one table of rows, everything wrong with it, and its Manifests."""
+
+import math
+import os
+from abc import ABC, abstractmethod
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+from scipy.sparse import csr_array
+
+from multihot.data.images import read_image
+from multihot.data.manifest import Manifest
+from multihot.data.splitting import stratify
+from multihot.data.strings import PackedStrings
+from multihot.errors import InputError, MissingSplitError, check_choice, list_first
+from multihot.labels import read_groups
+
+SPLITS = ("train", "val", "test")
+LONGEST_NAME = 255  # bytes of a file's name; PATH_MAX of Linux is 4096
+LONGEST_PATH = 4095
+MOST_FILES = 3  # named in an error
+NO_ROWS = "splits without rows"
+
+Problems = dict[str, list[str]]  # what is wrong -> where
+
+
+@dataclass(kw_only=True)
+class TableReader(ABC):
+    """A reader, (split, labels=None, must_exist=True) -> Manifest; its files are read once for all splits.
+
+    If no row is for validation, `val_fraction` of the train rows is, drawn with `split_seed` so that every label has
+    its share of positives in both parts, and that rows of one cluster stay together; 0 leaves val empty. The text of
+    all files is checked whichever split is read, so that no image is in two of them; whether the images exist is
+    checked for this split alone. The problems of all rows are raised together as one InputError.
+
+    Args:
+        root: folder that image paths start from and must not leave; None is the folder of the file that names them.
+        labels: the label list in its order; None is the source's own, or all labels of the train rows, sorted.
+        groups: labels that exclude each other, `{name: [label, ...]}` or `{name: {labels: [...], none: true}}`.
+    """
+
+    root: str | None
+    labels: Sequence[str] | None
+    groups: Mapping | None
+    val_fraction: float
+    split_seed: int
+
+    way_to_split = "give each split its own source (data.path for train, data.val_path, data.test_path)"
+
+    @abstractmethod
+    def fill(self, table: "Table") -> None:
+        """Adds the rows of all files to the table."""
+
+    @cached_property
+    def table(self) -> "Table":
+        """The rows of all files."""
+        table = Table()
+        self.fill(table)
+        return table
+
+    def __call__(self, split: str, labels: Sequence[str] | None = None, must_exist: bool = True) -> Manifest:
+        """Returns the images and labels of one split ("train", "val" or "test"), in the order of the files.
+
+        Args:
+            labels: the label list; None is that of the settings.
+            must_exist: images for which there is no file are an error.
+        """
+        check_choice("split of the data", split, SPLITS)
+        problems = defaultdict(list, {kind: list(places) for kind, places in self.table.problems.items()})
+        rows = self.select(split, problems)
+        wanted = next((names for names in (labels, self.labels, self.table.labels) if names is not None), None)
+        labels = self.table.train_labels() if wanted is None else tuple(map(str, wanted))
+        if must_exist:
+            self.table.check_existence(rows, problems)
+        targets = self.table.create_targets(rows, labels, problems)
+        if problems:
+            kinds = [f"{len(places)} {kind}:\n{list_first(places)}" for kind, places in problems.items()]
+            files = ", ".join(self.table.files[:MOST_FILES]) + " ..." * (len(self.table.files) > MOST_FILES)
+            error = MissingSplitError if list(problems) == [NO_ROWS] else InputError
+            raise error(f"{files} cannot be used. There are\n" + "\n".join(kinds))
+        return self.table.create_manifest(rows, labels, targets, read_groups(self.groups))
+
+    def select(self, split: str, problems: Problems) -> np.ndarray:
+        """Returns the rows of a split; without rows for validation, train and val divide the train rows."""
+        split_ids = np.asarray(self.table.split_ids)
+        parts = {name: np.flatnonzero(split_ids == number) for number, name in enumerate(SPLITS)}
+        if split != "test" and len(parts["train"]) and not len(parts["val"]):
+            parts = self.divide(parts["train"])
+            if self.val_fraction > 0 and not (len(parts["val"]) and len(parts["train"])):
+                problems["unusable data.val_fraction"].append(
+                    f"{self.val_fraction} of {sum(map(len, parts.values()))} train rows leaves none for val or none "
+                    "for train; choose another, or give val rows of its own"
+                )
+        elif not len(parts[split]):
+            problems[NO_ROWS].append(f"{split}: {self.way_to_split}")
+        return parts[split]
+
+    def divide(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the train rows in two parts, "train" and "val", each in their order."""
+        if self.val_fraction == 0:
+            return {"train": rows, "val": rows[:0]}
+        if not 0 < self.val_fraction < 1:
+            raise InputError(f"data.val_fraction={self.val_fraction}: expected a share from 0 to below 1")
+        targets = self.table.create_targets(rows, tuple(self.table.id_of), defaultdict(list))
+        clusters = np.asarray(self.table.clusters)[rows] if self.table.clusters else None
+        fraction = max(self.val_fraction, 1 / len(rows))  # one row at least
+        part = stratify(targets, (1 - fraction, fraction), self.split_seed, clusters)
+        return {"train": rows[part == 0], "val": rows[part == 1]}
+
+
+class Table:
+    """The rows of all files, and what is wrong with them.
+
+    Everything is in flat arrays, because lists of strings would fill the memory: the k-th answer in the files belongs
+    to row `answer_rows[k]`, is about label number `label_ids[k]` and is `values[k]`.
+    """
+
+    def __init__(self):
+        self.files: list[str] = []
+        self.units: list[str] = []  # what the numbers of each file count: lines, rows, ...
+        self.labels: tuple[str, ...] | None = None  # those that the source lists itself
+        self.unlisted = 0  # what an answer that is not there means: 0 absent, -1 unknown
+        self.read: Callable[..., Image.Image] = read_image
+        self.row_of: dict[str, int] = {}  # image -> row
+        self.id_of: dict[str, int] = {}  # label -> number, in the order of appearance
+        self.file_ids, self.numbers, self.split_ids = array("i"), array("q"), array("b")
+        self.answer_rows, self.label_ids, self.values = array("i"), array("i"), array("f")
+        self.weights, self.clusters, self.shards = array("f"), array("q"), array("i")  # empty: the source has none
+        self.cluster_of: dict[str, int] = {}
+        self.problems: Problems = defaultdict(list)
+
+    def begin(self, file: str, root: str | None = None, unit: str = "line", *, embedded: bool = False) -> None:
+        """Says which file the rows that follow are from, and the folder of their images; None is the file's own.
+
+        Args:
+            unit: what the numbers of its rows count.
+            embedded: the images are no files of their own.
+        """
+        self.files.append(file)
+        self.units.append(unit)
+        self.is_rooted, self.embedded = root is not None, embedded
+        self.root = os.path.abspath(os.path.dirname(file) if root is None else root)
+        self.inside = os.path.join(self.root, "")
+
+    def add(
+        self,
+        number: int,
+        image: str,
+        labels: Sequence[str],
+        values: Iterable[float] | None = None,
+        *,
+        split: str,
+        weight: float | None = None,
+        cluster: str | None = None,
+        shard: int | None = None,
+        again: bool = False,
+    ) -> None:
+        """Adds the row `number` of the current file; None as values: its labels are present.
+
+        Args:
+            again: the image may have rows already, whose answers these are added to.
+        """
+        if not image:
+            self.note("rows without an image", number)
+            return
+        if split not in SPLITS:
+            self.note(f"splits other than {', '.join(SPLITS)}", number, repr(split))
+            return
+        if not self.embedded and (image := self.locate(image, number)) is None:
+            return
+        row = self.row_of.setdefault(image, len(self.numbers))
+        if row < len(self.numbers):
+            if not again or SPLITS[self.split_ids[row]] != split:
+                twice = "images that have a row already; in two splits they make scores too good (keep one row)"
+                self.note(twice, number, f"{image}, as in {self.place(row)}")
+                return
+        else:
+            self.file_ids.append(len(self.files) - 1)
+            self.numbers.append(number)
+            self.split_ids.append(SPLITS.index(split))
+            if weight is not None:
+                self.weights.append(weight)
+            if cluster is not None:
+                self.clusters.append(self.cluster_of.setdefault(cluster, len(self.cluster_of)))
+            if shard is not None:
+                self.shards.append(shard)
+        self.answer_rows.extend([row] * len(labels))
+        self.label_ids.extend([self.id_of.setdefault(label, len(self.id_of)) for label in labels])
+        self.values.extend([1.0] * len(labels) if values is None else values)
+
+    def note(self, problem: str, number: int, details: str = "") -> None:
+        """Notes what is wrong with the row `number` of the current file."""
+        self.problems[problem].append(
+            f"{self.files[-1]} {self.units[-1]} {number}" + (f": {details}" if details else "")
+        )
+
+    def locate(self, image: str, number: int) -> str | None:
+        """Returns the path of an image, or notes why it has none."""
+        if "://" in image:
+            self.note("images that are not on this machine (download them first)", number, image)
+            return None
+        path = os.path.normpath(os.path.join(self.root, image))
+        if len(path) > LONGEST_NAME and (
+            len(os.fsencode(path)) > LONGEST_PATH or len(os.fsencode(os.path.basename(path))) > LONGEST_NAME
+        ):
+            self.note("image paths that are longer than a file's can be", number, f"{path[:80]}... ({len(path)})")
+            return None
+        if not path.startswith(self.inside) and (self.is_rooted or not os.path.isabs(image)):
+            outside = f"images outside of their folder {self.root} (set data.root to one that holds them all)"
+            self.note(outside, number, image)
+            return None
+        return path
+
+    def place(self, row: int) -> str:
+        """Returns the file and the line of a row."""
+        return Places(self.files, self.units, self.file_ids, self.numbers)[row]
+
+    def train_labels(self) -> tuple[str, ...]:
+        """Returns the labels of the train rows, sorted."""
+        in_train = np.asarray(self.split_ids)[np.asarray(self.answer_rows, np.int64)] == SPLITS.index("train")
+        found = set(np.unique(np.asarray(self.label_ids)[in_train]).tolist())
+        return tuple(sorted(label for label, number in self.id_of.items() if number in found))
+
+    def check_existence(self, rows: np.ndarray, problems: Problems) -> None:
+        """Notes the images of rows where no file is."""
+        if self.read is not read_image:
+            return
+        paths = list(self.row_of)
+        missing = (
+            "images that do not exist (restore them, remove their rows, correct data.root, or data.bad_images=skip)"
+        )
+        for row in rows:
+            if not os.path.isfile(paths[row]):
+                why = " (a link to nothing, or in a circle)" if os.path.islink(paths[row]) else ""
+                problems[missing].append(f"{self.place(row)}: {paths[row]}{why}")
+
+    def create_targets(self, rows: np.ndarray, labels: tuple[str, ...], problems: Problems) -> csr_array:
+        """Returns the targets of rows (N, C), int8, or float32 if one is soft; notes what cannot be an answer."""
+        names = list(self.id_of)
+        column_of = {label: column for column, label in enumerate(labels)}
+        row_of = np.full(len(self.numbers), -1, np.int32)
+        row_of[rows] = np.arange(len(rows), dtype=np.int32)
+        answers = np.flatnonzero(row_of[np.asarray(self.answer_rows, np.int64)] >= 0)  # those about these rows
+        label_ids, values = (np.asarray(part)[answers] for part in (self.label_ids, self.values))
+        target_rows = row_of[np.asarray(self.answer_rows)[answers]]
+        columns = np.array([column_of.get(label, -1) for label in names], np.int32)[label_ids]
+
+        def note(problem: str, wrong: np.ndarray) -> None:
+            for k in np.flatnonzero(wrong):
+                place = self.place(rows[target_rows[k]])
+                problems[problem].append(f"{place}: {names[label_ids[k]]!r}{describe_value(values[k])}")
+
+        is_answer = (values == -1) | (values >= 0) & (values <= 1)
+        note("labels that are not in the list (correct them, data.labels or data.separator)", columns < 0)
+        note("answers that are not 1, 0, between them, or -1 for unknown", ~is_answer)
+        note("labels that an image has twice", find_repeated(target_rows, label_ids))
+        kept = (columns >= 0) & (values != self.unlisted)
+        is_soft = np.any((values > 0) & (values < 1))
+        data = values[kept].astype(np.float32 if is_soft else np.int8)
+        return csr_array((data, (target_rows[kept], columns[kept])), shape=(len(rows), len(labels)))
+
+    def create_manifest(self, rows: np.ndarray, labels: tuple[str, ...], targets: csr_array, groups) -> Manifest:
+        """Returns the Manifest of rows."""
+        paths = list(self.row_of)
+        of_rows = {
+            name: np.asarray(getattr(self, name))[rows] if getattr(self, name) else None
+            for name in ("weights", "clusters", "shards")
+        }
+        places = Places(self.files, self.units, np.asarray(self.file_ids)[rows], np.asarray(self.numbers)[rows])
+        return Manifest(
+            labels,
+            PackedStrings.pack(paths[row] for row in rows),
+            targets,
+            self.read,
+            groups,
+            self.unlisted,
+            **of_rows,
+            places=places,
+        )
+
+
+@dataclass(frozen=True)
+class Places(Sequence):
+    """Where each image is listed: "labels.csv line 12"."""
+
+    files: Sequence[str]
+    units: Sequence[str]
+    file_ids: Sequence[int]
+    numbers: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, row: int) -> str:
+        file = self.file_ids[row]
+        return f"{self.files[file]} {self.units[file]} {self.numbers[row]}"
+
+    def take(self, rows: np.ndarray) -> "Places":
+        """Returns the places of the given rows."""
+        return Places(self.files, self.units, self.file_ids[rows], self.numbers[rows])
+
+
+def find_repeated(rows: np.ndarray, label_ids: np.ndarray) -> np.ndarray:
+    """Returns which answers speak of an image and a label that an earlier one speaks of.
+
+    >>> find_repeated(np.array([0, 1, 0, 0]), np.array([5, 5, 3, 5]))
+    array([False, False, False,  True])
+    """
+    order = np.lexsort((label_ids, rows))
+    repeated = np.zeros(len(rows), bool)
+    repeated[order[1:]] = (np.diff(rows[order]) == 0) & (np.diff(label_ids[order]) == 0)
+    return repeated
+
+
+def describe_value(value: float) -> str:
+    """Returns an answer in words, unless it is "present"."""
+    return "" if value == 1 else f" is {value:g}"
+
+
+def parse_answer(cell: object) -> float:
+    """Returns an answer as a number: 1 present, 0 absent, -1 unknown, or soft; -2 is no answer at all.
+
+    >>> [parse_answer(cell) for cell in ("1", "0.0", -1.0, True, " 0.25 ", "yes", float("inf"))]
+    [1.0, 0.0, -1.0, 1.0, 0.25, -2.0, -2.0]
+    """
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        return -2.0
+    return value if math.isfinite(value) else -2.0
+
+
+def parse_weight(cell: object) -> float | None:
+    """Returns a finite number from 0 up, else None.
+
+    >>> parse_weight("0.5"), parse_weight("-1"), parse_weight("nan"), parse_weight("much")
+    (0.5, None, None, None)
+    """
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        return None
+    return value if 0 <= value < math.inf else None

@@ -1,0 +1,79 @@
+"""How often an epoch shows each image, and in which order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from multihot.data.manifest import Manifest
+from multihot.errors import InputError, check_choice
+
+STRATEGIES = ("uniform", "class_balanced", "repeat_factor")
+
+
+def image_repeats(manifest: Manifest, strategy: str, threshold: float) -> np.ndarray | None:
+    """Returns how often an epoch shows each image on average, float64 (N,); None: each once.
+
+    "class_balanced" shows every label equally often (images without any label count as one more), in as many images
+    as there are. "repeat_factor" (arxiv.org/abs/1908.03195) shows an image max(1, sqrt(threshold / f)) times, f the
+    frequency of its rarest label.
+
+    >>> from scipy.sparse import csr_array
+    >>> data = Manifest(("a", "b"), list("wxyz"), csr_array(np.int8([[1, 0], [1, 0], [1, 1], [0, 0]])))
+    >>> image_repeats(data, "class_balanced", 0.0).round(3)  # shares 1/3, 1/3, 1/3 + 1 and 1 of 3, times 4 images
+    array([0.444, 0.444, 1.778, 1.333])
+    >>> image_repeats(data, "repeat_factor", 1.0).round(3)  # 1.155, 1.155, 2, 1, the additions scaled to a sum of 1
+    array([1.118, 1.118, 1.764, 1.   ])
+    """
+    check_choice("data.sampling.strategy", strategy, STRATEGIES)
+    if strategy == "uniform":
+        return None
+    present = manifest.targets.data >= 0.5
+    rows = np.repeat(np.arange(len(manifest)), np.diff(manifest.targets.indptr))[present]
+    columns = manifest.targets.indices[present]
+    count = np.bincount(columns, minlength=len(manifest.labels))
+    if strategy == "repeat_factor":
+        if not 0 < threshold <= 1:
+            raise InputError(f"data.sampling.threshold={threshold}: expected a frequency above 0 and at most 1")
+        repeats = np.ones(len(manifest))
+        np.maximum.at(repeats, rows, np.sqrt(threshold * len(manifest) / count[columns]))
+        extra = repeats - 1
+        whole = round(extra.sum())
+        return 1 + extra * (whole / extra.sum()) if whole else None
+    share = np.bincount(rows, 1 / count[columns], minlength=len(manifest))
+    without = np.bincount(rows, minlength=len(manifest)) == 0
+    share[without] = 1 / max(without.sum(), 1)
+    return share * (len(manifest) / share.sum())
+
+
+def draw_rows(repeats: np.ndarray | None, num_images: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns the rows of an epoch, unordered: each image its number of times, rounded up or down by chance.
+
+    The sum of the repeats is a whole number, and each epoch has as many images.
+
+    >>> draw_rows(np.array([0.5, 2.0, 0.5]), 3, np.random.default_rng(0)).tolist()
+    [1, 1, 2]
+    """
+    if repeats is None:
+        return np.arange(num_images)
+    ends = np.cumsum(repeats)
+    ends[-1] = round(ends[-1])  # free of rounding
+    points = np.arange(round(ends[-1])) + rng.random()
+    return np.searchsorted(ends, points, side="right")
+
+
+def order_rows(rows: np.ndarray, shards: np.ndarray | None, window: int | None, rng: np.random.Generator) -> np.ndarray:
+    """Returns the rows in random order: of all of them, or shard by shard within a window of so many images."""
+    if window is None:
+        return rows[rng.permutation(len(rows))]
+    shuffled = rng.permutation(shards.max() + 1)  # the new number of each shard
+    rows = rows[np.argsort(shuffled[shards[rows]], kind="stable")]
+    return rows[np.argsort(np.arange(len(rows)) + rng.random(len(rows)) * window, kind="stable")]
+
+
+def check_window(window: int | None, shards: Sequence | None) -> None:
+    """Raises InputError if images are to be shuffled shard by shard and have no shards."""
+    if window is not None and (shards is None or window < 1):
+        raise InputError(
+            f"data.shuffle_window={window} goes through the images shard by shard, which needs a window of 1 or more "
+            "and a source with shards (data=webdataset): set it to null to shuffle all images"
+        )

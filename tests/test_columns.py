@@ -1,0 +1,227 @@
+"""The three layouts of rows, in CSV and JSON lines, and what a careful reader does with paths."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import compose_config
+from PIL import Image
+
+from multihot.data import create_reader
+from multihot.errors import InputError, MissingSplitError
+
+TABLE = [["a.png", 1, 0, -1], ["b.png", 0, 0.25, ""], ["c.png", "", 1, 1]]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for letter in "abcdef":
+        Image.new("RGB", (8, 8), "red").save(tmp_path / f"{letter}.png")
+    return tmp_path
+
+
+def write_csv(folder: Path, *rows) -> str:
+    lines = [",".join(map(str, row)) for row in rows]
+    (folder / "data.csv").write_text("\n".join(lines) + "\n")
+    return f"data.path={folder / 'data.csv'}"
+
+
+def write_jsonl(folder: Path, *objects) -> str:
+    (folder / "data.jsonl").write_text("".join(json.dumps(item) + "\n" for item in objects))
+    return f"data.path={folder / 'data.jsonl'}"
+
+
+def read(*overrides: str, source="csv", split="train", **settings):
+    cfg = compose_config("train", [f"data={source}", "data.val_fraction=0", *overrides])
+    return create_reader(cfg.data)(split, **settings)
+
+
+def error_of(*overrides: str, **settings) -> str:
+    with pytest.raises(InputError) as error:
+        read(*overrides, **settings)
+    return str(error.value)
+
+
+def names(manifest) -> list[str]:
+    return [Path(image).name for image in manifest.images]
+
+
+def test_a_column_a_label_says_present_absent_soft_unknown(folder):
+    manifest = read(write_csv(folder, ["image", "zebra", "cat", "dog"], *TABLE), "data.layout=columns")
+    assert manifest.labels == ("zebra", "cat", "dog")  # in the order of the columns
+    assert manifest.dense_targets().tolist() == [[1, 0, -1], [0, 0.25, -1], [-1, 1, 1]]
+    assert manifest.is_soft
+
+
+def test_a_blank_cell_can_say_absent(folder):
+    path = write_csv(folder, ["image", "zebra", "cat", "dog"], *TABLE)
+    manifest = read(path, "data.layout=columns", "data.blank=absent")
+    assert manifest.dense_targets().tolist() == [[1, 0, -1], [0, 0.25, 0], [0, 1, 1]]
+
+
+def test_columns_with_another_meaning_are_no_labels(folder):
+    path = write_csv(
+        folder,
+        ["image", "split", "cat", "width", "patient"],
+        ["a.png", "train", 1, 640, "x"],
+        ["b.png", "test", 0, 3, "x"],
+    )
+    manifest = read(path, "data.layout=columns", "data.label_columns=[cat]", "data.cluster_column=patient")
+    assert (manifest.labels, names(manifest), manifest.clusters.tolist()) == (("cat",), ["a.png"], [0])
+    message = error_of(path, "data.layout=columns", "data.cluster_column=patient")
+    assert "answers that are not 1, 0, between them, or -1 for unknown:" in message
+    assert "data.csv line 2: 'width' is 640" in message
+    assert "has no column 'dog' of data.label_columns" in error_of(
+        path, "data.layout=columns", "data.label_columns=[dog]"
+    )
+
+
+def test_cells_that_are_no_answer_are_named(folder):
+    path = write_csv(folder, ["image", "cat"], ["a.png", "yes"], ["b.png", 1.5], ["c.png", 1])
+    message = error_of(path, "data.layout=columns")
+    assert "2 answers that are not 1, 0, between them" in message
+    assert "line 2: 'cat' is -2" in message
+    assert "line 3: 'cat' is 1.5" in message
+
+
+def test_a_row_a_pair_gathers_the_answers_of_an_image(folder):
+    rows = [["a.png", "cat", 1], ["b.png", "dog", 0.5], ["a.png", "dog", -1], ["c.png", "", ""]]
+    path = write_csv(folder, ["image", "labels", "value"], *rows)
+    manifest = read(path, "data.layout=pairs", "data.value_column=value")
+    assert names(manifest) == ["a.png", "b.png", "c.png"]
+    assert manifest.dense_targets().tolist() == [[1, -1], [0, 0.5], [0, 0]]
+    manifest = read(path, "data.layout=pairs", "data.value_column=value", "data.unlisted_pairs=unknown")
+    assert manifest.dense_targets().tolist() == [[1, -1], [-1, 0.5], [-1, -1]]
+    assert manifest.num_known().tolist() == [1, 1]
+
+
+def test_pairs_without_values_say_present_and_keep_labels_with_spaces(folder):
+    path = write_csv(folder, ["image", "labels"], ["a.png", "polar bear"], ["a.png", "ice"], ["b.png", "ice"])
+    manifest = read(path, "data.layout=pairs")
+    assert manifest.labels == ("ice", "polar bear")
+    assert manifest.dense_targets().tolist() == [[1, 1], [1, 0]]
+
+
+def test_a_pair_may_stand_there_once(folder):
+    path = write_csv(folder, ["image", "labels", "v"], ["a.png", "cat", 1], ["b.png", "cat", 1], ["a.png", "cat", 0])
+    message = error_of(path, "data.layout=pairs", "data.value_column=v")
+    assert "1 labels that an image has twice:\n" in message
+    assert "data.csv line 2: 'cat' is 0" in message
+
+
+def test_an_image_of_pairs_is_in_one_split(folder):
+    path = write_csv(folder, ["image", "labels", "split"], ["a.png", "cat", "train"], ["a.png", "dog", "test"])
+    assert "images that have a row already" in error_of(path, "data.layout=pairs")
+
+
+def test_unknown_labels_have_a_cell_of_their_own(folder):
+    path = write_csv(folder, ["image", "labels", "maybe"], ["a.png", "cat", "dog owl"], ["b.png", "dog owl", ""])
+    manifest = read(path, "data.unknown_column=maybe")
+    assert manifest.labels == ("cat", "dog", "owl")
+    assert manifest.dense_targets().tolist() == [[1, -1, -1], [0, 1, 1]]
+    path = write_csv(folder, ["image", "labels", "maybe"], ["a.png", "cat", "cat"])
+    assert "1 labels that an image has twice" in error_of(path, "data.unknown_column=maybe")
+
+
+def test_json_labels_are_a_list_text_or_answers(folder):
+    objects = [
+        {"image": "a.png", "labels": ["polar bear", "ice"]},
+        {"image": "b.png", "labels": {"ice": 0.7, "polar bear": -1}},
+        {"image": "c.png"},
+    ]
+    manifest = read(write_jsonl(folder, *objects), source="jsonl")
+    assert manifest.labels == ("ice", "polar bear")
+    np.testing.assert_allclose(manifest.dense_targets(), [[1, 1], [0.7, -1], [0, 0]], rtol=1e-6)
+    manifest = read(write_jsonl(folder, {"image": "a.png", "labels": "cat dog", "split": "train"}), source="jsonl")
+    assert manifest.labels == ("cat", "dog")
+
+
+def test_json_can_have_a_key_a_label(folder):
+    path = write_jsonl(folder, {"image": "a.png", "cat": True, "dog": None}, {"image": "b.png", "cat": 0, "dog": 1})
+    manifest = read(path, "data.layout=columns", source="jsonl")
+    assert manifest.dense_targets().tolist() == [[1, -1], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ('{"image": "a.png", "labels": []}\n[1]\n', "data.jsonl line 2 is not a JSON object but list"),
+        ('{"image": "a.png", "labels": []}\n\n{oops}\n', "data.jsonl line 3 is not JSON"),
+        ('{"picture": "a.png", "labels": []}\n', "must have one column 'image'"),
+        ('{"image": "a.png", "labels": ["x"]}\n{"image": "z.png", "labels": []}\n', "line 2: {folder}/z.png"),
+    ],
+)
+def test_broken_json_lines_are_named(folder, text, words):
+    (folder / "data.jsonl").write_text(text)
+    message = error_of(f"data.path={folder / 'data.jsonl'}", source="jsonl")
+    assert words.replace("{folder}", str(folder)) in message
+
+
+def test_a_missing_json_file_is_an_error_that_names_it(folder):
+    assert "cannot read" in error_of(f"data.path={folder / 'none.jsonl'}", source="jsonl")
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("https://example.com/a.png", "1 images that are not on this machine (download them first)"),
+        ("s3://bucket/a.png", "1 images that are not on this machine"),
+        ("../a.png", "1 images outside of their folder"),
+        ("x/../../a.png", "1 images outside of their folder"),
+        ("a" * 300 + ".png", "1 image paths that are longer than a file's can be"),
+        ("b/" * 3000 + "a.png", "1 image paths that are longer than a file's can be"),
+        ("circle.png", "circle.png (a link to nothing, or in a circle)"),
+        ("nothing.png", "nothing.png (a link to nothing, or in a circle)"),
+        (".", "1 images outside of their folder"),
+    ],
+)
+def test_paths_that_lead_elsewhere_are_refused_with_their_line(folder, image, words):
+    os.symlink(folder / "circle.png", folder / "circle.png")
+    os.symlink(folder / "gone.png", folder / "nothing.png")
+    message = error_of(write_csv(folder, ["image", "labels"], [image, "cat"], ["a.png", "cat"]))
+    assert words in message
+    assert "data.csv line 2" in message
+    assert len(message) < 1000
+
+
+def test_absolute_paths_are_taken_unless_a_root_is_given(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    path = write_csv(elsewhere, ["image", "labels"], [folder / "a.png", "cat"])
+    assert names(read(path)) == ["a.png"]
+    assert names(read(path, f"data.root={folder}")) == ["a.png"]
+    assert "1 images outside of their folder" in error_of(path, f"data.root={elsewhere}")
+
+
+def test_a_link_to_a_photo_is_a_photo(folder):
+    os.symlink(folder / "a.png", folder / "link.png")
+    assert names(read(write_csv(folder, ["image", "labels"], ["link.png", "cat"]))) == ["link.png"]
+
+
+def test_clusters_are_not_divided_between_train_and_val(folder):
+    rows = [[f"{letter}.png", "cat", "xxyyzz"[number]] for number, letter in enumerate("abcdef")]
+    path = write_csv(folder, ["image", "labels", "patient"], *rows)
+    overrides = (path, "data.cluster_column=patient", "data.val_fraction=0.33")
+    train, val = (names(read(*overrides, split=split)) for split in ("train", "val"))
+    assert len(val) == 2
+    assert not {name[0] for name in val} & {name[0] for name in train}
+    assert sorted(train + val) == [f"{letter}.png" for letter in "abcdef"]
+    assert val in (["a.png", "b.png"], ["c.png", "d.png"], ["e.png", "f.png"])
+
+
+def test_a_split_that_is_not_there_is_an_error_of_its_own(folder):
+    with pytest.raises(MissingSplitError, match="splits without rows"):
+        read(write_csv(folder, ["image", "labels"], ["a.png", "cat"]), split="test")
+
+
+def test_every_image_knows_its_place(folder):
+    manifest = read(write_csv(folder, ["image", "labels"], ["a.png", "cat"], ["b.png", "cat"], ["c.png", ""]))
+    assert list(manifest.subset(np.array([2, 0])).places) == [f"{folder}/data.csv line 4", f"{folder}/data.csv line 2"]
+
+
+@pytest.mark.parametrize("setting", ["layout=rows", "blank=none", "unlisted_pairs=no_answer"])
+def test_wrong_choices_list_the_right_ones(folder, setting):
+    path = write_csv(folder, ["image", "labels"], ["a.png", "cat"])
+    assert f"data.{setting}: choose from" in error_of(path, f"data.{setting}")
