@@ -1,0 +1,167 @@
+"""Reads a data set from COCO's files of instances: an image has the labels of the objects that are outlined in it."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from multihot.data.readers.table import SPLITS, Table, TableReader
+from multihot.errors import InputError, check_choice, list_first
+
+PARTS = ("images", "annotations", "categories")
+CROWD = {"keep": 1.0, "drop": None, "unknown": -1.0}  # what an outline of a whole group answers
+OUTLINE = re.compile(rb'"segmentation"\s*:\s*\[[][\d.,\s+eE-]*\]')  # a list that holds nothing but numbers and lists
+
+
+@dataclass(kw_only=True)
+class CocoReader(TableReader):
+    """Reads one file a split, in COCO's format (cocodataset.org/#format-data); images without annotations stay.
+
+    The label list is that of the categories, in the order of the first file.
+
+    Args:
+        val_root_path: folder of the images of `val_path`; None is `root`.
+        test_root_path: the same for `test_path`.
+        crowd: what an outline of a whole group (iscrowd=1) says where no other is of its label. "keep": the label is
+            present; "drop": absent; "unknown".
+        min_area: pixels; smaller annotations are taken as not there, so that an image with no others lacks the label.
+    """
+
+    path: str | None
+    val_path: str | None
+    test_path: str | None
+    val_root_path: str | None
+    test_root_path: str | None
+    crowd: str
+    min_area: float
+
+    def fill(self, table: Table) -> None:
+        """Adds the images of all files to the table."""
+        check_choice("data.crowd", self.crowd, list(CROWD))
+        files = (self.path, self.val_path, self.test_path)
+        roots = (self.root, self.val_root_path or self.root, self.test_root_path or self.root)
+        if not any(files):
+            raise InputError("one of data.path, data.val_path, data.test_path must be a file")
+        for split, file, root in zip(SPLITS, files, roots, strict=True):
+            if file:
+                self.read_file(table, file, root, split)
+
+    def read_file(self, table: Table, file: str, root: str | None, split: str) -> None:
+        """Adds the images of one file, all to one split."""
+        content = read_json(file)
+        table.begin(file, root, unit="image")
+        names = read_categories(content["categories"], file)
+        if table.labels is None:
+            table.labels = tuple(names.values())
+        check_same_categories(table, names)
+        images = dict(read_images(table, content["images"]))
+        answers = {number: {} for number in images}
+        for place, annotation in enumerate(content["annotations"]):
+            self.read_annotation(table, place, annotation, names, answers)
+        for number, image in images.items():
+            table.add(number, image, list(answers[number]), list(answers[number].values()), split=split)
+
+    def read_annotation(
+        self, table: Table, place: int, annotation: Mapping, names: Mapping[int, str], answers: Mapping[int, dict]
+    ) -> None:
+        """Adds what an annotation says to the answers of its image, {label: answer}, or notes why it cannot."""
+        try:
+            of_image, label = answers[annotation["image_id"]], names[annotation["category_id"]]
+            is_small = self.min_area > 0 and annotation["area"] < self.min_area
+            value = CROWD[self.crowd] if annotation.get("iscrowd") else 1.0
+        except (KeyError, TypeError, AttributeError):
+            problem, details = self.explain(annotation, names, answers)
+            number = annotation.get("id") if isinstance(annotation, dict) else None
+            where = f"number {place + 1} in the list" if number is None else number
+            table.problems[problem].append(f"{table.files[-1]} annotation {where}: {details}")
+            return
+        if not is_small and value is not None and of_image.get(label) != 1:
+            of_image[label] = value
+
+    def explain(self, annotation: object, names: Mapping[int, str], answers: Mapping[int, dict]) -> tuple[str, str]:
+        """Returns what is wrong with an annotation: the kind of problem, and its value."""
+        if not isinstance(annotation, dict):
+            return "annotations that are no JSON objects", repr(annotation)
+        needed = ["image_id", "category_id"] + ["area"] * (self.min_area > 0)
+        missing = [key for key in needed if key not in annotation]
+        if missing:
+            return "annotations without a key that must be there", ", ".join(missing)
+        image, category = annotation["image_id"], annotation["category_id"]
+        if not isinstance(image, int) or image not in answers:
+            return "annotations of an image that is not in the list of images", f"image_id {image!r}"
+        if not isinstance(category, int) or category not in names:
+            return "annotations of a category that is not in the list of categories", f"category_id {category!r}"
+        return "annotations whose area is no number", repr(annotation["area"])
+
+
+def read_json(file: str) -> dict[str, list]:
+    """Returns the lists of a file of instances."""
+    try:
+        content = parse(Path(file).read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}; correct its path in data or restore it") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not UTF-8; save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file} is not JSON: {error}; restore it") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file} must hold a JSON object with {', '.join(PARTS)}, not a {type(content).__name__}")
+    missing = [part for part in PARTS if not isinstance(content.get(part), list)]
+    if missing:
+        keys = ", ".join(content) or "nothing"
+        raise InputError(f"{file} has no list of {', '.join(missing)}, but {keys}; give a file of instances")
+    return content
+
+
+def parse(text: bytes) -> object:
+    """Returns what JSON says, mostly without the outlines: they would take most of the time and memory."""
+    try:
+        return json.loads(OUTLINE.sub(b'"segmentation":0', text))
+    except json.JSONDecodeError:  # an outline of something else than numbers, or an error whose place must be right
+        return json.loads(text)
+
+
+def read_categories(categories: list, file: str) -> dict[int, str]:
+    """Returns the names of the categories by id, in the order of the file."""
+    places = [f"number {place}: {item}" for place, item in enumerate(categories, start=1) if not is_category(item)]
+    if places:
+        raise InputError(
+            f"{len(places)} categories of {file} have no id (whole number) and name:\n{list_first(places)}"
+        )
+    for key in ("id", "name"):
+        twice = [value for value, count in Counter(item[key] for item in categories).items() if count > 1]
+        if twice:
+            raise InputError(f"categories of {file} have the same {key}: {', '.join(map(repr, twice))}")
+    return {item["id"]: item["name"] for item in categories}
+
+
+def is_category(item: object) -> bool:
+    """Returns whether a category has what it needs."""
+    return isinstance(item, dict) and isinstance(item.get("id"), int) and isinstance(item.get("name"), str)
+
+
+def check_same_categories(table: Table, names: Mapping[int, str]) -> None:
+    """Raises InputError unless the current file has the categories of the first one."""
+    first, file = table.files[0], table.files[-1]
+    only_first = [f"only in {first}: {name}" for name in table.labels if name not in names.values()]
+    only_here = [f"only in {file}: {name}" for name in names.values() if name not in table.labels]
+    if only_first or only_here:
+        problem = f"{first} and {file} must have the same categories"
+        raise InputError(f"{problem}:\n{list_first(only_first + only_here)}")
+
+
+def read_images(table: Table, images: list) -> Iterator[tuple[int, str]]:
+    """Yields the id and the file name of each image, "" if it has none, and notes those whose id cannot be used."""
+    seen = set()
+    for place, image in enumerate(images, start=1):
+        number = image.get("id") if isinstance(image, dict) else None
+        if not isinstance(number, int):
+            where = f"{table.files[-1]} number {place} in the list of images"
+            table.problems["images without an id that is a whole number"].append(f"{where}: {image!r:.80}")
+        elif number in seen:
+            table.note("images whose id another has already", number)
+        else:
+            seen.add(number)
+            yield number, str(image.get("file_name") or "")
