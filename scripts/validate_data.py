@@ -1,0 +1,86 @@
+"""Reads all images and labels of a data set once, and reports what is wrong with them.
+
+python scripts/validate_data.py data=csv data.path=my.csv
+python scripts/validate_data.py data=csv data.path=my.csv --strict
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from multihot.cli import run_script
+
+log = logging.getLogger("multihot")
+
+SPLITS = ("train", "val", "test")
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="validate_data")
+def main(cfg: DictConfig) -> None:
+    """Prints the findings and writes report.html, report.json and clusters.csv; ends with exit code 0 or 1."""
+    from multihot.data.checks.duplicates import save_clusters
+    from multihot.data.checks.findings import DataSet, check_kinds, find_faults
+    from multihot.data.checks.report import create_report, format_report, save_report
+
+    check_kinds(cfg.ignore)
+    manifests, table_errors = read_splits(cfg)
+    data = DataSet(manifests)
+    facts = inspect(manifests, cfg.num_workers)
+    settings = {key: cfg[key] for key in ("tiny_side", "max_distance", "min_similarity", "ignore")}
+    findings, clusters = find_faults(data, facts, table_errors=table_errors, **settings)
+    report = create_report(data, facts, findings)
+    folder = Path(cfg.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_report(folder, report, data, facts, findings, title=str(cfg.data.get("path") or "data"))
+    save_clusters(folder / "clusters.csv", [data.image(row) for row in range(len(data))], clusters)
+    log.info("%s\nwritten to %s", format_report(report), folder / "report.html")
+    if report["problems"] or (cfg.strict and report["warnings"]):
+        sys.exit(1)
+
+
+def read_splits(cfg: DictConfig) -> tuple[dict, list[str]]:
+    """Returns the manifest of each split that the data has, and what is wrong with the others."""
+    from multihot.data import create_reader
+    from multihot.errors import InputError, MissingSplitError
+
+    manifests, errors = {}, []
+    read = create_reader(cfg.data)
+    for split in SPLITS:
+        labels = manifests["train"].labels if manifests else None
+        try:
+            manifest = read(split, labels=labels, must_exist=False)
+            manifest.label_space(cfg.single_label, "sigmoid")
+            manifests[split] = manifest
+        except InputError as error:
+            if split == "train" or not isinstance(error, MissingSplitError):
+                errors.append(str(error))
+            if split == "train":  # which has the labels that the others need
+                break
+    return manifests, errors
+
+
+def inspect(manifests: dict, num_workers: int | None) -> list:
+    """Returns the facts of all images, split after split."""
+    from tqdm import tqdm
+
+    from multihot.data.checks.inspection import inspect_images
+
+    if num_workers is None:
+        num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts = []
+    for split, manifest in manifests.items():
+        progress = tqdm(desc=split, total=len(manifest), unit=" images", disable=None, leave=False)
+        with progress:
+            for fact in inspect_images(manifest.images, manifest.read, num_workers):
+                facts.append(fact)
+                progress.update()
+    return facts
+
+
+if __name__ == "__main__":
+    sys.argv = ["strict=true" if argument == "--strict" else argument for argument in sys.argv]  # hydra has no flags
+    run_script(main)

@@ -1,0 +1,248 @@
+"""What is wrong with a data set, each fault with the images that have it, their file and line."""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from multihot.data.checks.duplicates import exact_groups, members, near_clusters
+from multihot.data.checks.inspection import ImageFacts
+from multihot.data.manifest import Manifest
+from multihot.errors import check_choice
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault: how bad it is, and what to do about it."""
+
+    name: str
+    severity: str  # problem | warning
+    title: str
+    advice: str
+
+
+KINDS = [
+    Kind("table", "problem", "rows that cannot be used", "Correct the table, and validate it again."),
+    Kind("missing", "problem", "images that do not exist", "Restore them, remove their rows, or correct data.root."),
+    Kind("unreadable", "problem", "images that cannot be read", "Restore the files or remove their rows."),
+    Kind("truncated", "problem", "images that are cut short", "Copy or download them again, or remove their rows."),
+    Kind("huge", "problem", "images of too many pixels", "Make them smaller: decoding them may exhaust the memory."),
+    Kind("one_pixel", "problem", "images that are one pixel wide or high", "Remove their rows: they show nothing."),
+    Kind(
+        "duplicates_across_splits", "problem", "equal images in several splits",
+        "Keep one: what was trained on makes scores too good. clusters.csv lists which images belong together.",
+    ),
+    Kind(
+        "near_duplicates_across_splits", "problem", "images that look the same in several splits",
+        "Look at them; keep copies of one picture in one split. clusters.csv lists which images belong together.",
+    ),
+    Kind("different_labels", "problem", "equal images with different labels", "Decide who is right, and keep one row."),
+    Kind(
+        "label_without_train_images", "problem", "labels that no train image has",
+        "Nothing can be learned about them: add images or remove them from data.labels.",
+    ),
+    Kind("label_without_images", "warning", "labels that no image of a split has", "They do not count in its scores."),
+    Kind(
+        "similar_labels", "warning", "labels that differ only in case or spacing",
+        "If they mean the same, write them the same: they are different outputs of the model.",
+    ),
+    Kind("duplicates", "warning", "equal images in one split", "Keep one row each, unless they shall count more."),
+    Kind("near_duplicates", "warning", "images that look the same in one split", "Keep one, unless both shall count."),
+    Kind("constant", "warning", "images of a single colour", "Look at them: a failed export or a placeholder?"),
+    Kind("tiny", "warning", "images that are very small", "Look at them: thumbnails taken for the photos?"),
+    Kind("animated", "warning", "images of several frames or pages", "Nothing to do if the first shall count."),
+    Kind("turned", "warning", "images turned by EXIF", "Nothing to do: they are read upright."),
+    Kind("not_rgb", "warning", "images that are not RGB", "Nothing to do if they shall be: they are read as RGB."),
+]  # fmt: skip
+
+
+def check_kinds(names: Collection[str]) -> None:
+    """Raises InputError with the choices if a name is of no kind of fault."""
+    for name in names:
+        check_choice("ignore", name, [kind.name for kind in KINDS])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One case of a fault: the images that have it (rows of the data set) and what is to be said about them."""
+
+    rows: tuple[int, ...]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """All cases of one kind of fault."""
+
+    kind: Kind
+    entries: list[Entry]
+
+
+class DataSet:
+    """All splits one after the other: N images in rows, and C labels."""
+
+    def __init__(self, manifests: Mapping[str, Manifest]):
+        self.manifests = dict(manifests)
+        self.labels = next((manifest.labels for manifest in manifests.values()), ())
+        self.starts = np.cumsum([0, *map(len, manifests.values())])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def split_of(self, row: int) -> str:
+        """Returns the split of a row."""
+        return list(self.manifests)[np.searchsorted(self.starts, row, side="right") - 1]
+
+    def locate(self, row: int) -> tuple[Manifest, int]:
+        """Returns the split's manifest and the row in it."""
+        part = np.searchsorted(self.starts, row, side="right") - 1
+        return list(self.manifests.values())[part], int(row - self.starts[part])
+
+    def image(self, row: int) -> str:
+        """Returns the path of a row's image."""
+        manifest, row = self.locate(row)
+        return manifest.images[row]
+
+    def place(self, row: int) -> str:
+        """Returns the file and line that list a row's image; its number in the split if the source tells no place."""
+        manifest, own = self.locate(row)
+        return manifest.places[own] if manifest.places is not None else f"{self.split_of(row)} row {own + 1}"
+
+    def labels_of(self, row: int) -> list[str]:
+        """Returns the labels that a row's image has."""
+        manifest, own = self.locate(row)
+        columns, values = manifest.sparse_target(own)
+        return [self.labels[column] for column in columns[values >= 0.5]]
+
+    @cached_property
+    def num_positives(self) -> dict[str, np.ndarray]:
+        """How many images of each split have each label, int64 (C,)."""
+        return {
+            split: np.bincount(manifest.targets.indices[manifest.targets.data >= 0.5], minlength=len(self.labels))
+            for split, manifest in self.manifests.items()
+        }
+
+    def first_with(self, column: int) -> int:
+        """Returns the first row whose image has a label, which one must have."""
+        for start, manifest in zip(self.starts, self.manifests.values(), strict=False):
+            stored = np.flatnonzero((manifest.targets.indices == column) & (manifest.targets.data >= 0.5))
+            if len(stored):
+                return int(start + np.searchsorted(manifest.targets.indptr, stored[0], side="right") - 1)
+        raise AssertionError(f"no image has label {column}")
+
+
+def find_faults(
+    data: DataSet,
+    facts: Sequence[ImageFacts],
+    *,
+    table_errors: Sequence[str] = (),
+    tiny_side: int,
+    max_distance: int,
+    min_similarity: float,
+    ignore: Collection[str] = (),
+) -> tuple[list[Finding], np.ndarray]:
+    """Returns the findings, problems first, and the cluster of each image, int64 (N,).
+
+    Args:
+        facts: of each row.
+        table_errors: what the reader says.
+        tiny_side: pixels; images with a smaller side are tiny.
+        max_distance: bits of the perceptual hashes of two images that look the same.
+        min_similarity: smallest correlation of small copies of two images that look the same.
+        ignore: kinds of faults to leave out.
+    """
+    entries = defaultdict(list)
+    entries["table"] = [Entry((), error) for error in table_errors]
+    for row, fact in enumerate(facts):
+        for name, detail in faults_of_image(fact, tiny_side):
+            entries[name].append(Entry((row,), detail))
+    for name, entry in faults_of_labels(data):
+        entries[name].append(entry)
+    clusters = near_clusters(facts, max_distance, min_similarity)
+    for name, entry in faults_of_copies(data, exact_groups(facts), clusters):
+        entries[name].append(entry)
+    kinds = (kind for kind in KINDS if kind.name not in ignore and entries[kind.name])
+    return [Finding(kind, entries[kind.name]) for kind in kinds], clusters
+
+
+def faults_of_image(fact: ImageFacts, tiny_side: int) -> Iterator[tuple[str, str]]:
+    """Yields the kind and the details of each fault of one image.
+
+    >>> list(faults_of_image(ImageFacts("ok", width=20, height=90, mode="L"), tiny_side=32))
+    [('tiny', '20 x 90 pixels'), ('not_rgb', 'mode L')]
+    """
+    if fact.status != "ok":
+        yield fact.status, fact.reason
+        return
+    size = f"{fact.width} x {fact.height} pixels"
+    if min(fact.width, fact.height) == 1:
+        yield "one_pixel", size
+        return
+    if fact.is_constant:
+        yield "constant", size
+    if min(fact.width, fact.height) < tiny_side:
+        yield "tiny", size
+    if fact.num_frames > 1:
+        yield "animated", f"{fact.num_frames} frames or pages"
+    if fact.is_turned:
+        yield "turned", ""
+    if fact.mode not in (None, "RGB"):
+        yield "not_rgb", f"mode {fact.mode}"
+
+
+def faults_of_labels(data: DataSet) -> Iterator[tuple[str, Entry]]:
+    """Yields the labels that a split lacks, and those that are written nearly the same."""
+    for split, counts in data.num_positives.items():
+        name = "label_without_train_images" if split == "train" else "label_without_images"
+        for column in np.flatnonzero(counts == 0):
+            yield name, Entry((), f"{data.labels[column]!r}: none of the {len(data.manifests[split])} {split} images")
+    total = sum(data.num_positives.values())
+    variants = defaultdict(list)
+    for column, label in enumerate(data.labels):
+        variants[simplify(label)].append(column)
+    for columns in variants.values():
+        if len(columns) > 1:
+            rows = tuple(data.first_with(column) for column in columns if total[column])
+            yield "similar_labels", Entry(rows, ", ".join(f"{data.labels[k]!r} ({total[k]} images)" for k in columns))
+
+
+def simplify(label: str) -> str:
+    """Returns a label without case and spacing; between digits a space or dash stays, as it tells numbers apart.
+
+    >>> simplify("Traffic_ Light"), simplify("traffic-light"), simplify("size 1-2")
+    ('trafficlight', 'trafficlight', 'size1-2')
+    """
+    return re.sub(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)", "", unicodedata.normalize("NFKC", label).casefold())
+
+
+def faults_of_copies(data: DataSet, groups: np.ndarray, clusters: np.ndarray) -> Iterator[tuple[str, Entry]]:
+    """Yields the groups of equal images, and the clusters of images that look the same but are not all equal."""
+    for rows in map(np.ndarray.tolist, members(groups)):
+        differing = differing_labels(data, rows)
+        is_across = len({data.split_of(row) for row in rows}) > 1
+        if differing:
+            yield "different_labels", Entry(tuple(rows), f"differ in {', '.join(differing)}")
+        if is_across:
+            yield "duplicates_across_splits", Entry(tuple(rows))
+        elif not differing:
+            yield "duplicates", Entry(tuple(rows))
+    for rows in members(clusters):
+        if len(set(groups[rows].tolist())) > 1:
+            is_across = len({data.split_of(row) for row in rows.tolist()}) > 1
+            yield "near_duplicates_across_splits" if is_across else "near_duplicates", Entry(tuple(rows.tolist()))
+
+
+def differing_labels(data: DataSet, rows: Sequence[int]) -> list[str]:
+    """Returns the labels that some of the images have and others have not; unknown answers do not count."""
+    some_have = np.zeros(len(data.labels), bool)
+    some_have_not = some_have.copy()
+    for row in rows:
+        manifest, own = data.locate(row)
+        target = manifest.target(own)
+        some_have |= target >= 0.5
+        some_have_not |= (target >= 0) & (target < 0.5)
+    return [data.labels[column] for column in np.flatnonzero(some_have & some_have_not)]

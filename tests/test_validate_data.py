@@ -1,0 +1,353 @@
+"""Every fault that a data set may have is planted alone, and found alone: named, with its file and row."""
+
+import csv
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import REPO, compose_config, load_script, run_script
+from PIL import Image
+
+from multihot.data.checks.duplicates import close_pairs, count_ones, members, near_clusters
+from multihot.data.checks.findings import KINDS
+from multihot.data.checks.inspection import inspect_image, inspect_images, perceptual_hash
+
+SPLITS = ("train", "train", "train", "val", "test")  # of lines 2 to 6; their images are 2.png to 6.png
+
+
+def draw(seed: int, size=(64, 64)) -> Image.Image:
+    """Returns a picture of soft coloured blots, another one for each seed."""
+    blots = np.random.RandomState(seed).randint(0, 256, (8, 8, 3)).astype(np.uint8)
+    return Image.fromarray(blots).resize(size, Image.Resampling.BICUBIC)
+
+
+class Folder:
+    """A data set without faults, to plant some in."""
+
+    def __init__(self, path):
+        self.path = path
+        self.rows = {line: [f"{line}.png", split, "cat;dog"] for line, split in enumerate(SPLITS, start=2)}
+        for line in self.rows:
+            draw(line).save(path / f"{line}.png")
+
+    def image(self, line: int):
+        return self.path / self.rows[line][0]
+
+    def replace(self, picture: Image.Image, line=3, suffix="png", **settings) -> None:
+        """Stores another picture as that of a line."""
+        self.rows[line][0] = f"{line}.{suffix}"
+        picture.save(self.image(line), **settings)
+
+    def append(self, name: str, split: str, labels="cat;dog") -> None:
+        """Adds line 7."""
+        self.rows[7] = [name, split, labels]
+
+    def label(self, labels: str, lines=(2, 3, 4, 5, 6)) -> None:
+        for line in lines:
+            self.rows[line][2] = labels
+
+    def write(self) -> str:
+        with (self.path / "list.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["image", "split", "labels"], *self.rows.values()])
+        return str(self.path / "list.csv")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+def validate(folder: Folder, *overrides: str) -> tuple[dict, int]:
+    """Returns the report and the exit code."""
+    out = folder.path / "report"
+    settings = [f"data.path={folder.write()}", 'data.separator=";"', f"out={out}", "num_workers=1", *overrides]
+    try:
+        load_script("scripts/validate_data").main.__wrapped__(compose_config("validate_data", settings))
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    return json.loads((out / "report.json").read_text()), code
+
+
+def found(report: dict) -> dict[str, list[list[str]]]:
+    """Returns the places of each case of each kind of fault."""
+    return {
+        finding["kind"]: [[image["place"] for image in entry["images"]] for entry in finding["entries"]]
+        for finding in report["findings"]
+    }
+
+
+def cut(folder: Folder, suffix: str) -> None:
+    folder.replace(draw(3), suffix=suffix)
+    content = folder.image(3).read_bytes()
+    folder.image(3).write_bytes(content[: len(content) // 2])
+
+
+def turn(folder: Folder) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    folder.replace(draw(3, (64, 48)), suffix="jpg", exif=exif)
+
+
+def copy(folder: Folder, split: str, labels="cat;dog") -> None:
+    shutil.copy(folder.image(2), folder.path / "copy.png")
+    folder.append("copy.png", split, labels)
+
+
+def encode_again(folder: Folder, split: str) -> None:
+    draw(2).resize((50, 50), Image.Resampling.BICUBIC).save(folder.path / "again.jpg", quality=60)
+    folder.append("again.jpg", split)
+
+
+def share(picture: Image.Image, suffix: str, **settings):
+    """Returns a fault: line 3 has this picture."""
+    return lambda folder: folder.replace(picture, suffix=suffix, **settings)
+
+
+IMAGE_FAULTS = {
+    "missing": ("missing", lambda folder: folder.image(3).unlink()),
+    "not an image": ("unreadable", lambda folder: folder.image(3).write_text("no image")),
+    "empty file": ("unreadable", lambda folder: folder.image(3).write_bytes(b"")),
+    "float image": ("unreadable", share(Image.new("F", (64, 64), 0.5), "tif")),
+    "cut JPEG": ("truncated", lambda folder: cut(folder, "jpg")),
+    "cut PNG": ("truncated", lambda folder: cut(folder, "png")),
+    "huge": ("huge", share(Image.new("1", (10_000, 10_000)), "png")),
+    "very huge": ("huge", share(Image.new("1", (20_000, 10_000)), "png")),
+    "one pixel": ("one_pixel", share(Image.new("RGB", (1, 1)), "png")),
+    "one column": ("one_pixel", share(draw(3, (1, 64)), "png")),
+    "constant": ("constant", share(Image.new("RGB", (64, 64), "teal"), "png")),
+    "constant JPEG": ("constant", share(Image.new("RGB", (64, 64), "teal"), "jpg", quality=40)),
+    "tiny": ("tiny", share(draw(3, (64, 31)), "png")),
+    "grey": ("not_rgb", share(draw(3).convert("L"), "jpg")),
+    "16 bits": ("not_rgb", share(Image.fromarray(np.asarray(draw(3).convert("L")).astype(np.uint16) << 8), "png")),
+    "palette": ("not_rgb", share(draw(3).quantize(200), "png")),
+    "transparent": ("not_rgb", share(draw(3).convert("RGBA"), "png")),
+    "CMYK": ("not_rgb", share(draw(3).convert("CMYK"), "jpg")),
+    "turned": ("turned", turn),
+    "animated": ("animated", share(draw(3), "png", save_all=True, append_images=[draw(30)])),
+    "several pages": ("animated", share(draw(3), "tif", save_all=True, append_images=[draw(30)])),
+}
+COPY_FAULTS = {
+    "copy in another split": ("duplicates_across_splits", lambda folder: copy(folder, "test")),
+    "copy in the same split": ("duplicates", lambda folder: copy(folder, "train")),
+    "copy with other labels": ("different_labels", lambda folder: copy(folder, "train", "dog")),
+    "similar in another split": ("near_duplicates_across_splits", lambda folder: encode_again(folder, "val")),
+    "similar in the same split": ("near_duplicates", lambda folder: encode_again(folder, "train")),
+}
+
+
+def test_a_data_set_without_faults_has_no_findings(folder):
+    report, code = validate(folder, "strict=true")
+    assert (found(report), report["problems"], report["warnings"], code) == ({}, 0, 0, 0)
+    assert "OK: no problems, no warnings" in (folder.path / "report/report.html").read_text()
+    assert (folder.path / "report/clusters.csv").read_text().split() == ["image,cluster"]
+
+
+@pytest.mark.parametrize("fault", IMAGE_FAULTS)
+def test_a_fault_of_an_image_is_found_with_its_line_and_nothing_else(folder, fault):
+    kind, plant = IMAGE_FAULTS[fault]
+    plant(folder)
+    report, code = validate(folder)
+    assert found(report) == {kind: [[f"{folder.path}/list.csv line 3"]]}
+    [image] = report["findings"][0]["entries"][0]["images"]
+    assert (image["image"], image["split"]) == (str(folder.image(3)), "train")
+    severity = next(one.severity for one in KINDS if one.name == kind)
+    assert (report["problems"], report["warnings"]) == ((1, 0) if severity == "problem" else (0, 1))
+    assert code == (severity == "problem")
+    page = (folder.path / "report/report.html").read_text()
+    assert ">list.csv line 3</td>" in page
+    assert report["findings"][0]["advice"] in page
+
+
+@pytest.mark.parametrize("fault", COPY_FAULTS)
+def test_copies_are_found_with_the_lines_of_both_and_nothing_else(folder, fault):
+    kind, plant = COPY_FAULTS[fault]
+    plant(folder)
+    report, code = validate(folder)
+    assert list(found(report)) == [kind]
+    [lines] = found(report)[kind]
+    assert sorted(lines) == [f"{folder.path}/list.csv line 2", f"{folder.path}/list.csv line 7"]
+    assert code == (kind not in ("duplicates", "near_duplicates"))
+    clusters = (folder.path / "report/clusters.csv").read_text().split()
+    assert sorted(clusters[1:]) == sorted([f"{folder.image(2)},0", f"{folder.image(7)},0"])
+    assert (folder.path / "report/report.html").read_text().count("data:image/jpeg") == 2
+
+
+def test_a_copy_in_another_split_with_other_labels_is_both(folder):
+    copy(folder, "test", "dog")
+    report, _ = validate(folder)
+    assert list(found(report)) == ["duplicates_across_splits", "different_labels"]
+    assert report["findings"][1]["entries"][0]["detail"] == "differ in cat"
+
+
+def test_labels_without_positives_are_named_with_their_split(folder):
+    folder.label("cat", [5])
+    report, code = validate(folder)
+    assert found(report) == {"label_without_images": [[]]}
+    assert report["findings"][0]["entries"][0]["detail"] == "'dog': none of the 1 val images"
+    assert code == 0
+    folder.label("cat;dog;owl", [5, 6])
+    report, code = validate(folder, "data.labels=[cat,dog,owl]")
+    assert found(report) == {"label_without_train_images": [[]]}
+    assert report["findings"][0]["entries"][0]["detail"] == "'owl': none of the 3 train images"
+    assert code == 1
+
+
+@pytest.mark.parametrize("other", ["Cat", "c at", "CAT ", "c_a-t"])
+def test_labels_that_differ_only_in_case_or_spacing_are_found_with_their_first_lines(folder, other):
+    folder.label(f"cat;{other}")
+    folder.label("cat", [2])
+    report, _ = validate(folder)
+    assert list(found(report)) == ["similar_labels"]
+    [lines] = found(report)["similar_labels"]
+    assert sorted(lines) == [f"{folder.path}/list.csv line 2", f"{folder.path}/list.csv line 3"]
+    assert f"{other.strip()!r} (4 images)" in report["findings"][0]["entries"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (["2.png", "test", "cat"], "line 7: {folder}/2.png, as in {folder}/list.csv line 2"),
+        (["3.png", "tset", "cat"], "line 7: 'tset'"),
+        (["../7.png", "val", "cat"], "line 7: ../7.png"),
+        (["7.png", "val", "owl"], "line 7: 'owl'"),
+    ],
+)
+def test_what_the_reader_refuses_is_one_finding_with_its_line(folder, row, words):
+    draw(7).save(folder.path / "7.png")
+    folder.append(*row)
+    report, code = validate(folder)
+    assert list(found(report)) == ["table"]
+    [entry] = report["findings"][0]["entries"]
+    assert words.format(folder=folder.path) in entry["detail"]
+    assert code == 1
+    assert "rows that cannot be used" in (folder.path / "report/report.html").read_text()
+
+
+def test_a_split_that_the_reader_refuses_does_not_hide_the_faults_of_the_others(folder):
+    folder.label("owl", [5])
+    folder.image(3).unlink()
+    report, _ = validate(folder)
+    assert list(found(report)) == ["table", "missing"]
+    assert [split["split"] for split in report["splits"]] == ["train", "test"]
+
+
+def test_a_data_set_without_a_test_split_has_no_findings(folder):
+    del folder.rows[6]
+    report, code = validate(folder)
+    assert (found(report), code) == ({}, 0)
+
+
+def test_strict_and_ignore_decide_about_warnings(folder):
+    folder.replace(draw(3).convert("L"))
+    assert validate(folder)[1] == 0
+    assert validate(folder, "strict=true")[1] == 1
+    report, code = validate(folder, "strict=true", "ignore=[not_rgb]")
+    assert (found(report), code) == ({}, 0)
+
+
+def test_the_report_counts_splits_labels_and_pairs_of_labels(folder):
+    for line, labels in zip(folder.rows, ("cat;dog", "cat", "", "cat;dog", "dog"), strict=True):
+        folder.label(labels, [line])
+    report, _ = validate(folder)
+    train, val, test = report["splits"]
+    assert (train["num_images"], train["num_readable"], train["num_without_label"]) == (3, 3, 1)
+    assert train["labels_an_image"] == 1.0
+    assert (val["num_labels"], test["num_labels"]) == (2, 1)
+    assert report["labels"] == [
+        {"label": "cat", "train": 2, "val": 1, "test": 0},
+        {"label": "dog", "train": 1, "val": 1, "test": 1},
+    ]
+    assert report["labels_an_image"] == {"train": [1, 1, 1], "val": [0, 0, 1], "test": [0, 1]}
+    assert report["co_occurrence"] == {"labels": ["cat", "dog"], "counts": [[3, 2], [2, 3]]}
+    assert report["images"]["formats"] == {"PNG": 5}
+
+
+def test_file_names_that_are_no_text_are_reported(folder):
+    folder.rows[3][0] = "\udce9<b>.png"  # as a Latin-1 name reads
+    with (folder.path / "list.csv").open("w", newline="", errors="surrogateescape") as file:
+        csv.writer(file).writerows([["image", "split", "labels"], *folder.rows.values()])
+    facts = inspect_image(str(folder.image(3)))
+    assert facts.status == "missing"
+
+
+def test_the_page_shows_names_as_text(folder):
+    folder.rows[3][0] = "<b>no.png"
+    validate(folder)
+    page = (folder.path / "report/report.html").read_text()
+    assert "&lt;b&gt;no.png" in page
+    assert "<b>no" not in page
+
+
+def test_the_page_loads_nothing_from_elsewhere(folder):
+    copy(folder, "test")
+    validate(folder)
+    page = (folder.path / "report/report.html").read_text()
+    assert "http" not in page
+    assert "<script" not in page
+
+
+def test_processes_give_the_same_facts_in_the_same_order(folder):
+    images = [str(folder.path / f"{number}.png") for number in range(40)]
+    alone = list(inspect_images(images))
+    assert [facts.status for facts in alone].count("ok") == len(SPLITS)
+    assert list(inspect_images(images, num_workers=2)) == alone
+
+
+def test_the_script_takes_strict_as_a_flag(folder):
+    folder.replace(draw(3).convert("L"))
+    command = ["scripts/validate_data.py", f"data.path={folder.write()}", 'data.separator=";"']
+    command += [f"out={folder.path}/report", "num_workers=2"]
+    lenient, strict = run_script(*command), run_script(*command, "--strict")
+    assert (lenient.returncode, strict.returncode) == (0, 1), lenient.stderr + strict.stderr
+    assert f"warning       1  images that are not RGB\n  {folder.path}/list.csv line 3: " in strict.stdout
+    assert "no problems, 1 warning\nwritten to" in strict.stdout
+    assert strict.stderr == ""
+
+
+def test_a_wrong_kind_to_ignore_is_an_error_that_lists_the_kinds(folder):
+    result = run_script("scripts/validate_data.py", f"data.path={folder.write()}", "ignore=[grey]")
+    assert result.returncode == 1
+    assert "ignore=grey: choose from table, missing" in result.stderr
+
+
+def test_help_explains_every_setting():
+    text = (REPO / "conf/hydra/help/validate_data.yaml").read_text()
+    assert [key for key in compose_config("validate_data", []) if f" {key} " not in text and key != "data"] == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_picture_in_another_size_or_quality_keeps_its_hash_and_another_picture_has_another(seed):
+    picture, file = draw(seed, (200, 150)), io.BytesIO()
+    picture.resize((80, 60), Image.Resampling.BICUBIC).save(file, "JPEG", quality=50)
+    (own, _), (again, _), (other, _) = map(perceptual_hash, (picture, Image.open(file), draw(seed + 100)))
+    assert (own ^ again).bit_count() <= 4
+    assert (own ^ other).bit_count() > 12
+
+
+@pytest.mark.parametrize("max_distance", [0, 3, 8])
+def test_close_pairs_are_those_of_comparing_each_with_each(max_distance):
+    rng = np.random.RandomState(0)
+    hashes = rng.randint(0, 2**63, 30, np.uint64)[rng.randint(0, 30, 300)]
+    for _ in range(2):
+        hashes ^= np.uint64(1) << rng.randint(0, 64, 300).astype(np.uint64)
+    first, second = np.triu_indices(300, 1)
+    close = count_ones(hashes[first] ^ hashes[second]) <= max_distance
+    expected = set(zip(first[close].tolist(), second[close].tolist(), strict=True))
+    pairs = [
+        pair for part in close_pairs(hashes, max_distance) for pair in zip(*map(np.ndarray.tolist, part), strict=True)
+    ]
+    assert {tuple(sorted(pair)) for pair in pairs} == expected
+    assert expected
+
+
+def test_pictures_that_resemble_each_other_in_a_chain_are_one_cluster(folder):
+    pictures = [draw(1), draw(1), draw(2), Image.new("RGB", (64, 64)), Image.new("RGB", (64, 64)), draw(1).convert("L")]
+    for number, picture in enumerate(pictures):
+        picture.save(folder.path / f"{number}.png")
+    facts = [inspect_image(str(folder.path / f"{number}.png")) for number in range(len(pictures))]
+    clusters = near_clusters(facts, 8, 0.95)
+    assert [rows.tolist() for rows in members(clusters)] == [[0, 1, 5], [3, 4]]
+    assert near_clusters([], 8, 0.95).tolist() == []
