@@ -173,8 +173,8 @@ def factor_if_many(cfg: DictConfig, model, loss, mix) -> bool:
 
 def build_batches(cfg: DictConfig, accelerator, model, train_data, val_data, sparse_target: bool) -> tuple:
     """Returns what is trained, its batches for training and validation, and what makes it a whole model again."""
-    from multihot.data.loader import EvaluationOrder, TrainingOrder, create_evaluation_batches, create_training_batches
-    from multihot.data.sampling import image_repeats
+    from multihot.data.loader import create_evaluation_batches, create_training_batches
+    from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
     from multihot.model.features import HeadOnFeatures, complete_model, create_feature_batches
     from multihot.model.finetune import merge_lora
 

@@ -31,7 +31,8 @@ from torch.utils.data import DataLoader
 
 from multihot.cli import run_script
 from multihot.data import create_reader
-from multihot.data.loader import ManifestDataset, TrainingOrder, create_evaluation_batches
+from multihot.data.loader import ManifestDataset, create_evaluation_batches
+from multihot.data.sampling import TrainingOrder
 from multihot.errors import check_choice
 from multihot.evaluation import predict
 from multihot.metrics import multi_label_scores

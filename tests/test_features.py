@@ -13,9 +13,10 @@ from scipy.sparse import csr_array
 from timm.data import create_transform, resolve_input_data_config
 from torch import nn
 
-from multihot.data.loader import EvaluationOrder, TrainingOrder, create_training_batches
+from multihot.data.loader import create_training_batches
 from multihot.data.manifest import Manifest
 from multihot.data.resize import use_tensor_resize
+from multihot.data.sampling import EvaluationOrder, TrainingOrder
 from multihot.errors import InputError
 from multihot.evaluation import predict
 from multihot.model.features import (

@@ -17,9 +17,10 @@ from torchvision.transforms import InterpolationMode
 
 from multihot.data.image_cache import DiskCache, cache_images
 from multihot.data.images import file_of
-from multihot.data.loader import TrainingOrder, create_evaluation_batches, create_training_batches
+from multihot.data.loader import create_evaluation_batches, create_training_batches
 from multihot.data.manifest import Manifest
 from multihot.data.resize import use_tensor_resize
+from multihot.data.sampling import TrainingOrder
 from multihot.errors import InputError
 
 PREPROCESSING = {

@@ -7,14 +7,9 @@ import torch
 from accelerate import Accelerator
 from timm.data import create_transform
 
-from multihot.data.loader import (
-    EvaluationOrder,
-    TrainingOrder,
-    create_evaluation_batches,
-    create_training_batches,
-    seeded,
-)
+from multihot.data.loader import create_evaluation_batches, create_training_batches, seeded
 from multihot.data.readers.digits import create_digits
+from multihot.data.sampling import EvaluationOrder, TrainingOrder
 from multihot.errors import InputError
 
 PREPROCESSING = {"input_size": (3, 32, 32), "mean": (0.5, 0.4, 0.3), "std": (0.5, 0.25, 0.2), "crop_pct": 1.0}

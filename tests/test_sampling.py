@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from multihot.data.loader import TrainingOrder
 from multihot.data.manifest import Manifest
-from multihot.data.sampling import draw_rows, image_repeats
+from multihot.data.sampling import TrainingOrder, draw_rows, image_repeats
 from multihot.errors import InputError
 
 NUM_IMAGES = 1000

@@ -12,9 +12,10 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from multihot.checkpoint import TrainingState
-from multihot.data.loader import TrainingOrder, create_evaluation_batches, create_training_batches
+from multihot.data.loader import create_evaluation_batches, create_training_batches
 from multihot.data.manifest import Manifest
 from multihot.data.readers.digits import LABELS, create_digits
+from multihot.data.sampling import TrainingOrder
 from multihot.errors import InputError
 from multihot.evaluation import in_order, predict
 from multihot.labels import LabelSpace

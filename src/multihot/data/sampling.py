@@ -1,13 +1,86 @@
-"""How often an epoch shows each image, and in which order."""
+"""Which images a process sees, how often and in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from torch.utils.data import Sampler
 
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError, check_choice
 
 STRATEGIES = ("uniform", "class_balanced", "repeat_factor")
+
+
+class TrainingOrder(Sampler):
+    """This process's batches of (epoch, row): each epoch a new order, the same images for any number of processes.
+
+    Process p takes every P-th image of each global batch of `batch_size` x P images, so that the same images make the
+    same step however many processes share them. The last global batch is smaller; only if it holds fewer images than
+    there are processes is it left out.
+
+    Args:
+        repeats: how often an epoch shows each image on average (N,), see `image_repeats`; None: each exactly once.
+        shards: the file of each image (N,), and `window`: the images among which a file after the other is shuffled;
+            None: all images are shuffled.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        batch_size: int,
+        seed: int,
+        process_index: int = 0,
+        num_processes: int = 1,
+        *,
+        repeats: np.ndarray | None = None,
+        shards: np.ndarray | None = None,
+        window: int | None = None,
+    ):
+        if num_images < num_processes:
+            raise InputError(f"{num_images} training images cannot be shared by {num_processes} processes")
+        check_window(window, shards)
+        self.num_rows = num_images
+        self.num_images = num_images if repeats is None else round(repeats.sum())
+        self.global_batch_size = batch_size * num_processes
+        self.seed = seed
+        self.process_index = process_index
+        self.num_processes = num_processes
+        self.repeats, self.shards, self.window = repeats, shards, window
+        self.epoch = 0
+
+    def batch_sizes(self) -> list[int]:
+        """Returns the number of images in each global batch, over all processes."""
+        full, rest = divmod(self.num_images, self.global_batch_size)
+        return [self.global_batch_size] * full + [rest] * (rest >= self.num_processes)
+
+    def __len__(self) -> int:
+        return len(self.batch_sizes())
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = order_rows(draw_rows(self.repeats, self.num_rows, rng), self.shards, self.window, rng)
+        for start in range(0, len(self) * self.global_batch_size, self.global_batch_size):
+            rows = order[start : start + self.global_batch_size][self.process_index :: self.num_processes]
+            yield [(self.epoch, int(row)) for row in rows]
+
+
+class EvaluationOrder(Sampler):
+    """This process's batches of (epoch, row): the batches that one process would make, dealt out in turn.
+
+    A batch holds the same images in any number of processes, so that the logits are the same to the bit.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, process_index: int = 0, num_processes: int = 1):
+        starts = range(0, num_images, batch_size)[process_index::num_processes]
+        self.rows = [range(start, min(start + batch_size, num_images)) for start in starts]
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for rows in self.rows:
+            yield [(self.epoch, row) for row in rows]
 
 
 def image_repeats(manifest: Manifest, strategy: str, threshold: float) -> np.ndarray | None:
