@@ -6,6 +6,9 @@ accelerate launch train.py ...       one process a GPU
 """
 
 import logging
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,32 +28,42 @@ def main(cfg: DictConfig) -> float | None:
     from multihot.session import open_session, start_processes
 
     start_processes()
-    run, cfg = open_run(cfg, *job_of_hydra())
-    with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed, cfg.tracker.kind, run.folder) as session:
-        cfg.mixed_precision, cfg.kernels = session.compute.mixed_precision, session.compute.kernels
-        return fine_tune(cfg, session.accelerator, run)
+    with open_run(cfg, *job_of_hydra()) as (run, cfg):
+        finished = run.read_finished()
+        if finished is not None:
+            log.info("%s is complete: best score %s after epoch %d", run.folder, finished["score"], finished["epoch"])
+            return finished["score"]
+        with open_session(
+            cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed, cfg.tracker.kind, run.folder
+        ) as session:
+            cfg.mixed_precision, cfg.kernels = session.compute.mixed_precision, session.compute.kernels
+            return fine_tune(cfg, session.accelerator, run)
 
 
 def fine_tune(cfg: DictConfig, accelerator, run) -> float | None:
     """Trains the model, measures it before the first epoch and after each, and keeps the best in the run folder."""
-    from multihot.checkpoint import load_last
+    from multihot.interrupt import noting_signals
     from multihot.tracker import start_tracker
     from multihot.training import train_one_epoch
 
     trainer, train_batches, validator = build(cfg, accelerator, run)
-    state = trainer.state
+    state, checkpoints = trainer.state, trainer.checkpoints
     start_tracker(accelerator, run, OmegaConf.to_container(cfg, resolve=True), *job_of_hydra())
 
-    if run.goes_on:
-        load_last(accelerator, run.last, state)
-        trainer.schedule.step_update(state.update)
-        log.info("going on after epoch %d", state.epoch)
-    else:
-        validator.measure(trainer, train_loss=None)
-    while state.epoch < cfg.epochs and not validator.has_waited(state, cfg.patience):
-        train_loss = train_one_epoch(trainer, train_batches)
-        validator.measure(trainer, train_loss)
+    with noting_signals() as checkpoints.stop, telling_how_to_go_on(run):
+        if run.goes_on:
+            checkpoints.load()
+            trainer.schedule.step_update(state.update)
+            log.info("going on after epoch %d and %d batches", state.epoch, state.batch)
+        else:
+            validator.measure(trainer, train_loss=None)
+        while state.epoch < cfg.epochs and not validator.has_waited(state, cfg.patience):
+            checkpoints.end_if_asked()
+            train_loss = train_one_epoch(trainer, train_batches)
+            validator.measure(trainer, train_loss)
     validator.show_best(trainer)
+    if accelerator.is_main_process:
+        run.finish(state.best_score, state.best_epoch)
     if state.best_score is None:
         log.info("nothing was measured (data.val_fraction=0): the model after epoch %d is kept", state.best_epoch)
     else:
@@ -59,12 +72,31 @@ def fine_tune(cfg: DictConfig, accelerator, run) -> float | None:
     return state.best_score
 
 
+@contextmanager
+def telling_how_to_go_on(run) -> Iterator[None]:
+    """Says by which command a training that is stopped from outside goes on."""
+    from multihot.interrupt import Interrupted
+
+    try:
+        yield
+    except Interrupted:
+        overrides, job = job_of_hydra()
+        name = (
+            []
+            if job is not None or any(told.startswith("name=") for told in overrides)
+            else [f"name={run.folder.name}"]
+        )
+        words = [*([] if job is None else ["-m"]), *overrides, *name]
+        log.warning("stopped and saved; to go on: python train.py %s", shlex.join(words))
+        raise
+
+
 def build(cfg: DictConfig, accelerator, run) -> tuple:
     """Returns all that trains, the batches it trains on, and what measures it."""
     from accelerate.utils import set_seed
     from timm.utils import ModelEmaV3
 
-    from multihot.checkpoint import TrainingState
+    from multihot.checkpoint import Checkpoints, TrainingState
     from multihot.data.bad_images import save_dropped
     from multihot.data.mixup import create_mixup
     from multihot.loss import check_loss, create_loss
@@ -92,13 +124,16 @@ def build(cfg: DictConfig, accelerator, run) -> tuple:
     ema = ModelEmaV3(trained, decay=cfg.ema.decay, use_warmup=cfg.ema.warmup) if cfg.ema.decay else None
     optimizer = create_optimizer(trained, **instantiate(cfg.optimizer))
     trained, optimizer = accelerator.prepare(trained, optimizer)
-    state = TrainingState(num_processes=accelerator.num_processes)
+    state = TrainingState()
+    checkpoints = Checkpoints(
+        accelerator, run.last, state, cfg.batch_size * accelerator.num_processes, **cfg.checkpoint
+    )
     accelerator.register_for_checkpointing(state, *([ema] if ema else []))
     updates = num_updates(len(train_batches), cfg.accumulate_steps, cfg.epochs)
     schedule = create_schedule(optimizer, num_updates=updates, **instantiate(cfg.schedule))
     trainer = Trainer(
-        accelerator, trained, loss.to(accelerator.device), optimizer, schedule, ema, state, mix, cfg.seed,
-        cfg.accumulate_steps, cfg.clip_norm, cfg.log_every,
+        accelerator, trained, loss.to(accelerator.device), optimizer, schedule, ema, state, checkpoints, mix,
+        cfg.seed, cfg.accumulate_steps, cfg.clip_norm, cfg.log_every,
     )  # fmt: skip
     set_seed(cfg.seed, device_specific=True)  # the weights were the same in all processes; their dropout must differ
     return trainer, train_batches, build_validator(cfg, run, val_batches, space, complete)

@@ -56,6 +56,7 @@ def main(cfg: DictConfig) -> None:
     """Prints a line for each thing that is measured."""
     parts = {
         "loop": measure_loop, "kernels": measure_kernels, "input": measure_input, "manifest": measure_manifest,
+        "checkpoint": measure_checkpoint,
         "metrics": measure_metrics, "startup": measure_startup,
     }  # fmt: skip
     start_processes()
@@ -77,7 +78,7 @@ def measure_loop(cfg: DictConfig, folder: Path) -> None:
         cached = next(iter(batches))
         loop, bare = in_turn(
             cfg.num_rounds,
-            lambda: train_one_epoch(trainer, batches),
+            lambda: train_epoch(trainer, batches),
             lambda: [bare_step(session.accelerator, trainer.model, trainer.optimizer, trainer.loss, cached)
                      for _ in range(len(batches))],
         )  # fmt: skip
@@ -86,6 +87,27 @@ def measure_loop(cfg: DictConfig, folder: Path) -> None:
             f"training loop, {cfg.model.name}, mixed precision {session.compute.mixed_precision}, "
             f"{session.compute.kernels} kernels", images, loop, "bare loop on a cached batch", bare,
         )  # fmt: skip
+
+
+def measure_checkpoint(cfg: DictConfig, folder: Path) -> None:
+    """Times a checkpoint, and tells the epochs in which it counts little."""
+    cfg = cfg.copy()
+    cfg.max_images = cfg.num_steps * cfg.batch_size
+    with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
+        trainer, batches, _ = build(cfg, session.accelerator, Run(folder))
+        epoch, save = in_turn(cfg.num_rounds, lambda: train_epoch(trainer, batches), trainer.checkpoints.save)
+    size = sum(path.stat().st_size for path in (folder / "last").iterdir()) / 1e6
+    per_image = median(epoch) / (len(batches) * cfg.batch_size)
+    print(
+        f"checkpoint of {cfg.model.name} ({size:.0f} MB): {median(save):.2f} s, {min(save):.2f} to {max(save):.2f}; "
+        f"less than 3% of an epoch from {median(save) / per_image / 0.03:.0f} images on ({1 / per_image:.1f} images/s)"
+    )
+
+
+def train_epoch(trainer, batches) -> None:
+    """Trains an epoch and measures nothing."""
+    train_one_epoch(trainer, batches)
+    trainer.state.finish_epoch()
 
 
 def measure_kernels(cfg: DictConfig, _folder: Path) -> None:
@@ -118,7 +140,7 @@ def measure_input(cfg: DictConfig, folder: Path) -> None:
             lambda: [dataset.transform(picture) for picture in pictures],
             lambda: list(batches["none"]),
             lambda: list(batches["resized"]),
-            lambda: train_one_epoch(trainer, batches["none"]),
+            lambda: train_epoch(trainer, batches["none"]),
         )  # fmt: skip
     decode, augment, plain, cached, training = times
     num_images = batches["none"].order.num_images

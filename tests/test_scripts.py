@@ -37,8 +37,8 @@ def test_train_returns_the_best_score_and_fills_the_run_folder(train, tmp_path):
     assert [row["epoch"] for row in history] == [0, 1, 2]
     assert best == max(row["val/map"] for row in history)
     assert {path.name for path in (tmp_path / "a").iterdir()} == {
-        "config.yaml", "labels.json", "manifests.json", "train_counts.json", "head_start.csv", "history.json", "best",
-        "last", "val",
+        ".lock", "config.yaml", "finished.json", "labels.json", "last.1", "manifests.json", "train_counts.json",
+        "head_start.csv", "history.json", "best", "last", "val",
     }  # fmt: skip
     config = OmegaConf.load(tmp_path / "a/config.yaml")
     assert (config.name, config.kernels, config.mixed_precision) == ("a", "fused-highest", "no")
@@ -133,19 +133,21 @@ def test_a_resumed_run_equals_an_unbroken_one(train, tmp_path, monkeypatch, num_
 
 
 def test_a_run_is_never_overwritten(train, tmp_path):
-    train("name=a", "epochs=0")
-    with pytest.raises(InputError, match="resume=true goes on with it"):
-        train("name=a", "epochs=0")
-    with pytest.raises(InputError, match=r"epochs: 0 -> 3"):
-        train("name=a", "epochs=3", "resume=true")
+    train("name=a", "epochs=2")
+    with pytest.raises(InputError, match="resume=auto goes on with it"):
+        train("name=a", "epochs=3", "resume=false")
+    with pytest.raises(InputError, match=r"epochs: 2 -> 1"):
+        train("name=a", "epochs=1")
     with pytest.raises(InputError, match=r"optimizer.lr: 0.0005 -> 0.1"):
-        train("name=a", "epochs=0", "resume=true", "optimizer.lr=0.1")
+        train("name=a", "epochs=2", "optimizer.lr=0.1")
+    with pytest.raises(InputError, match=r"resume=yes: choose from auto"):
+        train("name=a", "epochs=2", "resume='yes'")
     with pytest.raises(InputError, match="needs name="):
         train("resume=true")
 
 
 def test_a_start_that_failed_does_not_lock_the_name(train, tmp_path, monkeypatch):
-    monkeypatch.setattr("multihot.validation.save_last", lambda *_: exec("raise KeyboardInterrupt"))
+    monkeypatch.setattr("multihot.checkpoint.Checkpoints.save", lambda *_: exec("raise KeyboardInterrupt"))
     with pytest.raises(KeyboardInterrupt):
         train("name=a", "epochs=0")
     monkeypatch.undo()
@@ -154,18 +156,25 @@ def test_a_start_that_failed_does_not_lock_the_name(train, tmp_path, monkeypatch
 
 def test_a_kill_while_folders_are_replaced_loses_none(train, evaluate, tmp_path):
     train("name=a", "epochs=1")
-    for name in ("best", "val", "last"):
+    for name in ("best", "val"):
         (tmp_path / "a" / name).rename(tmp_path / "a" / f".{name}.old")
-    train("name=a", "epochs=1", "resume=true")
+    train("name=a", "epochs=1")
     (tmp_path / "a/best").rename(tmp_path / "a/.best.old")
     evaluate(f"run={tmp_path}/a")
 
 
-def test_a_run_goes_on_with_as_many_processes_as_it_began_with(train, tmp_path, monkeypatch):
-    train("name=a", "epochs=0")
-    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
-    with pytest.raises(InputError, match=r"began with 1 processes and cannot go on with 2"):
-        train("name=a", "epochs=0", "resume=true")
+def test_a_finished_run_says_so_and_gives_its_score_at_once(train, tmp_path, monkeypatch, caplog):
+    best = train("name=a")
+    monkeypatch.setattr("multihot.session.open_session", None)
+    assert train("name=a") == best
+    assert f"{tmp_path}/a is complete" in caplog.text
+
+
+def test_a_finished_run_goes_on_for_more_epochs(train, tmp_path, caplog):
+    train("name=a", "epochs=1")
+    train("name=a", "epochs=2")
+    assert [row["epoch"] for row in read_json(tmp_path / "a/history.json")] == [0, 1, 2]
+    assert "epochs: 1 -> 2; the learning rate follows the longer schedule" in caplog.text
 
 
 def test_validation_without_any_positive_keeps_the_first_epoch(train, tmp_path):

@@ -1,4 +1,5 @@
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from multihot.checkpoint import TrainingState
+from multihot.checkpoint import Checkpoints, TrainingState
 from multihot.data.loader import create_evaluation_batches, create_training_batches
 from multihot.data.manifest import Manifest
 from multihot.data.readers.digits import LABELS, create_digits
@@ -44,7 +45,16 @@ def create_trainer(ema_decay=None, lr=0.1, loss=None, **changes):
     schedule = create_schedule(optimizer, partial(CosineLRScheduler, lr_min=lr), 10, warmup_fraction=0.0)
     settings = {"mix": None, "seed": 0, "accumulate_steps": 1, "clip_norm": None, "log_every": 10, **changes}
     loss = loss or MultiLabelLoss(BinaryCrossEntropy(), LabelSpace(LABELS))
-    return Trainer(accelerator, model, loss, optimizer, schedule, ema, TrainingState(), **settings)
+    state = TrainingState()
+    checkpoints = Checkpoints(accelerator, Path("last"), state, 8, keep=1, every_updates=None, every_minutes=None)
+    return Trainer(accelerator, model, loss, optimizer, schedule, ema, state, checkpoints, **settings)
+
+
+def train_epoch(trainer, batches):
+    """One epoch as train.py makes it, without the measurement."""
+    loss = train_one_epoch(trainer, batches)
+    trainer.state.finish_epoch()
+    return loss
 
 
 def batches_of(manifest, batch_size):
@@ -62,8 +72,8 @@ def weights_of(trainer):
 def test_accumulated_small_batches_make_the_updates_of_large_ones(manifest, batch_size, accumulate_steps):
     # 22 images in updates of 8: the last has 6, in batches of 4 + 2, 2 + 2 + 2 or 6 x 1
     large, small = create_trainer(), create_trainer(accumulate_steps=accumulate_steps)
-    loss = train_one_epoch(large, batches_of(manifest, 8))
-    assert train_one_epoch(small, batches_of(manifest, batch_size)) == pytest.approx(loss, rel=1e-4)
+    loss = train_epoch(large, batches_of(manifest, 8))
+    assert train_epoch(small, batches_of(manifest, batch_size)) == pytest.approx(loss, rel=1e-4)
     assert large.state.update == small.state.update == 3
     torch.testing.assert_close(weights_of(small), weights_of(large), atol=1e-5, rtol=1e-4)
 
@@ -71,7 +81,7 @@ def test_accumulated_small_batches_make_the_updates_of_large_ones(manifest, batc
 def test_the_train_loss_is_the_mean_over_images_not_over_batches(manifest):
     trainer = create_trainer(lr=1e-12)  # the weights stay, so the loss of all images at once is the mean
     batches = batches_of(manifest, 8)
-    loss = train_one_epoch(trainer, batches)
+    loss = train_epoch(trainer, batches)
     [everything] = batches_of(manifest, NUM_IMAGES)
     expected = trainer.loss(trainer.model(everything["image"]), everything["target"]).item()
     assert loss == pytest.approx(expected, rel=1e-5)
@@ -81,7 +91,7 @@ def test_the_gradient_is_clipped_to_its_norm(manifest):
     free, clipped = create_trainer(lr=1.0), create_trainer(lr=1.0, clip_norm=0.01)
     before = weights_of(free).clone()
     for trainer in (free, clipped):
-        train_one_epoch(trainer, batches_of(manifest, NUM_IMAGES))
+        train_epoch(trainer, batches_of(manifest, NUM_IMAGES))
     assert (weights_of(free) - before).norm() > 0.02
     assert (weights_of(clipped) - before).norm() == pytest.approx(0.01, rel=1e-3)
 
@@ -89,9 +99,9 @@ def test_the_gradient_is_clipped_to_its_norm(manifest):
 def test_the_ema_follows_the_weights_by_its_decay(manifest):
     trainer = create_trainer(ema_decay=0.9)
     start = weights_of(trainer).clone()
-    train_one_epoch(trainer, batches_of(manifest, NUM_IMAGES))
+    train_epoch(trainer, batches_of(manifest, NUM_IMAGES))
     first = weights_of(trainer).clone()
-    train_one_epoch(trainer, batches_of(manifest, NUM_IMAGES))
+    train_epoch(trainer, batches_of(manifest, NUM_IMAGES))
     average = torch.cat([parameter.flatten() for parameter in trainer.ema.module.parameters()])
     # timm's EMA takes the weights as they are after the first update, and averages from then on
     torch.testing.assert_close(average, 0.9 * first + 0.1 * weights_of(trainer))
@@ -109,7 +119,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_try(manifest,
 
     trainer = create_trainer(loss=Breaks(), lr=1e-9)
     with pytest.raises(InputError, match=r"at update 3 \(epoch 1\).*optimizer.lr"):
-        train_one_epoch(trainer, batches_of(manifest, 4))
+        train_epoch(trainer, batches_of(manifest, 4))
     assert torch.isfinite(weights_of(trainer)).all()
 
 
@@ -119,7 +129,7 @@ def test_unknown_labels_do_not_touch_the_training(manifest):
     unknown = Manifest(manifest.labels, manifest.images, csr_array(targets), manifest.read)
     trainer = create_trainer()
     before = trainer.model.head.weight.detach().clone()
-    train_one_epoch(trainer, batches_of(unknown, NUM_IMAGES))
+    train_epoch(trainer, batches_of(unknown, NUM_IMAGES))
     moved = (trainer.model.head.weight.detach() != before).any(dim=1)
     assert moved.tolist() == [label != 4 for label in range(10)]
 
@@ -128,7 +138,7 @@ def test_an_unreadable_image_stops_the_training_with_its_name(manifest, tmp_path
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     broken = Manifest(manifest.labels, [str(tmp_path / "broken.jpg")] * NUM_IMAGES, manifest.targets)
     with pytest.raises(InputError, match=r"broken\.jpg"):
-        train_one_epoch(create_trainer(), batches_of(broken, 4))
+        train_epoch(create_trainer(), batches_of(broken, 4))
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, NUM_IMAGES, 100])

@@ -16,9 +16,10 @@ SECONDS_BETWEEN_LINES = 30.0
 class Progress:
     """Passes batches on and shows images a second, and the loss if it is told one."""
 
-    def __init__(self, batches: Iterable[dict], title: str):
+    def __init__(self, batches: Iterable[dict], title: str, start: int = 0):
         self.batches = batches
         self.title = title
+        self.start = start  # batches that were done before
         self.loss = None
         self.shown = PartialState().is_main_process
         self.num_processes = PartialState().num_processes
@@ -28,9 +29,13 @@ class Progress:
         num_images = 0
         on_terminal = sys.stderr.isatty()
         with tqdm(
-            total=len(self.batches), desc=self.title, disable=not (self.shown and on_terminal), leave=False
+            total=len(self.batches),
+            initial=self.start,
+            desc=self.title,
+            disable=not (self.shown and on_terminal),
+            leave=False,
         ) as bar:
-            for number, batch in enumerate(self.batches, start=1):
+            for number, batch in enumerate(self.batches, start=self.start + 1):
                 yield batch
                 num_images += len(batch["index"]) * self.num_processes
                 now = time.perf_counter()

@@ -1,21 +1,30 @@
 """The run folder: everything about one run in one place, named by process 0, and known by its path alone."""
 
+import hashlib
 import json
 import logging
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
+from typing import IO
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig, OmegaConf
 
-from multihot.checkpoint import recover_folder
+from multihot.checkpoint import list_checkpoints, read_seal, recover_folder
 from multihot.errors import InputError, check_choice, list_first
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: two trainings in one folder are not noticed there
+    fcntl = None
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +40,9 @@ FREE_ON_RESUME = (
     "data.cache_path",
     "data.image_cache_path",
     "data.index_path",
+    "checkpoint",
+    "log_every",
+    "name",
 )  # may differ when a run goes on
 
 
@@ -39,7 +51,8 @@ class Run:
     """The paths of one run's files."""
 
     folder: Path
-    goes_on: bool = False  # from last/
+    goes_on: bool = False  # from a checkpoint
+    config_sha256: str = ""  # of the settings as they were asked for
 
     @property
     def config(self) -> Path:
@@ -72,6 +85,11 @@ class Run:
         return self.folder / "history.json"
 
     @property
+    def finished(self) -> Path:
+        """Score and settings of a training that has come to its end."""
+        return self.folder / "finished.json"
+
+    @property
     def tracker(self) -> Path:
         """The id under which the tracker knows the run."""
         return self.folder / "tracker.json"
@@ -83,7 +101,7 @@ class Run:
 
     @property
     def last(self) -> Path:
-        """The whole state after the last epoch."""
+        """The newest checkpoint: the whole state."""
         return self.folder / "last"
 
     def dropped(self, split: str) -> Path:
@@ -106,6 +124,15 @@ class Run:
         write_json(self.labels, list(labels))
         write_json(self.counts, counts)
         write_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
+
+    def read_finished(self) -> dict | None:
+        """Returns score and epoch of a training of the same settings that has come to its end, else None."""
+        finished = json.loads(self.finished.read_text()) if self.finished.exists() else None
+        return finished if finished and finished["config_sha256"] == self.config_sha256 else None
+
+    def finish(self, score: float | None, epoch: int) -> None:
+        """Notes that the training has come to its end, and with what."""
+        write_json(self.finished, {"score": score, "epoch": epoch, "config_sha256": self.config_sha256})
 
     def note_split(self, split: str, num_images: int, num_dropped: int, fingerprint: str) -> None:
         """Writes down what a split is, and warns if it is not what the run has seen before."""
@@ -135,38 +162,122 @@ def name_run(name: str | None, overrides: list[str], job: int | None) -> str:
     slug = re.sub(r"[^\w.-]+", "_", short)[:80].strip("-_")
     if name is not None and job is None:
         return name
-    parts = [name or datetime.now().strftime("%Y%m%d-%H%M%S"), str(job) if job is not None else "", slug]
+    parts = [
+        name or name_of_job() or datetime.now().strftime("%Y%m%d-%H%M%S"),
+        str(job) if job is not None else "",
+        slug,
+    ]
     return "-".join(part for part in parts if part)
 
 
-def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> tuple[Run, DictConfig]:
-    """Returns the run that all processes share and its settings: what an earlier start decided stays decided.
+def name_of_job() -> str | None:
+    """Returns a name for the SLURM job that this is, the same when it is requeued; None outside of one."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
+    job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
+    return f"slurm-{job}" if job else None
+
+
+@contextmanager
+def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> Iterator[tuple[Run, DictConfig]]:
+    """Gives the run that all processes share and its settings, and keeps other trainings out of its folder.
+
+    What an earlier start decided stays decided.
 
     Args:
         job: number in a sweep, None outside of one.
 
     Raises:
-        InputError: the folder holds a run and `resume` is off, or that run began with other settings.
+        InputError: the folder holds a run and `resume` is false, that run began with other settings, or another
+            process is at work in it.
     """
-    if cfg.resume and cfg.name is None:
+    check_choice("resume", str(cfg.resume).lower(), ("auto", "true", "false"))
+    if cfg.resume is True and cfg.name is None:
         raise InputError("resume=true needs name=<name of the run>")
     cfg = with_absolute_paths(cfg)
+    config_sha256 = hash_config(cfg)
     folder = Path(cfg.runs_folder) / broadcast_object_list([name_run(cfg.name, overrides, job)])[0]
-    run = Run(folder)
+    with closing(lock_folder(folder)):
+        yield enter_run(Run(folder, config_sha256=config_sha256), cfg)
+
+
+def enter_run(run: Run, cfg: DictConfig) -> tuple[Run, DictConfig]:
+    """Returns whether the run goes on, and the settings with which it does."""
     if PartialState().is_main_process:
         run.recover()
     PartialState().wait_for_everyone()
-    goes_on = run.last.exists()  # a start that failed before its first measurement has left nothing to lose
-    if goes_on and not cfg.resume:
-        raise InputError(f"{folder} holds a run already: resume=true goes on with it, another name starts a new one")
+    goes_on = bool(list_checkpoints(run.last))  # a start that failed before its first one has left nothing to lose
+    if goes_on and cfg.resume is False:
+        raise InputError(
+            f"{run.folder} holds a run already: resume=auto goes on with it, another name starts a new one"
+        )
     if goes_on:
         saved = OmegaConf.load(run.config)
         for key in DECIDED:
             cfg[key] = saved[key] if cfg[key] in ("auto", "default") else cfg[key]
+        keep_global_batch(cfg, saved, run)
         check_same_config(saved, cfg)
     PartialState().wait_for_everyone()  # none may see what another has begun to write
-    folder.mkdir(parents=True, exist_ok=True)
     return replace(run, goes_on=goes_on), cfg
+
+
+def lock_folder(folder: Path) -> IO:
+    """Returns process 0's hold on a run folder, which ends with the process however it ends; the others hold nothing.
+
+    Raises:
+        InputError: another training has it, or the folder cannot be written.
+    """
+    lock, fault = StringIO(), None
+    if PartialState().is_main_process:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / ".lock").open("a+")
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fault = f"another training is at work in {folder}: wait for it, or give this one another name"
+        except OSError as error:
+            fault = f"cannot write to the run folder {folder}: {error.strerror}; set runs_folder to another"
+    fault = broadcast_object_list([fault])[0]
+    if fault is not None:
+        lock.close()
+        raise InputError(fault)
+    return lock
+
+
+def keep_global_batch(cfg: DictConfig, saved: DictConfig, run: "Run") -> None:
+    """Gives each process so many images that a batch of all processes has as many as when the run began.
+
+    Raises:
+        InputError: that number of images cannot be divided by the number of processes.
+    """
+    place, num_processes = (
+        next(filter(None, map(read_seal, list_checkpoints(run.last))), None),
+        PartialState().num_processes,
+    )
+    if place is None or place["global_batch_size"] == cfg.batch_size * num_processes:
+        saved.batch_size = cfg.batch_size
+        return
+    if cfg.batch_size != saved.batch_size:
+        return  # a changed setting, which is refused
+    size, rest = divmod(place["global_batch_size"], num_processes)
+    if rest:
+        raise InputError(
+            f"the run began with batches of {place['global_batch_size']} images in all processes, which "
+            f"{num_processes} processes cannot share equally: start as many as divide it, or give the run a new name"
+        )
+    log.info("batch_size=%d: %d processes keep the batches of %d images", size, num_processes, size * num_processes)
+    cfg.batch_size = saved.batch_size = size
+
+
+def hash_config(cfg: DictConfig) -> str:
+    """Returns a hash of all settings that a result may depend on, as they were asked for."""
+    told = {key: value for key, value in flatten(cfg).items() if not is_free(key)}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_free(key: str) -> bool:
+    """Returns whether a setting, or the group it is in, may differ when a run goes on."""
+    return any(key == name or key.startswith(f"{name}.") for name in FREE_ON_RESUME)
 
 
 def with_absolute_paths(cfg: DictConfig) -> DictConfig:
@@ -194,8 +305,14 @@ def check_same_config(saved: DictConfig, wanted: DictConfig) -> None:
     changed = [
         f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not {key, key.split(".")[0]} & set(FREE_ON_RESUME)
+        if before.get(key) != now.get(key) and not is_free(key)
     ]
+    if before["epochs"] < now["epochs"]:
+        changed.remove(f"epochs: {before['epochs']} -> {now['epochs']}")
+        log.warning(
+            "epochs: %d -> %d; the learning rate follows the longer schedule from here on, so that the result is not "
+            "that of a run which began with it", before["epochs"], now["epochs"],
+        )  # fmt: skip
     if changed:
         raise InputError(
             f"the run began with other settings; take them back or give it a new name:\n{list_first(changed)}"

@@ -12,7 +12,9 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
 
+from multihot.cluster import join_slurm
 from multihot.errors import InputError
+from multihot.interrupt import Interrupted
 from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
 from multihot.tracker import end_tracker
 
@@ -31,6 +33,7 @@ def start_processes() -> PartialState:
     Raises:
         InputError: several processes were launched, but they do not know of each other and each would train alone.
     """
+    join_slurm()
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=cpu)
     launched = int(os.environ.get("WORLD_SIZE", 1))
@@ -74,6 +77,9 @@ def open_session(
     try:
         yield Session(accelerator, compute)
         failed = False
+    except Interrupted:
+        failed = False  # it goes on later
+        raise
     finally:
         end_tracker(accelerator, failed)
         accelerator.state.destroy_process_group()

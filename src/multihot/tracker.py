@@ -6,15 +6,23 @@ import logging
 import os
 import secrets
 import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 
+import multihot
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError, check_choice
 from multihot.metrics import Evaluation
@@ -22,30 +30,38 @@ from multihot.run import Run, write_json
 
 log = logging.getLogger(__name__)
 
-ONLINE_SECONDS = 30.0  # how long W&B may take to answer before the run goes on offline
 CONNECT_SECONDS = 5.0
+FLUSH_SECONDS = 1.0  # how much of W&B's local file a kill of the whole machine may cost
+GIT_SECONDS = 10.0
 NUM_EXAMPLES = 16
-GROUP_LENGTH = 128  # characters that W&B allows
+GROUP_LENGTH, TAG_LENGTH = 128, 64  # characters that W&B allows
+NOT_TOLD = ("seed=", "name=", "resume=", "tracker", "runs_folder=", "num_workers=", "log_every=", "checkpoint.")
 SYNC = "W&B works offline; to upload later: wandb sync %s/wandb/offline-run-*"
 MODES = ("auto", "online", "offline", "disabled")
 
 
 def start_tracker(accelerator: Accelerator, run: Run, config: dict, overrides: list[str], job: int | None) -> None:
     """Starts the tracker of the config; process 0 alone speaks to it."""
-    kind, settings = config["tracker"]["kind"], config["tracker"]
+    settings = config["tracker"]
+    kind = settings["kind"]
     if kind is None:
         return
     if kind not in [str(tracker.value) for tracker in accelerator.log_with]:
         raise InputError(f"tracker={kind}: the package {kind} is not installed; pip install {kind}, or tracker=none")
-    flat = flat_values(config)
+    manifests = json.loads(run.manifests.read_text()) if run.manifests.exists() else {}
+    flat = flat_values({**config, "manifests": manifests, "code": code_version()})
     if kind != "wandb":
-        accelerator.init_trackers(settings["project"], config=flat)
-    else:
+        accelerator.init_trackers(settings["project"], config=None if run.goes_on else flat)
+        return
+    arguments = {}
+    if accelerator.is_main_process:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it may wait ten seconds at the end of the process
         group = settings["group"] or group_name(config["name"], overrides, job is not None)
-        arguments = (
-            wandb_arguments(run, group, settings["tags"], settings["mode"]) if accelerator.is_main_process else {}
-        )
-        start_wandb(accelerator, settings["project"], flat, arguments)
+        tags = [*settings["tags"], *tags_of(overrides, config)]
+        arguments = wandb_arguments(run, group, tags, settings["mode"])
+        arguments["settings"].init_timeout = settings["start_seconds"]
+        arguments["settings"].finish_timeout = settings["finish_seconds"]
+    start_wandb(accelerator, settings["project"], flat, arguments)
 
 
 def wandb_arguments(run: Run, group: str, tags: list[str], mode: str) -> dict:
@@ -63,17 +79,26 @@ def wandb_arguments(run: Run, group: str, tags: list[str], mode: str) -> dict:
         mode = "offline"
     if mode == "offline":
         log.info(SYNC, run.folder)
-    if not run.tracker.exists():
-        write_json(run.tracker, {"wandb_run_id": secrets.token_hex(4)})
+    told = read_told(run)
+    if "wandb_run_id" not in told:
+        of_agent = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+        told["wandb_run_id"] = of_agent or secrets.token_hex(4)
+        write_json(run.tracker, told)
     return {
-        "id": json.loads(run.tracker.read_text())["wandb_run_id"],
+        "id": told["wandb_run_id"],
         "resume": "allow",
         "name": run.folder.name,
         "group": group,
+        "job_type": "train",
         "tags": tags,
         "dir": str(run.folder),
         "mode": mode,
-        "settings": wandb.Settings(init_timeout=ONLINE_SECONDS, console="off", silent=True),
+        "settings": wandb.Settings(
+            finish_timeout_raises=True,
+            x_transaction_log_flush_interval=FLUSH_SECONDS,
+            console="off",
+            silent=True,
+        ),
     }
 
 
@@ -116,10 +141,129 @@ def start_wandb(accelerator: Accelerator, project: str, config: dict, arguments:
 def end_tracker(accelerator: Accelerator, failed: bool) -> None:
     """Closes what was started, in W&B as failed or finished; a run left open would swallow the next job of a sweep."""
     for tracker in accelerator.trackers:
-        if tracker.name == "wandb" and accelerator.is_main_process:
-            tracker.tracker.finish(exit_code=int(failed))
-        else:
+        if tracker.name != "wandb":
             tracker.finish()
+        elif hasattr(tracker, "run") and not survives(partial(finish_wandb, tracker.run, int(failed))):
+            forget_wandb()
+
+
+def finish_wandb(wandb_run, exit_code: int) -> None:
+    """Ends the W&B run; says how to upload what W&B did not take in time."""
+    try:
+        wandb_run.finish(exit_code=exit_code)
+    except TimeoutError:
+        seconds, folder = wandb_run.settings.finish_timeout, Path(wandb_run.dir).parent
+        log.warning("W&B did not take everything within %g s; to upload the rest: wandb sync %s", seconds, folder)
+
+
+def log_scores(accelerator: Accelerator, values: dict, step: int) -> None:
+    """Tells the trackers the values of an update, except those that they were told before the run was stopped.
+
+    What each has been told stands in the run folder. A row with `epoch` is one of the history.
+    """
+    if not (accelerator.trackers and accelerator.is_main_process):
+        return
+    run = Run(Path(accelerator.project_dir))
+    told = read_told(run)
+    for tracker in list(accelerator.trackers):
+        steps = told.setdefault(tracker.name, {})
+        new = {name: value for name, value in values.items() if steps.get(name, -1) < step}
+        if new and not survives(partial(log_new, tracker, run, new, step)):
+            log.warning("the run goes on without %s", tracker.name)
+            accelerator.trackers.remove(tracker)
+            forget_wandb()
+        steps |= dict.fromkeys(new, step)
+    overwrite(run.tracker, json.dumps(told))
+
+
+def log_new(tracker: GeneralTracker, run: Run, values: dict, step: int) -> None:
+    """Tells one tracker values that are new to it; W&B the best epoch so far as well."""
+    if tracker.name != "wandb":
+        tracker.log(values, step=step)
+        return
+    # W&B ends a row when a run stops, and takes no more for it
+    tracker.log(values, step=max(step, tracker.run.starting_step))
+    if "epoch" in values:
+        note_best(tracker.run, run)
+
+
+def survives(action: Callable[[], object]) -> bool:
+    """Returns whether a tracker took what it was told; if not, training goes on all the same."""
+    try:
+        action()
+    except Exception as error:  # W&B alone raises six families of them, and none is worth a training
+        log.warning("tracker: %s: %s", type(error).__name__, str(error).partition("\n")[0])
+        return False
+    return True
+
+
+def forget_wandb() -> None:
+    """Ends what is left of W&B, or the next job of a sweep would meet the broken run."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None:
+        with suppress(Exception, SystemExit):  # the code of a service that was killed becomes an exit
+            wandb.teardown()
+
+
+def within(seconds: float, action: Callable[[], object]) -> None:
+    """Calls what may wait for a server, and goes on after so many seconds, whatever comes of it."""
+    thread = Thread(target=survives, args=(action,), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        log.warning("W&B did not answer within %g s", seconds)
+
+
+def read_told(run: Run) -> dict:
+    """Returns the id of the W&B run and, for each tracker, the last update at which it was told each value."""
+    try:
+        return json.loads(run.tracker.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        log.warning("%s is damaged: the tracker begins a new run", run.tracker)
+        return {}
+
+
+def overwrite(path: Path, text: str) -> None:
+    """Writes over a file in place: 30 times faster than a new file, and whole as long as it fits into one write."""
+    with path.open("r+" if path.exists() else "w") as file:
+        file.write(text)
+        file.truncate()
+
+
+def note_best(wandb_run, run: Run) -> dict:
+    """Returns the row of the best epoch and puts it into the summary as `best/<name>`; {} if nothing was measured."""
+    from multihot.validation import is_better  # which imports this module
+
+    monitor, best = wandb_run.config["monitor"], {}
+    for row in json.loads(run.history.read_text()):
+        score = row.get(monitor)
+        if score is not None and is_better(score, best.get(monitor), monitor):
+            best = row
+    wandb_run.summary.update({f"best/{name}": value for name, value in best.items()})
+    return best
+
+
+def log_best(accelerator: Accelerator, run: Run) -> None:
+    """Uploads the best model to W&B, if `tracker.artifacts` says so. Only process 0 may call it."""
+    wandb_run = find_wandb(accelerator)
+    if wandb_run is not None and wandb_run.config["tracker.artifacts"]:
+        within(wandb_run.settings.finish_timeout, partial(upload_best, wandb_run, run))
+
+
+def find_wandb(accelerator: Accelerator):
+    """Returns the W&B run; None if there is none."""
+    return next((tracker.run for tracker in accelerator.trackers if tracker.name == "wandb"), None)
+
+
+def upload_best(wandb_run, run: Run) -> None:
+    """Gives W&B the folder best/ as an artifact, which it uploads in the background; nothing is copied."""
+    import wandb
+
+    artifact = wandb.Artifact(f"best-{wandb_run.id}", type="model", metadata=note_best(wandb_run, run))
+    artifact.add_dir(str(run.best), policy="immutable", skip_cache=True)
+    wandb_run.log_artifact(artifact, aliases=["best"])
 
 
 def flat_values(config: dict) -> dict:
@@ -145,18 +289,21 @@ def log_examples(
     update: int,
 ) -> None:
     """Logs one table of all labels and a panel of example images with their true and predicted labels, to W&B."""
-    if "wandb" not in [tracker.name for tracker in accelerator.trackers]:
+    wandb_run, told = find_wandb(accelerator), read_told(Run(Path(accelerator.project_dir)))
+    if wandb_run is None or told["wandb"].get("val/examples", -1) >= update:
         return
     import wandb
 
-    columns = list(evaluation.table[0])
-    table = wandb.Table(columns=columns, data=[[row[column] for column in columns] for row in evaluation.table])
     rows = np.unique(np.linspace(0, len(manifest) - 1, NUM_EXAMPLES).round().astype(int))
     examples = [
         wandb.Image(manifest.read(manifest.images[row]), caption=caption(manifest, row, decisions[row].numpy()))
         for row in rows
     ]
-    accelerator.log({"val/labels": table, "val/examples": examples}, step=update)
+    log_scores(accelerator, {"val/examples": examples}, update)
+    columns = list(evaluation.table[0])
+    table = wandb.Table(columns=columns, data=[[row[column] for column in columns] for row in evaluation.table])
+    # for a table W&B asks its server whether the key is good
+    within(wandb_run.settings.finish_timeout, partial(wandb_run.log, {"val/labels": table}))
 
 
 def caption(manifest: Manifest, row: int, predicted: np.ndarray) -> str:
@@ -184,12 +331,35 @@ def group_name(name: str | None, overrides: list[str], is_sweep: bool) -> str:
     """
     if is_sweep:
         return name or sweep_name()
-    told = [
-        override
-        for override in overrides
-        if not override.startswith(("seed=", "name=", "resume=", "tracker", "runs_folder="))
-    ]
+    told = [override for override in overrides if not override.startswith(NOT_TOLD)]
     group = " ".join(told) or "default"
     if len(group) <= GROUP_LENGTH:
         return group
     return f"{group[: GROUP_LENGTH - 9]} {hashlib.sha256(group.encode()).hexdigest()[:8]}"
+
+
+def tags_of(overrides: list[str], config: dict) -> list[str]:
+    """Returns the groups that were chosen on the command line, as tags.
+
+    >>> tags_of(["loss=asymmetric", "seed=3", "loss.weight=null", "experiment=photos"], {"loss": {}, "seed": 3})
+    ['loss=asymmetric', 'experiment=photos']
+    """
+    chosen = [(override.lstrip("+"), override.lstrip("+").partition("=")[0]) for override in overrides]
+    return [
+        override[:TAG_LENGTH]
+        for override, key in chosen
+        if key in ("experiment", "debug") or (key != "tracker" and isinstance(config.get(key), dict))
+    ]
+
+
+def code_version() -> dict[str, str | bool]:
+    """Returns the package's version; of a checkout, also the commit, and whether files were changed since."""
+    version, package = {"version": multihot.__version__}, Path(__file__).parent
+    git = partial(subprocess.run, cwd=package, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+    try:
+        git(["git", "ls-files", "--error-unmatch", __file__])  # another repository may be around an installed package
+        lines = git(["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return version
+    heads = [line.split()[-1] for line in lines if line.startswith("# branch.oid ")]
+    return version | {"commit": heads[0], "dirty": any(not line.startswith("#") for line in lines)}

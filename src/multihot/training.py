@@ -1,7 +1,8 @@
 """One epoch of training under Accelerate."""
 
 import math
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +11,13 @@ from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from multihot.checkpoint import TrainingState
+from multihot.checkpoint import Checkpoints, TrainingState
 from multihot.data.loader import Batches, seeded
 from multihot.data.mixup import MultiLabelMixup
 from multihot.errors import InputError
 from multihot.loss import FactoredLogits, MultiLabelLoss
 from multihot.progress import Progress
+from multihot.tracker import log_scores
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Trainer:
     schedule: Scheduler
     ema: ModelEmaV3 | None
     state: TrainingState
+    checkpoints: Checkpoints
     mix: MultiLabelMixup | None
     seed: int  # of the mixing
     accumulate_steps: int
@@ -39,17 +42,31 @@ class Trainer:
 def train_one_epoch(trainer: Trainer, batches: Batches) -> float:
     """Returns the mean loss over the images of all processes; the model, its EMA and the state are advanced.
 
+    It begins with the batch at which the state stands.
+
+    Raises:
+        InputError: the loss is not finite, the memory is full, or a process that decodes images was killed.
+    """
+    with explaining_failures(trainer):
+        return train_batches(trainer, batches)
+
+
+def train_batches(trainer: Trainer, batches: Batches) -> float:
+    """Returns the mean loss over the images of an epoch.
+
     Every image weighs the same in its update: an update takes the mean over all images of its `accumulate_steps`
     batches in all processes, however many the last one has.
     """
     trainer.model.train()
-    batches.order.epoch = trainer.loss.epoch = trainer.state.epoch
+    state = trainer.state
+    batches.order.epoch = trainer.loss.epoch = state.epoch
+    batches.order.start = state.batch
     is_sum = trainer.loss.reduction == "sum"
     sizes = batches.order.batch_sizes()
     num_processes = trainer.accelerator.num_processes
-    loss_sum = torch.zeros((), dtype=torch.float64)
-    progress = Progress(batches, f"epoch {trainer.state.epoch + 1}")
-    for number, batch in enumerate(progress):
+    loss_sum = state.loss_sum(trainer.accelerator.process_index, num_processes)
+    progress = Progress(batches, f"epoch {state.epoch + 1}", start=state.batch)
+    for number, batch in enumerate(progress, start=state.batch):
         first = number - number % trainer.accumulate_steps
         update_size = sum(sizes[first : first + trainer.accumulate_steps])
         is_last = number + 1 == min(first + trainer.accumulate_steps, len(sizes))
@@ -65,14 +82,40 @@ def train_one_epoch(trainer: Trainer, batches: Batches) -> float:
         loss_sum += progress.loss * num_images
         if is_last:
             update(trainer)
-            if trainer.state.update % trainer.log_every == 0:
+            state.batch = number + 1
+            if state.update % trainer.log_every == 0:
                 rate = max(group["lr"] for group in trainer.optimizer.param_groups)
-                trainer.accelerator.log(
-                    {"train/batch_loss": progress.loss, "train/lr": rate}, step=trainer.state.update
-                )
-    total = trainer.accelerator.reduce(loss_sum.to(trainer.accelerator.device, torch.float32), reduction="sum")
-    trainer.state.epoch += 1
-    return total.item() / sum(sizes)
+                log_scores(trainer.accelerator, {"train/batch_loss": progress.loss, "train/lr": rate}, state.update)
+            trainer.checkpoints.after_update(loss_sum)
+    own = torch.tensor(loss_sum, dtype=torch.float32, device=trainer.accelerator.device)
+    return trainer.accelerator.reduce(own, reduction="sum").item() / sum(sizes)
+
+
+@contextmanager
+def explaining_failures(trainer: Trainer) -> Iterator[None]:
+    """Turns what a machine can run out of into an error that says which setting to lower."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        place = f"at update {trainer.state.update + 1} (epoch {trainer.state.epoch + 1})"
+        if is_out_of_memory(error):
+            size = trainer.checkpoints.global_batch_size // trainer.accelerator.num_processes
+            raise InputError(
+                f"the memory is full {place}. Lower batch_size={size} and raise accumulate_steps by the same factor, "
+                "or try grad_checkpointing=true, mixed_precision=bf16 or a smaller model.image_size. The last "
+                "checkpoint is whole."
+            ) from error
+        if "DataLoader worker" in str(error):
+            raise InputError(
+                f"a process that decodes images was killed {place}, most often because the memory was full. Lower "
+                "num_workers and start the same command again: the last checkpoint is whole."
+            ) from error
+        raise
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Returns whether an error says that no memory was left, on a GPU or in the machine."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def num_updates(num_batches: int, accumulate_steps: int, epochs: int) -> int:
@@ -105,7 +148,7 @@ def check_finite(loss: float, trainer: Trainer) -> None:
         raise InputError(
             f"the loss is {loss} at update {trainer.state.update + 1} (epoch {trainer.state.epoch + 1}). Try "
             "optimizer.lr 10 times smaller, a longer schedule.warmup_fraction, clip_norm=1.0 or mixed_precision=no. "
-            "The checkpoint of the epoch before is whole."
+            "The last checkpoint is whole."
         )
 
 

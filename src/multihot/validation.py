@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from multihot.checkpoint import TrainingState, save_last
+from multihot.checkpoint import TrainingState
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest
 from multihot.errors import check_choice
@@ -16,7 +16,7 @@ from multihot.evaluation import evaluate, evaluate_split, load_predictions, pred
 from multihot.labels import LabelSpace
 from multihot.metrics import Evaluation
 from multihot.run import Run, write_json
-from multihot.tracker import log_examples
+from multihot.tracker import log_best, log_examples, log_scores
 from multihot.training import Trainer
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ class Validator:
     def measure(self, trainer: Trainer, train_loss: float | None) -> None:
         """Adds a row to the history, writes best/ and val/ if it is the best so far, and last/."""
         state, accelerator = trainer.state, trainer.accelerator
+        if train_loss is not None:
+            state.finish_epoch()
         raw = accelerator.unwrap_model(trainer.model)
         model = raw if trainer.ema is None else trainer.ema.module
         row = {"epoch": state.epoch, "update": state.update}
@@ -63,9 +65,9 @@ class Validator:
                     save_evaluation(self.run.split("val"), self.data, *predictions, evaluation)
         if accelerator.is_main_process:
             write_json(self.run.history, state.history)
-        save_last(accelerator, self.run.last)
+        trainer.checkpoints.save()
         scores = {name: value for name, value in row.items() if name not in ("epoch", "update")}
-        accelerator.log(scores | {"epoch": state.epoch}, step=state.update)
+        log_scores(accelerator, scores | {"epoch": state.epoch}, state.update)
         log.info(describe(row, self.monitor, is_best=state.best_epoch == state.epoch))
 
     def has_waited(self, state: TrainingState, patience: int | None) -> bool:
@@ -79,6 +81,8 @@ class Validator:
             evaluation = evaluate(logits, target, self.space, self.threshold)
             decisions = self.space.decide(logits, self.threshold)
             log_examples(trainer.accelerator, evaluation, self.data, decisions, trainer.state.update)
+        if trainer.accelerator.is_main_process:
+            log_best(trainer.accelerator, self.run)
 
     @property
     def data(self) -> Manifest:

@@ -20,6 +20,7 @@ from multihot.data.manifest import Manifest
 from multihot.data.resize import TensorResize, needed_side, use_tensor_resize
 from multihot.data.sampling import EvaluationOrder, TrainingOrder
 from multihot.errors import InputError
+from multihot.interrupt import leave_to_parent
 from multihot.loss import check_target
 
 log = logging.getLogger(__name__)
@@ -205,6 +206,7 @@ def create_batches(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=num_workers > 0,
+        worker_init_fn=leave_to_parent,
         prefetch_factor=PREFETCH if num_workers else None,
         generator=torch.Generator(),  # the global one is for dropout, whatever the number of workers
     )

@@ -47,6 +47,7 @@ class TrainingOrder(Sampler):
         self.num_processes = num_processes
         self.repeats, self.shards, self.window = repeats, shards, window
         self.epoch = 0
+        self.start = 0  # batches of the epoch that are left out: a run goes on behind them
 
     def batch_sizes(self) -> list[int]:
         """Returns the number of images in each global batch, over all processes."""
@@ -59,7 +60,8 @@ class TrainingOrder(Sampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rng = np.random.default_rng([self.seed, self.epoch])
         order = order_rows(draw_rows(self.repeats, self.num_rows, rng), self.shards, self.window, rng)
-        for start in range(0, len(self) * self.global_batch_size, self.global_batch_size):
+        for number in range(self.start, len(self)):
+            start = number * self.global_batch_size
             rows = order[start : start + self.global_batch_size][self.process_index :: self.num_processes]
             yield [(self.epoch, int(row)) for row in rows]
 
