@@ -26,9 +26,11 @@ def main(cfg: DictConfig) -> float | None:
     """Returns the best value of the monitored score; None without a validation part."""
     from multihot.run import open_run  # imports torch, which --help need not wait for
     from multihot.session import open_session, start_processes
+    from multihot.sweep import running
 
     start_processes()
     with open_run(cfg, *job_of_hydra()) as (run, cfg):
+        running.folder = run.folder
         finished = run.read_finished()
         if finished is not None:
             log.info("%s is complete: best score %s after epoch %d", run.folder, finished["score"], finished["epoch"])
@@ -43,6 +45,7 @@ def main(cfg: DictConfig) -> float | None:
 def fine_tune(cfg: DictConfig, accelerator, run) -> float | None:
     """Trains the model, measures it before the first epoch and after each, and keeps the best in the run folder."""
     from multihot.interrupt import noting_signals
+    from multihot.sweep import running
     from multihot.tracker import start_tracker
     from multihot.training import train_one_epoch
 
@@ -59,6 +62,8 @@ def fine_tune(cfg: DictConfig, accelerator, run) -> float | None:
             validator.measure(trainer, train_loss=None)
         while state.epoch < cfg.epochs and not validator.has_waited(state, cfg.patience):
             checkpoints.end_if_asked()
+            if running.is_hopeless(state.history, cfg.monitor):
+                break
             train_loss = train_one_epoch(trainer, train_batches)
             validator.measure(trainer, train_loss)
     validator.show_best(trainer)

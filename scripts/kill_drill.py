@@ -71,15 +71,7 @@ def launch(folder: Path, name: str, processes: int) -> subprocess.Popen | int:
     arguments = ["train.py", *SETTINGS, f"runs_folder={folder}", f"name={name}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if processes > 1:
-        launcher = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--nproc_per_node",
-            str(processes),
-            "--master_port",
-            "0",
-        ]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
         return subprocess.Popen(
             [*launcher, *arguments], cwd=REPO, env=environment | {"ACCELERATE_USE_CPU": "1"},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,

@@ -28,15 +28,22 @@ def run_script(main: Callable) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach this function instead of hydra's own printer
     try:
         main()
-    except InputError as error:
-        fail(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, InputError):
-            fail(str(cause))
-        if isinstance(cause, MissingMandatoryValue):
-            fail(f"{cause.full_key} has no value; set it: {cause.full_key}=...")
-        fail(f"{error}{describe_choices(cause)}")
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        fail(explain(error))
+
+
+def explain(error: Exception) -> str | None:
+    """Returns what to tell a user whose mistake an error is; None if it is a bug."""
+    if isinstance(error, InputError):
+        return str(error)
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+    cause = error.__cause__ or error
+    if isinstance(cause, InputError):
+        return str(cause)
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{cause.full_key} has no value; set it: {cause.full_key}=..."
+    return f"{error}{describe_choices(cause)}"
 
 
 def fail(message: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from multihot.checkpoint import list_checkpoints, read_seal, recover_folder
 from multihot.errors import InputError, check_choice, list_first
+from multihot.sweep import name_job
 
 try:
     import fcntl
@@ -170,6 +172,14 @@ def name_run(name: str | None, overrides: list[str], job: int | None) -> str:
     return "-".join(part for part in parts if part)
 
 
+def choose_name(cfg: DictConfig, overrides: list[str], job: int | None, config_sha256: str) -> str:
+    """Returns the run's name; in a sweep with a name the one that a job of these settings had when it first began."""
+    sweep = str(cfg.name or "") or name_of_job()
+    if job is None or sweep is None:
+        return name_run(cfg.name, overrides, job)
+    return name_job(Path(cfg.runs_folder) / ".sweep" / sweep, config_sha256, partial(name_run, cfg.name, overrides))
+
+
 def name_of_job() -> str | None:
     """Returns a name for the SLURM job that this is, the same when it is requeued; None outside of one."""
     array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
@@ -195,7 +205,8 @@ def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> Iterator
         raise InputError("resume=true needs name=<name of the run>")
     cfg = with_absolute_paths(cfg)
     config_sha256 = hash_config(cfg)
-    folder = Path(cfg.runs_folder) / broadcast_object_list([name_run(cfg.name, overrides, job)])[0]
+    name = choose_name(cfg, overrides, job, config_sha256) if PartialState().is_main_process else None
+    folder = Path(cfg.runs_folder) / broadcast_object_list([name])[0]
     with closing(lock_folder(folder)):
         yield enter_run(Run(folder, config_sha256=config_sha256), cfg)
 

@@ -1,5 +1,6 @@
 """One training or evaluation in this process, opened and closed so that the next one starts clean."""
 
+import atexit
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -35,7 +36,10 @@ def start_processes() -> PartialState:
     """
     join_slurm()
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    is_first = not torch.distributed.is_initialized()
     state = PartialState(cpu=cpu)
+    if is_first and state.num_processes > 1:
+        atexit.register(torch.distributed.destroy_process_group)
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if state.num_processes != launched:
         raise InputError(
@@ -82,6 +86,6 @@ def open_session(
         raise
     finally:
         end_tracker(accelerator, failed)
-        accelerator.state.destroy_process_group()
-        AcceleratorState._reset_state(reset_partial_state=True)
+        # The processes stay joined until they end: joined anew, they would find the addresses of the time before.
+        AcceleratorState._reset_state(reset_partial_state=accelerator.num_processes == 1)
         GradientState._reset_state()

@@ -1,0 +1,174 @@
+"""What a sweep (`-m`) adds to its jobs: numbers that stay, failures that end only one, early ends, a table."""
+
+import json
+import logging
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from multihot.cli import explain
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+log = logging.getLogger(__name__)
+
+
+def name_job(records: Path, config_sha256: str, name_run: Callable[[int], str]) -> str:
+    """Returns the name of a job's run folder: the one that these settings were given first in this sweep.
+
+    New settings get the number after the highest. A number is taken by creating its file, so that jobs that start at
+    the same time get different ones.
+
+    Args:
+        records: folder with a file for each job that was ever started, which holds hash and name.
+        name_run: number -> name.
+    """
+    records.mkdir(parents=True, exist_ok=True)
+    for number in count():
+        record = records / str(number)
+        try:
+            with record.open("x") as file:
+                file.write(f"{config_sha256}\n{name_run(number)}")
+        except FileExistsError:
+            pass
+        taken_by, _, name = record.read_text().partition("\n")
+        if taken_by == config_sha256:
+            return name
+
+
+class RunningJob:
+    """The job that this process is at: its run folder, and its trial if Optuna has proposed it."""
+
+    def __init__(self):
+        self.folder: Path | None = None
+        self.trial: Trial | None = None
+        self.num_reported = 0  # rows of the history
+
+    def is_hopeless(self, history: Sequence[Mapping], monitor: str) -> bool:
+        """Returns whether Optuna would end the trial.
+
+        It does from the sixth trial on, where the best score so far is worse than the median of the trials before
+        after as many epochs.
+        """
+        if self.trial is None:
+            return False
+        self.report(history, monitor)
+        hopeless = self.trial.should_prune()
+        if hopeless:
+            log.info("ended early: half of the trials before were better after epoch %d", history[-1]["epoch"])
+        return hopeless
+
+    def report(self, history: Sequence[Mapping], monitor: str) -> None:
+        """Tells Optuna the scores of the epochs that it does not know yet."""
+        for row in history[self.num_reported :]:
+            score = row.get(monitor)
+            if row["epoch"] and score is not None and not math.isnan(score):
+                self.trial.report(score, row["epoch"])
+        self.num_reported = len(history)
+
+    def end(self, monitor: str) -> None:
+        """Forgets the job, after telling Optuna all its scores: a run that was complete before has told none."""
+        history = self.folder / "history.json" if self.folder else None
+        if self.trial is not None and history is not None and history.exists():
+            self.report(json.loads(history.read_text()), monitor)
+        self.folder, self.trial, self.num_reported = None, None, 0
+
+
+running = RunningJob()
+
+
+def remember_trial(config: DictConfig, trial: "Trial") -> None:
+    """Keeps the trial whose job comes next (`hydra.sweeper.custom_search_space`); of several at once, none."""
+    running.trial = trial if config.hydra.sweeper.n_jobs == 1 else None
+
+
+class SweepCallback(Callback):
+    """Called by hydra around the jobs of a sweep; what each came to is kept in files, as jobs may run elsewhere."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: object) -> None:
+        """Writes down what the job came to; a failed one is taken from hydra, which would end the sweep.
+
+        With the error goes its traceback, which would keep the job's model in memory.
+        """
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        result = {"job": config.hydra.job.num, "overrides": list(job_return.overrides)}
+        result["folder"] = str(running.folder) if running.folder else None
+        value = job_return._return_value  # the property raises the error
+        if job_return.status == JobStatus.FAILED:
+            result["error"] = describe_error(value)
+            log.error("job failed: %s", result["error"], exc_info=None if explain(value) else value)
+        score = value if isinstance(value, int | float) and not math.isnan(value) else None
+        job_return.return_value, job_return.status = score, JobStatus.COMPLETED
+        if is_main_process():
+            path = Path(config.hydra.sweep.dir) / f"{result['job']}.json"
+            path.write_text(json.dumps({**result, "score": score}))
+        running.end(config.monitor)
+        is_last_trial = config.hydra.job.num + 1 == OmegaConf.select(config, "hydra.sweeper.n_trials")
+        if is_last_trial and all("error" in job for job in read_results(config)):
+            self.on_multirun_end(config)  # Optuna would look for the best of none
+
+    def on_multirun_end(self, config: DictConfig, **_: object) -> None:
+        """Prints the table of all jobs; ends the process with exit code 1 if any failed."""
+        if not is_main_process():
+            return
+        jobs = read_results(config)
+        print(f"\n{format_table(jobs)}")
+        failed = [job for job in jobs if "error" in job]
+        if failed:
+            again = "the same command does only these again" if config.name else "name=<name> lets it be repeated"
+            print("\n".join(["", *(f"job {job['job']} failed: {job['error']}" for job in failed)]))
+            print(f"{len(failed)} of {len(jobs)} jobs failed; {again}")
+            sys.exit(1)
+
+
+def read_results(config: DictConfig) -> list[dict]:
+    """Returns what each job of this sweep has come to, in their order."""
+    results = [json.loads(path.read_text()) for path in Path(config.hydra.sweep.dir).glob("*.json")]
+    return sorted(results, key=lambda result: result["job"])
+
+
+def is_main_process() -> bool:
+    """Returns whether this is process 0, also where no job is open."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def describe_error(error: Exception) -> str:
+    """Returns the first line of what the user is told, or of a bug.
+
+    >>> describe_error(ZeroDivisionError("division by zero"))
+    'ZeroDivisionError: division by zero'
+    """
+    text = explain(error) or f"{type(error).__name__}: {error}"
+    return text.splitlines()[0]
+
+
+def format_table(jobs: Sequence[Mapping]) -> str:
+    """Returns a line for each job: what its overrides do not share with the others, its score and its run folder.
+
+    >>> print(format_table([
+    ...     {"job": 0, "overrides": ["epochs=3", "seed=0"], "score": 0.5, "folder": "runs/s-0"},
+    ...     {"job": 1, "overrides": ["epochs=3", "seed=1"], "score": None, "folder": None, "error": "no"},
+    ... ]))
+    job  overrides  score   run folder
+    0    seed=0     0.5000  runs/s-0
+    1    seed=1     failed  -
+    """
+    shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
+    rows = [("job", "overrides", "score", "run folder")]
+    for job in jobs:
+        own = " ".join(override for override in job["overrides"] if override not in shared)
+        score = "-" if job["score"] is None else f"{job['score']:.4f}"
+        rows.append((str(job["job"]), own, "failed" if "error" in job else score, job["folder"] or "-"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
