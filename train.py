@@ -24,12 +24,13 @@ log = logging.getLogger("multihot")
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """Returns the best value of the monitored score; None without a validation part."""
-    from multihot.run import open_run  # imports torch, which --help need not wait for
+    from multihot.cluster import requeued_by_submitit  # imports torch, which --help need not wait for
+    from multihot.run import open_run
     from multihot.session import open_session, start_processes
     from multihot.sweep import running
 
     start_processes()
-    with open_run(cfg, *job_of_hydra()) as (run, cfg):
+    with requeued_by_submitit(), open_run(cfg, *job_of_hydra()) as (run, cfg):
         running.folder = run.folder
         finished = run.read_finished()
         if finished is not None:

@@ -3,67 +3,96 @@
 python scripts/compare_runs.py runs                          what differs is found
 python scripts/compare_runs.py runs --by loss,head.start     only these settings, or groups of settings
 python scripts/compare_runs.py runs --score test/map         needs evaluate.py split=test of each run
+python scripts/compare_runs.py runs --score val/ranking_loss --score val/map --csv runs.csv --html runs.html
 """
 
 import argparse
+import csv
 import json
-import math
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import jinja2
 from omegaconf import OmegaConf
 
 from multihot.errors import InputError
 from multihot.run import flatten
+from multihot.validation import is_better
 
-NOT_COMPARED = ("seed", "name", "runs_folder", "tracker", "resume", "data.feature_cache", "mixed_precision", "kernels")
+NOT_COMPARED = (
+    "seed", "name", "runs_folder", "resume", "tracker", "checkpoint", "log_every", "num_workers", "mixed_precision",
+    "kernels", "data.feature_cache", "data.cache_folder", "data.cache_path", "data.image_cache_path", "data.index_path",
+)  # fmt: skip
 
 
 def main() -> int:
-    """Prints the table; returns 1 and says why if there is nothing to compare."""
+    """Prints the table and writes it where that is wanted; returns 1 and says why if there is nothing to compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="with run folders in it")
     parser.add_argument("--by", default="", help="settings or groups of settings, divided by commas")
-    parser.add_argument("--score", default="val/map", help="<split>/<metric>, of the best epoch")
+    parser.add_argument(
+        "--score", action="append", help="<split>/<metric>, of the best epoch; of several, the first decides the order"
+    )
+    parser.add_argument("--csv", type=Path, help="file for the table, a column a setting")
+    parser.add_argument("--html", type=Path, help="file for the table as a page")
     arguments = parser.parse_args()
+    scores = arguments.score or ["val/map", "test/map"]
     try:
-        runs = read_runs(arguments.folder, arguments.score)
-        print(format_table(compare(runs, [key for key in arguments.by.split(",") if key]), arguments.score))
-    except InputError as error:
+        runs = read_runs(arguments.folder, scores)
+        if not arguments.score and all(run["scores"]["test/map"] is None for run in runs):
+            scores = ["val/map"]
+        keys, rows = compare(runs, [key for key in arguments.by.split(",") if key], scores[0])
+        print(format_table(rows, scores))
+        for path, create in ((arguments.csv, write_csv), (arguments.html, write_html)):
+            if path is not None:
+                create(path, keys, rows, scores)
+                print(f"{path} written", file=sys.stderr)
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def read_runs(folder: Path, score: str) -> list[dict]:
-    """Returns settings (flat), the score before training and the score of each run that has one.
+def read_runs(folder: Path, scores: Sequence[str]) -> list[dict]:
+    """Returns name, settings (flat), the first score before training and all scores of each run that has the first.
 
     Raises:
         InputError: no run has the score.
     """
-    split, _, metric = score.partition("/")
     runs = []
     for config in sorted(folder.glob("*/config.yaml")):
-        metrics, history = config.parent / split / "metrics.json", config.parent / "history.json"
-        if not (metrics.exists() and history.exists()):
-            continue
-        scores, first = json.loads(metrics.read_text()), json.loads(history.read_text())[0]
-        if metric in scores:
-            settings = flatten(OmegaConf.load(config))
-            runs.append({"settings": settings, "before": first.get(score), "score": scores[metric]})
+        run, history = config.parent, config.parent / "history.json"
+        found = {score: read_score(run, score) for score in scores}
+        if found[scores[0]] is not None and history.exists():
+            before = json.loads(history.read_text())[0].get(scores[0])
+            runs.append(
+                {"name": run.name, "settings": flatten(OmegaConf.load(config)), "before": before, "scores": found}
+            )
     if not runs:
-        raise InputError(f"no run in {folder} has {score} (a run folder has {split}/metrics.json)")
+        split = scores[0].partition("/")[0]
+        raise InputError(f"no run in {folder} has {scores[0]} (a run folder has {split}/metrics.json)")
     return runs
 
 
-def compare(runs: Sequence[dict], by: Sequence[str]) -> list[dict]:
-    """Returns a row for each combination of settings: `setting`, `before` and `scores` of its runs; best mean first."""
+def read_score(run: Path, score: str) -> float | None:
+    """Returns a score of a run; None if it has not been measured."""
+    split, _, metric = score.partition("/")
+    metrics = run / split / "metrics.json"
+    return json.loads(metrics.read_text()).get(metric) if metrics.exists() else None
+
+
+def compare(runs: Sequence[dict], by: Sequence[str], score: str) -> tuple[list[str], list[dict]]:
+    """Returns the settings that differ, and a row for each combination of them; the best mean of the score first.
+
+    A row has `setting` (in words), `values` (of the settings), `names` of its runs, and what they measured: `before`
+    and `scores`.
+    """
     keys = {key for run in runs for key in run["settings"]}
     differing = sorted(key for key in keys if len({str(run["settings"].get(key, "absent")) for run in runs}) > 1)
-    chosen = [key for key in differing if is_chosen(key, by)]
+    chosen = [key for key in differing if is_chosen(key, by) and not key.endswith("_partial_")]
     chosen = [key for key in chosen if not follows_from_class(key, chosen, [run["settings"] for run in runs])]
     groups = defaultdict(list)
     for run in runs:
@@ -71,12 +100,15 @@ def compare(runs: Sequence[dict], by: Sequence[str]) -> list[dict]:
     rows = [
         {
             "setting": setting,
+            "values": shorten(group[0]["settings"], chosen),
+            "names": [run["name"] for run in group],
             "before": known(run["before"] for run in group),
-            "scores": known(r["score"] for r in group),
+            "scores": {name: known(run["scores"][name] for run in group) for name in group[0]["scores"]},
         }
         for setting, group in groups.items()
     ]
-    return sorted(rows, key=lambda row: -statistics.fmean(row["scores"] or [-math.inf]))
+    sign = 1 if is_better(0.0, 1.0, score) else -1
+    return chosen, sorted(rows, key=lambda row: sign * statistics.fmean(row["scores"][score]))
 
 
 def follows_from_class(key: str, chosen: Sequence[str], settings: Sequence[dict]) -> bool:
@@ -104,18 +136,31 @@ def is_chosen(key: str, by: Sequence[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in names) == bool(by)
 
 
-def describe(settings: dict, keys: Iterable[str]) -> str:
-    """Returns the values of the settings that tell a run apart; of a class the last part of its name.
+def shorten(settings: Mapping, keys: Iterable[str]) -> dict[str, object]:
+    """Returns the settings that tell a run apart; of a class the last part of its name.
+
+    >>> shorten({"head.layer._target_": "multihot.CSRA", "epochs": 3}, ["head.layer._target_", "epochs", "seed"])
+    {'head.layer': 'CSRA', 'epochs': 3}
+    """
+    return {
+        title(key): str(settings[key]).rsplit(".", 1)[-1] if key.endswith("_target_") else settings[key]
+        for key in keys
+        if key in settings
+    }
+
+
+def title(key: str) -> str:
+    """Returns what a setting is called in the table."""
+    return key.removesuffix("._target_")
+
+
+def describe(settings: Mapping, keys: Iterable[str]) -> str:
+    """Returns the settings that tell a run apart in words.
 
     >>> describe({"head.layer._target_": "multihot.CSRA", "epochs": 3}, ["head.layer._target_", "epochs"])
     'head.layer=CSRA epochs=3'
     """
-    told = [(key, settings[key]) for key in keys if key in settings and not key.endswith("_partial_")]
-    parts = [
-        f"{key.removesuffix('._target_')}={str(value).rsplit('.', 1)[-1] if key.endswith('_target_') else value}"
-        for key, value in told
-    ]
-    return " ".join(parts) or "all the same"
+    return " ".join(f"{key}={value}" for key, value in shorten(settings, keys).items()) or "all the same"
 
 
 def known(values: Iterable[float | None]) -> list[float]:
@@ -123,14 +168,19 @@ def known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def format_table(rows: Sequence[dict], score: str) -> str:
+def format_table(rows: Sequence[dict], scores: Sequence[str]) -> str:
     """Returns the rows as a table in Markdown: mean and standard deviation over the runs of a row."""
-    lines = [f"| setting | runs | {score} before training | {score} |", "|---|---|---|---|"]
+    lines = [["setting", "runs", f"{scores[0]} before training", *scores], ["---"] * (3 + len(scores))]
     lines += [
-        f"| {row['setting']} | {len(row['scores'])} | {spread(row['before'])} | {spread(row['scores'])} |"
+        [
+            row["setting"],
+            str(len(row["names"])),
+            spread(row["before"]),
+            *(spread(row["scores"][name]) for name in scores),
+        ]
         for row in rows
     ]
-    return "\n".join(lines)
+    return "\n".join(f"|{'|'.join(line)}|" if line[0] == "---" else f"| {' | '.join(line)} |" for line in lines)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -143,6 +193,41 @@ def spread(values: Sequence[float]) -> str:
         return "-"
     mean = f"{statistics.fmean(values):.3f}"
     return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+
+
+def write_csv(path: Path, keys: Sequence[str], rows: Sequence[dict], scores: Sequence[str]) -> None:
+    """Writes a column a setting, and mean and standard deviation of each score; empty where there is none."""
+    settings, before = [title(key) for key in keys], f"{scores[0]} before training"
+    names = [f"{name}{what}" for name in (before, *scores) for what in ("", " std")]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*settings, "runs", *names, "folders"])
+        writer.writeheader()
+        for row in rows:
+            line = {**row["values"], "runs": len(row["names"]), "folders": " ".join(row["names"])}
+            for name, values in {before: row["before"], **row["scores"]}.items():
+                line[name] = statistics.fmean(values) if values else ""
+                line[f"{name} std"] = statistics.stdev(values) if len(values) > 1 else ""
+            writer.writerow({key: line.get(key, "") for key in writer.fieldnames})
+
+
+def write_html(path: Path, keys: Sequence[str], rows: Sequence[dict], scores: Sequence[str]) -> None:
+    """Writes one page that needs nothing else: the table, sorted by a click, with each run as a point on a scale."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"mean": lambda values: statistics.fmean(values) if values else "", "spread": spread}
+    every = [value for row in rows for value in row["scores"][scores[0]]]
+    low, width = min(every), (max(every) - min(every)) or 1.0
+    page = environment.get_template("compare_runs.html").render(
+        settings=[title(key) for key in keys],
+        rows=rows,
+        scores=scores,
+        num_runs=sum(len(row["names"]) for row in rows),
+        lower=is_better(0.0, 1.0, scores[0]),
+        place=lambda value: round(6 + 108 * (value - low) / width, 1),  # of a point, pixels
+    )
+    path.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

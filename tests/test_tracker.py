@@ -263,6 +263,14 @@ def check_whole(folder, expected):
     assert find_whole(folder / "last") == folder / "last"
 
 
+def test_to_look_for_a_key_asks_no_server(serve, tmp_path, monkeypatch):
+    serve("hangs")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    start = time.monotonic()
+    assert wandb_arguments(Run(tmp_path), "group", [], "auto")["mode"] == "online"
+    assert time.monotonic() - start < 4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [*FAULTS, "answers nonsense"])
 def test_a_server_that_fails_at_the_start_makes_the_run_offline(fault, serve, train, without_wandb, tmp_path, caplog):
@@ -305,10 +313,11 @@ def test_a_slow_server_gets_everything(serve, train, without_wandb, tmp_path):
 def test_what_did_not_go_up_can_be_synced(serve, train, tmp_path, caplog):
     serve("", "hangs")
     train("name=a", *ONLINE)
-    [folder] = re.findall(r"wandb sync (\S+)", caplog.text)
+    [arguments] = re.findall(r"wandb sync (.+)", caplog.text)
     server = serve()
-    sync = [sys.executable, "-m", "wandb", "sync", folder, "--include-online"]
-    subprocess.run(sync, check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", *arguments.split()], check=True, capture_output=True, timeout=60
+    )
     assert [row["epoch"] for row in server.rows() if "epoch" in row] == [0, 1]
 
 

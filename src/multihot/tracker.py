@@ -106,6 +106,7 @@ def has_key() -> bool:
     """Returns whether W&B has an API key of the right form; it is not tried, and nobody is asked for one."""
     import wandb
 
+    wandb.setup(wandb.Settings(x_disable_viewer=True))  # else it asks the server for the user's name, up to 5 seconds
     try:
         return wandb.login(prompt=False, verify=False)
     except wandb.Error as error:
@@ -153,7 +154,7 @@ def finish_wandb(wandb_run, exit_code: int) -> None:
         wandb_run.finish(exit_code=exit_code)
     except TimeoutError:
         seconds, folder = wandb_run.settings.finish_timeout, Path(wandb_run.dir).parent
-        log.warning("W&B did not take everything within %g s; to upload the rest: wandb sync %s", seconds, folder)
+        log.warning("W&B did not take all within %g s; to upload it: wandb sync --include-online %s", seconds, folder)
 
 
 def log_scores(accelerator: Accelerator, values: dict, step: int) -> None:
@@ -290,7 +291,7 @@ def log_examples(
 ) -> None:
     """Logs one table of all labels and a panel of example images with their true and predicted labels, to W&B."""
     wandb_run, told = find_wandb(accelerator), read_told(Run(Path(accelerator.project_dir)))
-    if wandb_run is None or told["wandb"].get("val/examples", -1) >= update:
+    if wandb_run is None or told.get("wandb", {}).get("val/examples", -1) >= update:
         return
     import wandb
 
