@@ -132,8 +132,14 @@ def test_a_task_without_a_gpu_of_its_own_is_told_what_to_ask_for():
 def test_submitit_requeues_what_is_stopped_and_not_what_is_cancelled(
     environment, monkeypatch, executor, code, state, is_requeued
 ):
-    environment.update({"SLURM_JOB_ID": "7"} | ({} if executor is None else {"SUBMITIT_EXECUTOR": executor}))
-    monkeypatch.setattr(cluster.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=f"{state}\n"))
+    environment.update({"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"})
+    environment.update({} if executor is None else {"SUBMITIT_EXECUTOR": executor})
+
+    def squeue(command, **_):  # asked for 7, it would answer for the whole array
+        assert command[-1] == "--jobs=7_1"
+        return SimpleNamespace(stdout=f"{state}\n")
+
+    monkeypatch.setattr(cluster.subprocess, "run", squeue)
     calls = []
     before = signal.signal(signal.SIGUSR2, lambda number, _frame: calls.append(number))
     try:
@@ -151,7 +157,7 @@ def decode_on_and_on(ready) -> None:
 
 
 def test_a_process_that_decodes_images_ends_by_its_parent_alone():
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # as DataLoader does where signals go to all processes
     ready = context.Event()
     worker = context.Process(target=decode_on_and_on, args=(ready,))
     worker.start()

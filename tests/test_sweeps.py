@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import signal
 import statistics
 import subprocess
@@ -21,7 +22,7 @@ from safetensors.torch import load_file
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from multihot.errors import InputError
-from multihot.sweep import RunningJob, SweepCallback, describe_error, name_job
+from multihot.sweep import RunningJob, SweepCallback, describe_error, name_job, running
 
 
 def read_json(path):
@@ -85,6 +86,7 @@ def end_job(tmp_path, value, status):
     hydra = {"mode": RunMode.MULTIRUN, "job": {"num": 3}, "sweep": {"dir": str(tmp_path)}, "sweeper": {}}
     job_return = JobReturn(overrides=["seed=1"], status=status)
     job_return.return_value = value
+    running.folder = None  # other tests train in this process too
     SweepCallback().on_job_end(OmegaConf.create({"hydra": hydra, "monitor": "val/map"}), job_return)
     return job_return.return_value, read_json(tmp_path / "3.json")
 
@@ -202,7 +204,10 @@ def test_failed_jobs_are_listed_and_leave_the_others_as_if_run_alone(tmp_path, t
 
 def test_an_interrupted_sweep_started_again_does_only_what_is_missing(tmp_path, train):
     arguments = [sys.executable, *sweep_arguments(tmp_path, "name=s", "epochs=10", "log_every=1000")]
-    process = subprocess.Popen([*arguments, "seed=0,1,2"], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums of several threads round otherwise
+    process = subprocess.Popen(
+        [*arguments, "seed=0,1,2"], cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         [history] = list(tmp_path.glob("s-1-*/history.json")) or [None]

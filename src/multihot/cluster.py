@@ -124,5 +124,16 @@ def requeued_by_submitit() -> Iterator[None]:
 
 def is_still_wanted() -> bool:
     """Returns whether this SLURM job runs on: one that was cancelled would come back to life with a requeue."""
-    command = ["squeue", "--noheader", "--format=%T", f"--jobs={os.environ['SLURM_JOB_ID']}"]
+    command = ["squeue", "--noheader", "--format=%T", f"--jobs={job_number(os.environ)}"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "RUNNING"
+
+
+def job_number(environment: Mapping[str, str]) -> str:
+    """Returns the number under which SLURM knows this job alone: SLURM_JOB_ID may stand for a whole array of jobs.
+
+    >>> job_number({"SLURM_JOB_ID": "62", "SLURM_ARRAY_JOB_ID": "62", "SLURM_ARRAY_TASK_ID": "1"})
+    '62_1'
+    """
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return environment["SLURM_JOB_ID"]
