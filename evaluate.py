@@ -5,7 +5,6 @@ python evaluate.py run=runs/<name> split=test
 
 import json
 import logging
-from pathlib import Path
 
 import hydra
 from hydra.utils import instantiate
@@ -53,8 +52,6 @@ def main(cfg: DictConfig) -> None:
             preprocessing=resolve_input_data_config(model),
             batch_size=trained.batch_size,
             num_workers=trained.num_workers,
-            cache=trained.data.cache,
-            cache_folder=Path(trained.data.cache_folder) / "images",
         )
         logits = predict(accelerator, model, batches, title=cfg.split)
         if accelerator.is_main_process:

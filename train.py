@@ -87,13 +87,9 @@ def telling_how_to_go_on(run) -> Iterator[None]:
         yield
     except Interrupted:
         overrides, job = job_of_hydra()
-        name = (
-            []
-            if job is not None or any(told.startswith("name=") for told in overrides)
-            else [f"name={run.folder.name}"]
-        )
-        words = [*([] if job is None else ["-m"]), *overrides, *name]
-        log.warning("stopped and saved; to go on: python train.py %s", shlex.join(words))
+        name = [] if any(told.startswith("name=") for told in overrides) else [f"name={run.folder.name}"]
+        command = f"python train.py {shlex.join([*overrides, *name])}" if job is None else "the command of the sweep"
+        log.warning("stopped and saved; to go on: %s", command)
         raise
 
 
@@ -165,12 +161,12 @@ def read_splits(cfg: DictConfig) -> tuple:
 
 def build_model(cfg: DictConfig, accelerator, run, train_data, space):
     """Returns the timm model with its new head and the head's first weights; what is not to be trained is frozen."""
+    from multihot.files import write_text
     from multihot.model.create import create_model
     from multihot.model.finetune import check_combination, count_parameters
     from multihot.model.heads import install_head
     from multihot.model.sources import read_classifier
     from multihot.model.start import format_table, start_head
-    from multihot.run import write_text
 
     finetune, settings = instantiate(cfg.finetune), OmegaConf.to_container(cfg.model)
     is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0

@@ -19,7 +19,7 @@ import jinja2
 from omegaconf import OmegaConf
 
 from multihot.errors import InputError
-from multihot.run import flatten
+from multihot.settings import flatten
 from multihot.validation import is_better
 
 NOT_COMPARED = (

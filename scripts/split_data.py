@@ -24,6 +24,7 @@ from multihot.cli import run_script
 from multihot.data import create_reader
 from multihot.data.splitting import Shares, describe_split, few_shot, k_folds, stratify
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first
+from multihot.files import write_text
 
 if TYPE_CHECKING:
     from multihot.data.manifest import Manifest
@@ -37,7 +38,6 @@ LEFT_OUT = ""  # the split of an image that is not written
 @hydra.main(version_base="1.3", config_path="../conf", config_name="split_data")
 def main(cfg: DictConfig) -> None:
     """Writes the files, and prints the sizes of the parts, how well labels are divided, and how to train on it."""
-    from multihot.run import write_text  # torch, which --help need not wait for
 
     if (cfg.num_folds is None) == OmegaConf.is_missing(cfg, "fractions"):
         raise InputError("give either 'fractions={train:0.8,val:0.1,test:0.1}' or num_folds=5")

@@ -389,3 +389,8 @@ def test_a_users_mistake_prints_no_traceback(tmp_path):
     assert result.returncode == 1
     assert "my.csv line 2" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_name_of_digits_is_a_name(train, tmp_path):
+    train("name=2024", "epochs=0")
+    assert (tmp_path / "2024/last").exists()

@@ -129,7 +129,7 @@ class Checkpoints:
             self.stop.raise_interrupted()
 
     def is_due(self) -> bool:
-        """Returns whether it is time to save; the time of process 0 counts."""
+        """Returns whether this process finds that it is time to save."""
         minutes = (time.monotonic() - self.saved_at) / 60
         by_updates = self.every_updates is not None and self.state.update % self.every_updates == 0
         return by_updates or (self.every_minutes is not None and minutes >= self.every_minutes)

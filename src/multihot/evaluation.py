@@ -14,12 +14,12 @@ from torch import nn
 from multihot.checkpoint import publish_folder, stage_folder
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest, target_of
+from multihot.files import write_json
 from multihot.labels import LabelSpace
 from multihot.loss import MultiLabelLoss, UnknownStrategy, share_known
 from multihot.metrics import SCORES, Evaluation, evaluate_logits
 from multihot.metrics.single_label import SINGLE_LABEL_SCORES, evaluate_single_label
 from multihot.progress import Progress
-from multihot.run import write_json
 
 ROWS_SHOWN = 25
 

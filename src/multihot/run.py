@@ -1,9 +1,7 @@
 """The run folder: everything about one run in one place, named by process 0, and known by its path alone."""
 
-import hashlib
 import json
 import logging
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -21,6 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from multihot.checkpoint import list_checkpoints, read_seal, recover_folder
 from multihot.errors import InputError, check_choice, list_first
+from multihot.files import write_json, write_text
+from multihot.settings import DECIDED, check_same_config, hash_config, with_absolute_paths
 from multihot.sweep import name_job
 
 try:
@@ -29,23 +29,6 @@ except ImportError:  # Windows has no flock: two trainings in one folder are not
     fcntl = None
 
 log = logging.getLogger(__name__)
-
-DECIDED = ("mixed_precision", "kernels")  # when a run begins
-FREE_ON_RESUME = (
-    "resume",
-    "patience",
-    "tracker",
-    "num_workers",
-    "runs_folder",
-    "data.feature_cache",
-    "data.cache_folder",
-    "data.cache_path",
-    "data.image_cache_path",
-    "data.index_path",
-    "checkpoint",
-    "log_every",
-    "name",
-)  # may differ when a run goes on
 
 
 @dataclass(frozen=True)
@@ -174,7 +157,7 @@ def name_run(name: str | None, overrides: list[str], job: int | None) -> str:
 
 def choose_name(cfg: DictConfig, overrides: list[str], job: int | None, config_sha256: str) -> str:
     """Returns the run's name; in a sweep with a name the one that a job of these settings had when it first began."""
-    sweep = str(cfg.name or "") or name_of_job()
+    sweep = cfg.name or name_of_job()
     if job is None or sweep is None:
         return name_run(cfg.name, overrides, job)
     return name_job(Path(cfg.runs_folder) / ".sweep" / sweep, config_sha256, partial(name_run, cfg.name, overrides))
@@ -205,6 +188,8 @@ def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> Iterator
         raise InputError("resume=true needs name=<name of the run>")
     cfg = with_absolute_paths(cfg)
     config_sha256 = hash_config(cfg)
+    if cfg.name is not None:
+        cfg.name = str(cfg.name)  # 2024 came as a number
     name = choose_name(cfg, overrides, job, config_sha256) if PartialState().is_main_process else None
     folder = Path(cfg.runs_folder) / broadcast_object_list([name])[0]
     with closing(lock_folder(folder)):
@@ -255,16 +240,14 @@ def lock_folder(folder: Path) -> IO:
     return lock
 
 
-def keep_global_batch(cfg: DictConfig, saved: DictConfig, run: "Run") -> None:
+def keep_global_batch(cfg: DictConfig, saved: DictConfig, run: Run) -> None:
     """Gives each process so many images that a batch of all processes has as many as when the run began.
 
     Raises:
         InputError: that number of images cannot be divided by the number of processes.
     """
-    place, num_processes = (
-        next(filter(None, map(read_seal, list_checkpoints(run.last))), None),
-        PartialState().num_processes,
-    )
+    num_processes = PartialState().num_processes
+    place = next(filter(None, map(read_seal, list_checkpoints(run.last))), None)
     if place is None or place["global_batch_size"] == cfg.batch_size * num_processes:
         saved.batch_size = cfg.batch_size
         return
@@ -278,73 +261,6 @@ def keep_global_batch(cfg: DictConfig, saved: DictConfig, run: "Run") -> None:
         )
     log.info("batch_size=%d: %d processes keep the batches of %d images", size, num_processes, size * num_processes)
     cfg.batch_size = saved.batch_size = size
-
-
-def hash_config(cfg: DictConfig) -> str:
-    """Returns a hash of all settings that a result may depend on, as they were asked for."""
-    told = {key: value for key, value in flatten(cfg).items() if not is_free(key)}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def is_free(key: str) -> bool:
-    """Returns whether a setting, or the group it is in, may differ when a run goes on."""
-    return any(key == name or key.startswith(f"{name}.") for name in FREE_ON_RESUME)
-
-
-def with_absolute_paths(cfg: DictConfig) -> DictConfig:
-    """Returns the config with every local path of data and weights absolute, so that the run can be used anywhere."""
-    cfg = cfg.copy()
-    for key, value in cfg.data.items():
-        if isinstance(value, str) and key.endswith(("path", "root", "folder", "_cache")):
-            cfg.data[key] = absolute(value)
-    if cfg.model.weights and not cfg.model.weights.startswith("shipped:"):
-        cfg.model.weights = absolute(cfg.model.weights.removeprefix("local-dir:"))
-    for key in ("aliases", "class_names"):
-        if isinstance(cfg.head[key], str) and cfg.head[key] != "imagenet":
-            cfg.head[key] = absolute(cfg.head[key])
-    return cfg
-
-
-def absolute(path: str) -> str:
-    """Returns the absolute path, `~` resolved."""
-    return os.path.abspath(os.path.expanduser(path))
-
-
-def check_same_config(saved: DictConfig, wanted: DictConfig) -> None:
-    """Raises InputError naming each setting in which a run that goes on would differ from how it began."""
-    before, now = flatten(saved), flatten(wanted)
-    changed = [
-        f"{key}: {before.get(key)} -> {now.get(key)}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not is_free(key)
-    ]
-    if before["epochs"] < now["epochs"]:
-        changed.remove(f"epochs: {before['epochs']} -> {now['epochs']}")
-        log.warning(
-            "epochs: %d -> %d; the learning rate follows the longer schedule from here on, so that the result is not "
-            "that of a run which began with it", before["epochs"], now["epochs"],
-        )  # fmt: skip
-    if changed:
-        raise InputError(
-            f"the run began with other settings; take them back or give it a new name:\n{list_first(changed)}"
-        )
-
-
-def flatten(cfg: DictConfig) -> dict[str, object]:
-    """Returns the resolved config with dotted keys.
-
-    >>> flatten(OmegaConf.create({"a": {"b": 1, "c": [2, 3]}}))
-    {'a.b': 1, 'a.c': [2, 3]}
-    """
-
-    def walk(node: dict, prefix: str):
-        for key, value in node.items():
-            if isinstance(value, dict) and value:
-                yield from walk(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", value
-
-    return dict(walk(OmegaConf.to_container(cfg, resolve=True), ""))
 
 
 def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str, ...]]:
@@ -368,28 +284,3 @@ def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str,
     changes = OmegaConf.create({key: value for key, value in changes.items() if value is not None})
     cfg = with_absolute_paths(OmegaConf.merge(saved, changes))
     return run, cfg, tuple(json.loads(run.labels.read_text()))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name and moves it into place, so that it is there in full or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Writes JSON as `write_text` does; NaN becomes null, which every reader of JSON understands."""
-    write_text(path, json.dumps(without_nan(value), indent=2, ensure_ascii=False) + "\n")
-
-
-def without_nan(value: object) -> object:
-    """Returns the value with None for each NaN in it.
-
-    >>> without_nan([{"map": float("nan"), "epoch": 1}])
-    [{'map': None, 'epoch': 1}]
-    """
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -25,8 +25,9 @@ from accelerate.tracking import GeneralTracker
 import multihot
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError, check_choice
+from multihot.files import write_json
 from multihot.metrics import Evaluation
-from multihot.run import Run, write_json
+from multihot.run import Run
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,10 @@ from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest
 from multihot.errors import check_choice
 from multihot.evaluation import evaluate, evaluate_split, load_predictions, predict, save_evaluation, score_names
+from multihot.files import write_json
 from multihot.labels import LabelSpace
 from multihot.metrics import Evaluation
-from multihot.run import Run, write_json
+from multihot.run import Run
 from multihot.tracker import log_best, log_examples, log_scores
 from multihot.training import Trainer
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from multihot.data.manifest import BadImage, Manifest
 from multihot.errors import InputError, list_first
-from multihot.run import write_json, write_text
+from multihot.files import write_json, write_text
 
 log = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from torch.utils.data import Dataset, Sampler
 from multihot.data.loader import Batches, create_batches, create_evaluation_batches, describe
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
+from multihot.files import write_json
 from multihot.model.finetune import BACKBONE_DROPOUTS
 from multihot.progress import Progress
-from multihot.run import write_json
 
 log = logging.getLogger(__name__)
 
