@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from multihot.errors import InputError
+from multihot.errors import InputError, is_lost
 
 
 def job_of_hydra() -> tuple[list[str], int | None]:
@@ -28,14 +28,22 @@ def run_script(main: Callable) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach this function instead of hydra's own printer
     try:
         main()
-    except (InputError, HydraException, OmegaConfBaseException) as error:
-        fail(explain(error))
+    except (InputError, HydraException, OmegaConfBaseException, RuntimeError) as error:
+        message = explain(error)
+        if message is None:
+            raise
+        fail(message)
 
 
 def explain(error: Exception) -> str | None:
-    """Returns what to tell a user whose mistake an error is; None if it is a bug."""
+    """Returns what to tell a user whose mistake an error is, or that of another process; None if it is a bug."""
     if isinstance(error, InputError):
         return str(error)
+    if is_lost(error):
+        return (
+            "the connection to another process is lost: why is said above or in its log. If it says nothing, it was "
+            "killed, most often because the memory was full, or the network failed"
+        )
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     cause = error.__cause__ or error

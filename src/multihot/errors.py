@@ -1,6 +1,9 @@
-"""The one exception that means: the input or the settings are wrong, not the program."""
+"""The one exception that means: the input or the settings are wrong, not the program; and what else is no bug."""
 
 from collections.abc import Sequence
+
+# what the backends of torch.distributed say of a process that has ended
+LOST_PROCESS = ("closed by peer", "reset by peer", "Broken pipe", "Connection was likely closed", "process exited")
 
 
 class InputError(ValueError):
@@ -9,6 +12,11 @@ class InputError(ValueError):
 
 class MissingSplitError(InputError):
     """A source is right but has no images for the split that is asked for."""
+
+
+def is_lost(error: Exception) -> bool:
+    """Returns whether an error says that another process has ended, which says itself why."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_PROCESS)
 
 
 def list_first(problems: Sequence[str], limit: int = 5) -> str:

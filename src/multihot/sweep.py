@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from multihot.cli import explain
+from multihot.cli import explain, fail
+from multihot.errors import is_lost
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -108,6 +110,8 @@ class SweepCallback(Callback):
         if job_return.status == JobStatus.FAILED:
             result["error"] = describe_error(value)
             log.error("job failed: %s", result["error"], exc_info=None if explain(value) else value)
+            if is_lost(value) or not all_failed(result["job"]):
+                fail("not all processes failed in this job: the sweep ends; the same command goes on with it")
         score = value if isinstance(value, int | float) and not math.isnan(value) else None
         job_return.return_value, job_return.status = score, JobStatus.COMPLETED
         if is_main_process():
@@ -141,6 +145,22 @@ def read_results(config: DictConfig) -> list[dict]:
 def is_main_process() -> bool:
     """Returns whether this is process 0, also where no job is open."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def all_failed(job: int) -> bool:
+    """Returns whether all processes have failed in a job within ten seconds: else some wait for this one in it."""
+    num_processes = int(os.environ.get("WORLD_SIZE", 1))
+    if num_processes == 1:
+        return True
+    from torch.distributed import DistError, TCPStore
+
+    try:
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=10))
+        store.set(f"failed/{job}/{os.environ['RANK']}", "")
+        store.wait([f"failed/{job}/{rank}" for rank in range(num_processes)])
+    except DistError:
+        return False
+    return True
 
 
 def describe_error(error: Exception) -> str:
