@@ -96,13 +96,11 @@ def telling_how_to_go_on(run) -> Iterator[None]:
 def build(cfg: DictConfig, accelerator, run) -> tuple:
     """Returns all that trains, the batches it trains on, and what measures it."""
     from accelerate.utils import set_seed
-    from timm.utils import ModelEmaV3
 
     from multihot.checkpoint import Checkpoints, TrainingState
     from multihot.data.bad_images import save_dropped
     from multihot.data.mixup import create_mixup
     from multihot.loss import check_loss, create_loss
-    from multihot.optimizer import create_optimizer
     from multihot.schedule import create_schedule
     from multihot.training import Trainer, num_updates
 
@@ -121,14 +119,10 @@ def build(cfg: DictConfig, accelerator, run) -> tuple:
     trained, train_batches, val_batches, complete = build_batches(
         cfg, accelerator, model, train_data, val_data, sparse_target
     )
-
-    # Both must see the timm model itself: copied or grouped after `prepare`, it is a wrapped one.
-    ema = ModelEmaV3(trained, decay=cfg.ema.decay, use_warmup=cfg.ema.warmup) if cfg.ema.decay else None
-    optimizer = create_optimizer(trained, **instantiate(cfg.optimizer))
-    trained, optimizer = accelerator.prepare(trained, optimizer)
+    trained, optimizer, ema, complete = prepare(cfg, accelerator, trained, complete)
     state = TrainingState()
     checkpoints = Checkpoints(
-        accelerator, run.last, state, cfg.batch_size * accelerator.num_processes, **cfg.checkpoint
+        accelerator, optimizer, run.last, state, cfg.batch_size * accelerator.num_processes, **cfg.checkpoint
     )
     accelerator.register_for_checkpointing(state, *([ema] if ema else []))
     updates = num_updates(len(train_batches), cfg.accumulate_steps, cfg.epochs)
@@ -254,15 +248,32 @@ def create_cache(cfg: DictConfig, accelerator, model):
     return FeatureCache(accelerator, model, folder, settings, preprocessing, cfg.batch_size, cfg.num_workers)
 
 
+def prepare(cfg: DictConfig, accelerator, trained, complete) -> tuple:
+    """Returns model and optimizer as the accelerator makes them, the moving average, and `complete` for both."""
+    from multihot.fsdp import create_ema, gather_before
+    from multihot.optimizer import create_optimizer
+    from multihot.zero import ZeroAccelerator
+
+    # All of these must see the timm model itself: copied or grouped after `prepare`, it is a wrapped one.
+    complete = gather_before(complete, accelerator, trained)
+    ema = create_ema(accelerator, trained, cfg.ema.decay, cfg.ema.warmup) if cfg.ema.decay else None
+    optimizer = create_optimizer(trained, **instantiate(cfg.optimizer))
+    if isinstance(accelerator, ZeroAccelerator):
+        accelerator.set_up(cfg.batch_size, cfg.clip_norm)
+    return *accelerator.prepare(trained, optimizer), ema, complete
+
+
 def build_validator(cfg: DictConfig, run, val_batches, space, complete):
-    """Returns what measures after each epoch and saves the best model: of what is trained `complete` makes it whole."""
+    """Returns what measures after each epoch and saves the best model, which `complete` gives to process 0."""
     from multihot.checkpoint import save_model
     from multihot.validation import Validator
 
     head = OmegaConf.to_container(cfg.head.layer) if cfg.head.layer else None
 
     def save(trained, folder: Path) -> None:
-        save_model(complete(trained), folder, space=space, head=head)
+        whole = complete(trained)
+        if whole is not None:
+            save_model(whole, folder, space=space, head=head)
 
     return Validator(run, val_batches, cfg.monitor, space, cfg.threshold, cfg.ema.evaluate, save)
 

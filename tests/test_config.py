@@ -36,7 +36,7 @@ NEEDED = {
 
 
 def test_every_folder_of_conf_is_a_known_group():
-    assert {folder.name for folder in (REPO / "conf").iterdir() if folder.is_dir()} == {*GROUPS, "hydra"}
+    assert {folder.name for folder in (REPO / "conf").iterdir() if folder.is_dir()} == {*GROUPS, "hydra", "accelerate"}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -15,7 +15,7 @@ from pathlib import Path
 import timm
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedType, broadcast_object_list
 from hydra.utils import instantiate
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -23,7 +23,7 @@ from timm.data import resolve_input_data_config
 from timm.models import save_for_hf
 from torch import nn
 
-from multihot.errors import InputError
+from multihot.errors import InputError, is_lost
 from multihot.interrupt import StopSignal
 from multihot.labels import LabelSpace
 from multihot.model.heads import classify_in_float32, install_head
@@ -31,6 +31,7 @@ from multihot.model.heads import classify_in_float32, install_head
 log = logging.getLogger(__name__)
 
 SEAL = "seal.json"
+PLAIN = "plain"  # layout of a checkpoint that holds whole weights
 LITTLE_SPACE = 1 << 26  # bytes; an error of writing with less free is told as a full disk
 
 
@@ -98,6 +99,7 @@ class Checkpoints:
     """
 
     accelerator: Accelerator
+    optimizer: torch.optim.Optimizer
     folder: Path  # last/
     state: TrainingState
     global_batch_size: int  # images of a batch in all processes
@@ -154,9 +156,11 @@ class Checkpoints:
             self.accelerator.save_state(str(new))
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process:
-                seal(new, {**self.place(), "global_batch_size": self.global_batch_size})
+                layout = name_layout(self.accelerator)
+                seal(new, {**self.place(), "global_batch_size": self.global_batch_size, "layout": layout})
                 self.publish(new)
         self.accelerator.wait_for_everyone()
+        self.forget_empty_step()
         self.saved_at = time.monotonic()
 
     def place(self) -> dict[str, int]:
@@ -181,7 +185,28 @@ class Checkpoints:
         chosen = broadcast_object_list([chosen])[0]
         if chosen is None:
             raise InputError(f"no checkpoint of {self.folder.parent} is whole; a new name starts a new run")
+        began, now = read_seal(chosen).get("layout", PLAIN), name_layout(self.accelerator)
+        if began != now:
+            raise InputError(
+                f"{self.folder.parent} began as {began} and cannot go on as {now}: launch it as before "
+                "(conf/accelerate has files for FSDP and DeepSpeed), or give the run a new name"
+            )
         self.accelerator.load_state(str(chosen))
+        self.forget_empty_step()
+
+    def forget_empty_step(self) -> None:
+        """Takes back the step without gradients that torch makes to save or load a sharded optimizer before its first.
+
+        Adam counts it: left in, all later updates differed from those of a model that is not sharded.
+        """
+        if self.accelerator.is_fsdp2 and self.state.update == 0:
+            self.optimizer.state.clear()
+
+
+def name_layout(accelerator: Accelerator) -> str:
+    """Returns how weights and states lie in a checkpoint: "plain", "FSDP" or "DEEPSPEED"."""
+    kind = accelerator.distributed_type
+    return kind.value if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) else PLAIN
 
 
 def older(folder: Path, number: int) -> Path:
@@ -207,9 +232,10 @@ def find_whole(folder: Path) -> Path | None:
 
 def seal(folder: Path, content: Mapping) -> None:
     """Writes seal.json, with size and checksum of each file, after everything has reached the disk."""
-    files = {path.name: [path.stat().st_size, checksum(path)] for path in sorted(folder.iterdir())}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {str(path.relative_to(folder)): [path.stat().st_size, checksum(path)] for path in paths}
     (folder / SEAL).write_text(json.dumps({**content, "files": files}, indent=2) + "\n")
-    for path in (*folder.iterdir(), folder):
+    for path in (*folder.rglob("*"), folder):
         number = os.open(path, os.O_RDONLY)
         try:
             os.fsync(number)
@@ -254,6 +280,8 @@ def explaining_full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
+        if is_lost(error):
+            raise
         free = shutil.disk_usage(folder.parent).free
         shutil.rmtree(folder, ignore_errors=True)
         why = f"{free / 1e6:.0f} MB free on its disk" if free < LITTLE_SPACE else str(error).splitlines()[0]

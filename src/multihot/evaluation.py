@@ -24,16 +24,18 @@ from multihot.progress import Progress
 ROWS_SHOWN = 25
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict(accelerator: Accelerator, model: nn.Module, batches: Batches, title: str) -> torch.Tensor:
     """Returns the logits, float32 (N, C) on the CPU, of all N images in the order of the manifest, the same in each
     process. Each image is seen once: rows come back by their index, so padding and order cannot count twice.
     """
     model.eval()
     rows, logits = [], []
-    for batch in Progress(batches, title):
+    for number, batch in enumerate(Progress(batches, title)):
         with accelerator.autocast():
             output = model(batch["image"])
+        if number == batches.order.num_own:
+            break  # another process's batch
         rows.append(batch["index"].cpu())
         logits.append(output.float().cpu())
     num_images, num_labels = len(batches.loader.dataset.manifest), accelerator.unwrap_model(model).num_classes

@@ -15,9 +15,11 @@ from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_see
 
 from multihot.cluster import join_slurm
 from multihot.errors import InputError
+from multihot.fsdp import follow_fsdp
 from multihot.interrupt import Interrupted
 from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
 from multihot.tracker import end_tracker
+from multihot.zero import ZeroAccelerator, is_deepspeed
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ def start_processes() -> PartialState:
     join_slurm()
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     is_first = not torch.distributed.is_initialized()
-    state = PartialState(cpu=cpu)
+    # Told that it runs on CPUs, Accelerate would not start DeepSpeed.
+    state = PartialState(backend="gloo") if cpu and is_deepspeed() else PartialState(cpu=cpu)
     if is_first and state.num_processes > 1:
         atexit.register(torch.distributed.destroy_process_group)
     launched = int(os.environ.get("WORLD_SIZE", 1))
@@ -75,8 +78,10 @@ def open_session(
     compute = broadcast_object_list([compute])[0]
     use_kernels(compute.kernels)
     set_seed(seed)
+    settings = {"mixed_precision": compute.mixed_precision, "log_with": tracker, "project_dir": folder}
     on_cpu = state.device.type == "cpu"
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=compute.mixed_precision, log_with=tracker, project_dir=folder)
+    accelerator = ZeroAccelerator(**settings) if is_deepspeed() else Accelerator(cpu=on_cpu, **settings)
+    follow_fsdp(accelerator)
     failed = True
     try:
         yield Session(accelerator, compute)

@@ -136,7 +136,8 @@ def mix_images(trainer: Trainer, batch: dict[str, torch.Tensor], number: int) ->
 
 def compute_loss(trainer: Trainer, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Returns the loss of a batch."""
-    logits = trainer.model(batch["image"])
+    with trainer.accelerator.autocast():  # Accelerate casts in a model that it has wrapped, and FSDP2 wraps none
+        logits = trainer.model(batch["image"])
     # A head that hands out its factors leaves the matrix product, and so its precision, to the loss.
     with trainer.accelerator.autocast() if isinstance(logits, FactoredLogits) else nullcontext():
         return trainer.loss(logits, batch["target"], batch.get("weight"))

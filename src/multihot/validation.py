@@ -33,7 +33,7 @@ class Validator:
     space: LabelSpace
     threshold: float | None  # of the decisions; None: the activation's
     evaluate_ema: str  # instead of the raw weights, or beside them
-    save: Callable[[nn.Module, Path], None]  # what is trained -> a folder with the whole model
+    save: Callable[[nn.Module, Path], None]  # what is trained -> a folder with the whole model; in all processes
 
     def __post_init__(self):
         check_choice("ema.evaluate", self.evaluate_ema, ("instead", "beside"))
@@ -60,10 +60,9 @@ class Validator:
         state.history.append(row)
         if not len(self.data) or is_better(row[self.monitor], state.best_score, self.monitor):
             state.best_score, state.best_epoch = row.get(self.monitor), state.epoch
-            if accelerator.is_main_process:
-                self.save(model, self.run.best)
-                if len(self.data):
-                    save_evaluation(self.run.split("val"), self.data, *predictions, evaluation)
+            self.save(model, self.run.best)
+            if accelerator.is_main_process and len(self.data):
+                save_evaluation(self.run.split("val"), self.data, *predictions, evaluation)
         if accelerator.is_main_process:
             write_json(self.run.history, state.history)
         trainer.checkpoints.save()

@@ -69,12 +69,16 @@ class TrainingOrder(Sampler):
 class EvaluationOrder(Sampler):
     """This process's batches of (epoch, row): the batches that one process would make, dealt out in turn.
 
-    A batch holds the same images in any number of processes, so that the logits are the same to the bit.
+    A batch holds the same images in any number of processes, so that the logits are the same to the bit. All processes
+    have as many batches, as a sharded model needs: behind the `num_own` that are its own, one may see the first again.
     """
 
     def __init__(self, num_images: int, batch_size: int, process_index: int = 0, num_processes: int = 1):
-        starts = range(0, num_images, batch_size)[process_index::num_processes]
-        self.rows = [range(start, min(start + batch_size, num_images)) for start in starts]
+        starts = range(0, num_images, batch_size)
+        own, most = starts[process_index::num_processes], starts[::num_processes]
+        batches = [*own, *starts[: len(most) - len(own)]]
+        self.rows = [range(start, min(start + batch_size, num_images)) for start in batches]
+        self.num_own = len(own)
         self.epoch = 0
 
     def __len__(self) -> int:

@@ -1,0 +1,80 @@
+"""One model spread over all processes by FSDP2, where it else is whole in each: what differs then, in one place."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from accelerate import Accelerator, FullyShardedDataParallelPlugin, PartialState
+from accelerate.utils import DistributedType, fsdp2_prepare_model, parse_flag_from_env
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
+from torch.distributed.fsdp import MixedPrecisionPolicy
+
+from multihot.errors import InputError
+
+WHOLE_ON_CPU = StateDictOptions(full_state_dict=True, cpu_offload=True)  # in process 0; nothing in the others
+
+
+def follow_fsdp(accelerator: Accelerator) -> None:
+    """Has Accelerate shard as conf/accelerate/fsdp2.yaml asks, on CPUs too, where it else ignores the file silently.
+
+    Weights stay float32 and are computed with under autocast, so that a run has the numbers of an unsharded one.
+
+    Raises:
+        InputError: the file asks for FSDP1.
+    """
+    if not parse_flag_from_env("ACCELERATE_USE_FSDP") or accelerator.num_processes == 1:
+        return
+    plugin = FullyShardedDataParallelPlugin()
+    if plugin.fsdp_version != 2:
+        raise InputError("FSDP needs fsdp_version: 2 in the file of Accelerate, as in conf/accelerate/fsdp2.yaml")
+    plugin.mixed_precision_policy = MixedPrecisionPolicy()
+    accelerator.state.fsdp_plugin = plugin
+    accelerator.state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
+
+
+def gather_before(
+    complete: Callable[[nn.Module], nn.Module], accelerator: Accelerator, model: nn.Module
+) -> Callable[[nn.Module], nn.Module | None]:
+    """Returns `complete` for a model that may be spread over all processes; all must call it, process 0 has the result.
+
+    Args:
+        complete: what makes the model that is saved of the one that is trained, or of its average.
+        model: as it is before it is sharded; each of its transformer blocks will be gathered by itself.
+    """
+    if not accelerator.is_fsdp2:
+        return lambda trained: complete(trained) if accelerator.is_main_process else None
+    empty = copy.deepcopy(model).to("meta")
+    model._no_split_modules = sorted({type(block).__name__ for block in model.blocks})  # which Accelerate looks for
+
+    def gather(sharded: nn.Module) -> nn.Module | None:
+        state = get_model_state_dict(sharded, options=WHOLE_ON_CPU)
+        if not accelerator.is_main_process:
+            return None
+        whole = copy.deepcopy(empty)
+        whole.load_state_dict(state, assign=True)
+        return complete(whole)
+
+    return gather
+
+
+def create_ema(accelerator: Accelerator, model: nn.Module, decay: float, warmup: bool) -> ModelEmaV3:
+    """Returns timm's moving average of a model that is not yet prepared, sharded like it."""
+    if not accelerator.is_fsdp2:
+        return ModelEmaV3(model, decay=decay, use_warmup=warmup)
+    ema = ShardedEma(model, decay=decay, use_warmup=warmup)
+    fsdp2_prepare_model(accelerator, ema.module)
+    return ema
+
+
+class ShardedEma(ModelEmaV3):
+    """A moving average whose weights are spread over the processes; saved and loaded whole."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Returns the whole average in process 0, nothing in the others; all must call it."""
+        return get_model_state_dict(self.module, options=WHOLE_ON_CPU)
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Takes over the whole average."""
+        set_model_state_dict(self.module, state, options=StateDictOptions(full_state_dict=True))
