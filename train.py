@@ -258,6 +258,8 @@ def prepare(cfg: DictConfig, accelerator, trained, complete) -> tuple:
     complete = gather_before(complete, accelerator, trained)
     ema = create_ema(accelerator, trained, cfg.ema.decay, cfg.ema.warmup) if cfg.ema.decay else None
     optimizer = create_optimizer(trained, **instantiate(cfg.optimizer))
+    if cfg.compile:
+        trained.compile(dynamic=False)  # whatever shapes came before, a shape has the same code: a resume depends on it
     if isinstance(accelerator, ZeroAccelerator):
         accelerator.set_up(cfg.batch_size, cfg.clip_norm)
     return *accelerator.prepare(trained, optimizer), ema, complete

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from multihot.checkpoint import TrainingState
@@ -91,7 +92,8 @@ class Validator:
 
     def evaluate(self, trainer: Trainer, model: nn.Module) -> tuple[Evaluation, tuple]:
         """Returns scores and table, and (logits, target)."""
-        logits = predict(trainer.accelerator, model, self.batches, title="validation")
+        with torch.compiler.set_stance("force_eager"):  # to the bit what evaluate.py computes
+            logits = predict(trainer.accelerator, model, self.batches, title="validation")
         evaluation, target = evaluate_split(logits, self.data, self.space, self.threshold, trainer.loss)
         return evaluation, (logits, target)
 

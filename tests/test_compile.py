@@ -1,0 +1,62 @@
+"""compile=true: training steps are compiled; scores, checkpoints and best/ are those of the model itself."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SETTINGS = (
+    "compile=true",
+    "epochs=2",
+    "data.num_images={train:20,val:10,test:5}",  # batches of 8, 8 and 4: two shapes
+    "model.kwargs.depth=1",
+    "+model.kwargs.proj_drop_rate=0.1",
+    "ema.decay=0.5",
+    "ema.evaluate=beside",
+    "checkpoint.keep=3",
+)
+
+
+@pytest.fixture
+def compiled_shapes(monkeypatch):
+    """Returns the list to which each compiled call of a model adds the shape of its images."""
+    shapes, backend = [], torch._dynamo.lookup_backend("inductor")
+
+    def note(graph, inputs):
+        compiled = backend(graph, inputs)
+
+        def run(*arguments):
+            shapes.extend(tuple(value.shape) for value in arguments if getattr(value, "ndim", 0) == 4)
+            return compiled(*arguments)
+
+        return run
+
+    plain = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **settings: plain(self, backend=note, **settings))
+    return shapes
+
+
+def test_a_compiled_run_resumes_to_the_same_weights_and_evaluates_to_the_same_scores(
+    train, evaluate, tmp_path, compiled_shapes
+):
+    train("name=whole", *SETTINGS)
+    batches = {shape[0] for shape in compiled_shapes if shape[1:] == (3, 36, 36)}
+    assert batches == {8, 4}  # and not 2, which validation alone has
+
+    broken = shutil.copytree(tmp_path / "whole", tmp_path / "broken")  # as a kill in the second epoch leaves it
+    shutil.rmtree(broken / "last")
+    (broken / "finished.json").unlink()
+    torch.compiler.reset()
+    train("name=broken", *SETTINGS)
+    weights = [load_file(tmp_path / name / "last/model.safetensors") for name in ("whole", "broken")]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert not any("_orig_mod" in key for key in weights[0])
+
+    history = json.loads((broken / "history.json").read_text())
+    assert history == json.loads((tmp_path / "whole/history.json").read_text())
+    evaluate(f"run={broken}", "split=val")
+    best = max(row["val/map"] for row in history)
+    assert json.loads((broken / "val/metrics.json").read_text())["map"] == best
