@@ -82,15 +82,15 @@ def open_session(
     on_cpu = state.device.type == "cpu"
     accelerator = ZeroAccelerator(**settings) if is_deepspeed() else Accelerator(cpu=on_cpu, **settings)
     follow_fsdp(accelerator)
-    failed = True
+    exit_code = 1
     try:
         yield Session(accelerator, compute)
-        failed = False
-    except Interrupted:
-        failed = False  # it goes on later
+        exit_code = 0
+    except Interrupted as stopped:
+        exit_code = stopped.code
         raise
     finally:
-        end_tracker(accelerator, failed)
+        end_tracker(accelerator, exit_code)
         # The processes stay joined until they end: joined anew, they would find the addresses of the time before.
         AcceleratorState._reset_state(reset_partial_state=accelerator.num_processes == 1)
         GradientState._reset_state()

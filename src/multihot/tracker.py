@@ -26,6 +26,7 @@ import multihot
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError, check_choice
 from multihot.files import write_json
+from multihot.interrupt import CTRL_C, REQUEUE
 from multihot.metrics import Evaluation
 from multihot.run import Run
 
@@ -140,17 +141,22 @@ def start_wandb(accelerator: Accelerator, project: str, config: dict, arguments:
         accelerator.init_trackers(project, config=config, init_kwargs={"wandb": arguments | {"mode": "offline"}})
 
 
-def end_tracker(accelerator: Accelerator, failed: bool) -> None:
-    """Closes what was started, in W&B as failed or finished; a run left open would swallow the next job of a sweep."""
+def end_tracker(accelerator: Accelerator, exit_code: int) -> None:
+    """Closes what was started, in W&B as finished, failed or, where it goes on later, preempted.
+
+    A run left open would swallow the next job of a sweep.
+    """
     for tracker in accelerator.trackers:
         if tracker.name != "wandb":
             survives(tracker.finish)
-        elif hasattr(tracker, "run") and not survives(partial(finish_wandb, tracker.run, int(failed))):
+        elif hasattr(tracker, "run") and not survives(partial(finish_wandb, tracker.run, exit_code)):
             forget_wandb()
 
 
 def finish_wandb(wandb_run, exit_code: int) -> None:
     """Ends the W&B run; says how to upload what W&B did not take in time."""
+    if exit_code in (REQUEUE, CTRL_C):
+        wandb_run.mark_preempting()
     try:
         wandb_run.finish(exit_code=exit_code)
     except TimeoutError:
