@@ -13,17 +13,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 
 import hydra
 import numpy as np
+import psutil
 import timm
 import torch
 from accelerate import Accelerator
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from timm.data import create_transform, resolve_input_data_config
 from torch import nn
@@ -33,12 +34,13 @@ from multihot.cli import run_script
 from multihot.data import create_reader
 from multihot.data.loader import ManifestDataset, create_evaluation_batches
 from multihot.data.sampling import TrainingOrder
-from multihot.errors import check_choice
+from multihot.errors import InputError, check_choice
 from multihot.evaluation import predict
 from multihot.metrics import multi_label_scores
 from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
 from multihot.run import Run
 from multihot.session import open_session, start_processes
+from multihot.tracker import log_scores, start_tracker
 from multihot.training import train_one_epoch
 
 REPO = Path(__file__).resolve().parents[1]
@@ -56,7 +58,7 @@ def main(cfg: DictConfig) -> None:
     """Prints a line for each thing that is measured."""
     parts = {
         "loop": measure_loop, "kernels": measure_kernels, "input": measure_input, "manifest": measure_manifest,
-        "checkpoint": measure_checkpoint,
+        "checkpoint": measure_checkpoint, "tracking": measure_tracking,
         "metrics": measure_metrics, "startup": measure_startup,
     }  # fmt: skip
     start_processes()
@@ -102,6 +104,39 @@ def measure_checkpoint(cfg: DictConfig, folder: Path) -> None:
         f"checkpoint of {cfg.model.name} ({size:.0f} MB): {median(save):.2f} s, {min(save):.2f} to {max(save):.2f}; "
         f"less than 3% of an epoch from {median(save) / per_image / 0.03:.0f} images on ({1 / per_image:.1f} images/s)"
     )
+
+
+def measure_tracking(cfg: DictConfig, folder: Path) -> None:
+    """Compares telling a tracker of an update with making it, and weighs the tracker's own processes."""
+    if cfg.tracker.kind is None:
+        raise InputError("parts=[tracking] needs a tracker: tracker=wandb tracker.mode=offline")
+    cfg = cfg.copy()
+    cfg.max_images, cfg.log_every = cfg.num_steps * cfg.batch_size, 10**9
+    steps = count()
+    with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed, cfg.tracker.kind, folder) as session:
+        trainer, batches, _ = build(cfg, session.accelerator, Run(folder))
+        start_tracker(session.accelerator, Run(folder), OmegaConf.to_container(cfg, resolve=True), [], None)
+
+        def tell_updates() -> None:
+            for _, step in zip(range(len(batches)), steps, strict=False):
+                log_scores(session.accelerator, {"train/batch_loss": 0.5, "train/lr": 1e-3}, step)
+
+        helpers = psutil.Process().children(recursive=True)
+        before = sum(map(cpu_seconds, helpers))
+        told, made = in_turn(cfg.num_rounds, tell_updates, lambda: train_epoch(trainer, batches))
+        share = (sum(map(cpu_seconds, helpers)) - before) / sum(told + made)
+    shares = sorted(one / other for one, other in zip(told, made, strict=True))
+    print(
+        f"telling {cfg.tracker.kind} an update: {median(told) / len(batches) * 1e3:.2f} ms, {median(shares):.3%} of "
+        f"making it with {cfg.model.name} ({shares[0]:.3%} to {shares[-1]:.3%}); its own processes take {share:.2%} of "
+        "a core"
+    )
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Returns how long a process has computed."""
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def train_epoch(trainer, batches) -> None:
