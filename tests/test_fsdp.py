@@ -6,13 +6,15 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 from conftest import REPO, SMALL_DIGITS, run_script
 from safetensors.torch import load_file
 
 from multihot.checkpoint import read_seal
 from multihot.errors import InputError
-from multihot.fsdp import follow_fsdp
+from multihot.fsdp import follow_fsdp, gather_before
+from multihot.model.features import HeadOnFeatures
 
 FSDP = (sys.executable, "-m", "accelerate.commands.launch", "--config_file", "conf/accelerate/fsdp2.yaml")
 SETTINGS = (
@@ -91,6 +93,12 @@ def test_a_sharded_run_does_not_go_on_whole(train, tmp_path, sharded):
     (tmp_path / "a/finished.json").unlink()
     with pytest.raises(InputError, match="began as FSDP and cannot go on as plain"):
         train("name=a", "batch_size=4", *SETTINGS)
+
+
+def test_a_head_alone_is_not_sharded():
+    head = HeadOnFeatures(timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=2))
+    with pytest.raises(InputError, match="finetune=head trains the head alone"):
+        gather_before(lambda model: model, SimpleNamespace(is_fsdp2=True), head)
 
 
 def test_fsdp_of_the_first_version_is_refused(monkeypatch):

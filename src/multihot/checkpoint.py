@@ -41,6 +41,7 @@ class TrainingState:
 
     epoch: int = 0  # epochs done and measured
     batch: int = 0  # batches done of the next one
+    num_images: int = 0  # in these batches, over all processes
     update: int = 0  # optimizer updates done
     loss_sums: list[float] = field(default_factory=list)  # over the images of these batches, one a process
     best_score: float | None = None
@@ -55,7 +56,7 @@ class TrainingState:
 
     def finish_epoch(self) -> None:
         """Goes on to the first batch of the next epoch."""
-        self.epoch, self.batch, self.loss_sums = self.epoch + 1, 0, []
+        self.epoch, self.batch, self.num_images, self.loss_sums = self.epoch + 1, 0, 0, []
 
     def state_dict(self) -> dict:
         """Returns all fields."""

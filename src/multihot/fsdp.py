@@ -12,6 +12,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from multihot.errors import InputError
+from multihot.model.features import HeadOnFeatures
 
 WHOLE_ON_CPU = StateDictOptions(full_state_dict=True, cpu_offload=True)  # in process 0; nothing in the others
 
@@ -42,11 +43,17 @@ def gather_before(
     Args:
         complete: what makes the model that is saved of the one that is trained, or of its average.
         model: as it is before it is sharded; each of its transformer blocks will be gathered by itself.
+
+    Raises:
+        InputError: the model is a head alone.
     """
     if not accelerator.is_fsdp2:
         return lambda trained: complete(trained) if accelerator.is_main_process else None
+    if isinstance(model, HeadOnFeatures):
+        raise InputError("finetune=head trains the head alone, which needs no FSDP: launch without its file")
     empty = copy.deepcopy(model).to("meta")
-    model._no_split_modules = sorted({type(block).__name__ for block in model.blocks})  # which Accelerate looks for
+    blocks = getattr(model, "blocks", ())
+    model._no_split_modules = sorted({type(block).__name__ for block in blocks})  # which Accelerate looks for
 
     def gather(sharded: nn.Module) -> nn.Module | None:
         state = get_model_state_dict(sharded, options=WHOLE_ON_CPU)

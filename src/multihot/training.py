@@ -82,13 +82,13 @@ def train_batches(trainer: Trainer, batches: Batches) -> float:
         loss_sum += progress.loss * num_images
         if is_last:
             update(trainer)
-            state.batch = number + 1
+            state.batch, state.num_images = number + 1, state.num_images + update_size
             if state.update % trainer.log_every == 0:
                 rate = max(group["lr"] for group in trainer.optimizer.param_groups)
                 log_scores(trainer.accelerator, {"train/batch_loss": progress.loss, "train/lr": rate}, state.update)
             trainer.checkpoints.after_update(loss_sum)
     own = torch.tensor(loss_sum, dtype=torch.float32, device=trainer.accelerator.device)
-    return trainer.accelerator.reduce(own, reduction="sum").item() / sum(sizes)
+    return trainer.accelerator.reduce(own, reduction="sum").item() / state.num_images
 
 
 @contextmanager
