@@ -1,15 +1,20 @@
 """What several tests need: the scripts called as functions or as a user calls them."""
 
 import importlib.util
+import logging
 import os
+import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
@@ -24,8 +29,16 @@ SMALL = [  # a run of seconds: no trial of kernels
 ]
 SMALL_MODEL = [*SMALL, "model.kwargs.depth=2", "model.weights=null"]
 SMALL_DIGITS = [*SMALL_MODEL, "data.num_images={train:50,val:21,test:23}"]
+STAMPS: dict[bytes, np.ndarray] = {}  # of the digits data, by the pixels that they are drawn from
 
 torch.set_num_threads(1)  # tests run side by side
+
+
+def pytest_collection_modifyitems(config, items):
+    """Lets the workers of `make test` begin with the files that start processes, which take longest."""
+    starters = {"run_script", "launch", "subprocess"}
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: starters.isdisjoint(dir(getattr(item, "module", None))))
 
 
 def compose_config(name: str, overrides: list[str]):
@@ -46,15 +59,36 @@ def load_script(name: str):
     return module
 
 
+@contextmanager
+def shared_stamps() -> Iterator[None]:
+    """Lets the digits data draw its stamps once for all tests of this process: half the time of a small training."""
+    from multihot.data.readers import digits
+
+    def draw_once(pixels: np.ndarray) -> np.ndarray:
+        if pixels.tobytes() not in STAMPS:
+            STAMPS[pixels.tobytes()] = draw(pixels)
+        return STAMPS[pixels.tobytes()]
+
+    draw = digits.create_stamps
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "create_stamps", draw_once)
+        yield
+
+
+def train_as_told(*overrides: str) -> float:
+    """Runs train.py in this process with these overrides alone."""
+    with shared_stamps():
+        return load_script("train").main.__wrapped__(compose_config("train", list(overrides)))
+
+
 @pytest.fixture
 def train(tmp_path) -> Callable[..., float]:
     """train("name=a", "epochs=2"): runs train.py in this process, on a few scenes or other data, into tmp_path."""
-    main = load_script("train").main.__wrapped__
 
     def run(*overrides: str) -> float:
         chosen = {override.partition("=")[0]: override for override in overrides}
         small = SMALL if "experiment" in chosen else SMALL_MODEL if "data" in chosen else SMALL_DIGITS
-        return main(compose_config("train", [*small, f"runs_folder={tmp_path}", *overrides]))
+        return train_as_told(*small, f"runs_folder={tmp_path}", *overrides)
 
     return run
 
@@ -63,7 +97,45 @@ def train(tmp_path) -> Callable[..., float]:
 def evaluate() -> Callable[..., None]:
     """evaluate("run=...", "split=test"): runs evaluate.py in this process."""
     main = load_script("evaluate").main.__wrapped__
-    return lambda *overrides: main(compose_config("evaluate", list(overrides)))
+
+    def run(*overrides: str) -> None:
+        with shared_stamps():
+            main(compose_config("evaluate", list(overrides)))
+
+    return run
+
+
+def run_here(script: str, *arguments: str) -> None:
+    """Runs a script in this process as if a user had started it, and leaves the process as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with shared_stamps(), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPO)
+        patch.setattr(sys, "argv", [script, *arguments])
+        patch.setenv("HYDRA_FULL_ERROR", "0")  # the script sets it; what is set here is taken back
+        try:
+            GlobalHydra.instance().clear()
+            runpy.run_path(script, run_name="__main__")
+        finally:
+            GlobalHydra.instance().clear()
+            root.handlers[:] = handlers
+            root.setLevel(level)
+
+
+@pytest.fixture
+def call_script(capfd) -> Callable[..., subprocess.CompletedProcess]:
+    """call_script("train.py", "-m", ...): what `run_script` does and returns, without a process and its imports."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess:
+        code = 0
+        capfd.readouterr()
+        try:
+            run_here(*arguments)
+        except SystemExit as end:
+            code = end.code
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    return call
 
 
 def run_script(*arguments: str, launcher: tuple[str, ...] = (sys.executable,), **environment: str | None):

@@ -93,10 +93,10 @@ def test_help_explains_every_top_level_setting(script):
         ("ema.evaluate=both", ["instead", "beside"]),
     ],
 )
-def test_a_mistyped_setting_fails_listing_the_choices(override, words, tmp_path):
+def test_a_mistyped_setting_fails_listing_the_choices(call_script, override, words, tmp_path):
     fast = ("debug=fast", "tracker=none", "mixed_precision=no", "model.weights=null", "batch_size=2")
     defaults = () if override.startswith("kernels") else ("kernels=default",)
-    result = run_script("train.py", *fast, *defaults, override, f"runs_folder={tmp_path}")
+    result = call_script("train.py", *fast, *defaults, override, f"runs_folder={tmp_path}")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert all(word in result.stderr for word in words), result.stderr

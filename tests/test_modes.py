@@ -2,15 +2,15 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import pytest
 import timm
 import torch
-from conftest import SMALL_DIGITS, run_script
+from conftest import SMALL_DIGITS
 from PIL import Image
 from safetensors.torch import load_file
+from test_processes import launch
 
 from multihot import loss as losses
 from multihot.data.readers.digits import LABELS
@@ -18,7 +18,6 @@ from multihot.errors import InputError
 
 HEADS = ("linear", "two_logit", "csra", "ml_decoder", "query2label")
 MODES = ("full", "lp_ft", "head", "last_blocks", "lora")
-TWO_PROCESSES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 QUICK = ("data.num_images={train:24,val:20,test:20}", "finetune.num_blocks=1")
 
 
@@ -256,6 +255,6 @@ def test_every_regularisation_works_with_every_mode_that_trains_the_backbone(tra
 @pytest.mark.parametrize(("head", "mode"), [("ml_decoder", "full"), ("csra", "head"), ("linear", "lora")])
 def test_two_processes_train_every_parameter(tmp_path, head, mode):
     arguments = [*SMALL_DIGITS, f"runs_folder={tmp_path}", "name=a", f"head={head}", *quick(mode)]
-    result = run_script("train.py", *arguments, launcher=TWO_PROCESSES, ACCELERATE_USE_CPU="1")
-    assert result.returncode == 0, result.stderr
+    ended = launch(tmp_path, 2, "train.py", *arguments)
+    assert ended.codes == [0, 0], ended.printed
     assert len(read_json(tmp_path / "a/history.json")) == 2

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import REPO, SMALL_DIGITS, run_script
+from conftest import REPO, SMALL_DIGITS, run_script, train_as_told
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
@@ -63,18 +63,27 @@ def test_a_script_kills_at_random_moments_and_every_end_is_the_same_to_the_bit()
     assert "4 of 4 kills ended bit-identical (1 processes)" in result.stdout
 
 
+CHECKPOINTS = (*CHANGES, "epochs=2", "checkpoint.every_updates=2")
+
+
+@pytest.fixture(scope="module")
+def with_checkpoints(tmp_path_factory) -> Path:
+    """A training of two epochs with checkpoints in the middle of each."""
+    folder = tmp_path_factory.mktemp("runs")
+    train_as_told(*SMALL_DIGITS, *CHECKPOINTS, f"runs_folder={folder}", "name=a")
+    return folder / "a"
+
+
 @pytest.mark.parametrize("update", [3, 5, 8])  # in the first epoch; at its checkpoint; in the last
-def test_a_kill_in_the_middle_of_an_epoch_changes_nothing(train, tmp_path, monkeypatch, update):
+def test_a_kill_in_the_middle_of_an_epoch_changes_nothing(with_checkpoints, train, tmp_path, monkeypatch, update):
     # 50 images in batches of 8: 7 a epoch, 4 updates
-    settings = (*CHANGES, "epochs=2", "checkpoint.every_updates=2")
-    train("name=unbroken", *settings)
     kill_at(monkeypatch, update)
     with pytest.raises(Killed):
-        train("name=killed", *settings)
+        train("name=killed", *CHECKPOINTS)
     monkeypatch.undo()
     assert read_seal(tmp_path / "killed/last")["update"] == {3: 2, 5: 4, 8: 6}[update]
-    train("name=killed", *settings)
-    assert same_run(tmp_path / "killed", tmp_path / "unbroken")
+    train("name=killed", *CHECKPOINTS)
+    assert same_run(tmp_path / "killed", with_checkpoints)
 
 
 def test_so_many_checkpoints_are_kept_and_each_is_whole(train, tmp_path):
@@ -96,10 +105,17 @@ def test_minutes_are_those_of_a_clock_that_nobody_sets(train, tmp_path, monkeypa
     assert len(list_checkpoints(tmp_path / "a/last")) > 3
 
 
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory) -> Path:
+    """A training of two epochs, each with a checkpoint at its end."""
+    folder = tmp_path_factory.mktemp("runs")
+    train_as_told(*SMALL_DIGITS, f"runs_folder={folder}", "name=a", "epochs=2")
+    return folder / "a"
+
+
 @pytest.mark.parametrize("damage", ["cut", "bit", "gone", "seal"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(train, tmp_path, caplog, damage):
-    train("name=unbroken", "epochs=2")
-    train("name=a", "epochs=2")
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(two_epochs, train, tmp_path, caplog, damage):
+    shutil.copytree(two_epochs, tmp_path / "a")
     (tmp_path / "a/finished.json").unlink()
     weights = tmp_path / "a/last/model.safetensors"
     content = weights.read_bytes()
@@ -113,7 +129,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(train, tmp_
         (tmp_path / "a/last/seal.json").write_text("{")
     train("name=a", "epochs=2")
     assert f"the checkpoint {tmp_path}/a/last is damaged (" in caplog.text
-    assert same_run(tmp_path / "a", tmp_path / "unbroken")
+    assert same_run(tmp_path / "a", two_epochs)
 
 
 def test_no_whole_checkpoint_is_an_error(train, tmp_path):
@@ -237,17 +253,20 @@ def test_a_killed_worker_is_said_in_one_line(tmp_path):
 def unbroken(tmp_path_factory) -> Path:
     """A training that nobody stops."""
     folder = tmp_path_factory.mktemp("runs")
-    process = start(folder, "name=unbroken")
-    printed, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, printed
+    train_as_told(*settings(folder), "name=unbroken")
     return folder / "unbroken"
 
 
+def settings(folder: Path) -> list[str]:
+    """Returns the settings of a training that is long enough to be stopped in its middle."""
+    return [*SMALL_DIGITS, *CHANGES, f"runs_folder={folder}", f"epochs={EPOCHS}"]
+
+
 def start(folder: Path, *overrides: str, launcher=(sys.executable,)) -> subprocess.Popen:
-    """Starts a training that is long enough to be stopped in its middle."""
+    """Starts a training in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
     return subprocess.Popen(
-        [*launcher, "train.py", *SMALL_DIGITS, *CHANGES, f"runs_folder={folder}", f"epochs={EPOCHS}", *overrides],
+        [*launcher, "train.py", *settings(folder), *overrides],
         cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
@@ -276,22 +295,20 @@ def test_a_signal_saves_exits_with_its_code_and_the_printed_command_goes_on(unbr
     [folder] = tmp_path.iterdir()
     assert command.endswith(f"name={folder.name}")
     assert read_seal(folder / "last")["epoch"] < EPOCHS
-    result = run_script("train.py", *shlex.split(command))
-    assert result.returncode == 0, result.stderr
+    train_as_told(*shlex.split(command))
     assert same_run(folder, unbroken)
 
 
-def test_two_processes_stop_together_and_go_on_in_one(tmp_path):
+def test_two_processes_stop_together_and_go_on_in_one(tmp_path, caplog):
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    two = ("batch_size=4", f"epochs={EPOCHS}", "name=a")
+    two = ("batch_size=4", "name=a")
     process = start(tmp_path, *two, launcher=launcher)
     printed = stop_after_first_epoch(process, signal.SIGTERM)
     assert process.returncode != 0
     place = read_seal(tmp_path / "a/last")
     assert (place["global_batch_size"], place["epoch"] >= 1) == (8, True), printed
-    result = run_script("train.py", *SMALL_DIGITS, *CHANGES, f"runs_folder={tmp_path}", *two)
-    assert result.returncode == 0, result.stderr
-    assert "batch_size=8: 1 processes keep the batches of 8 images" in result.stdout + result.stderr
+    train_as_told(*settings(tmp_path), *two)
+    assert "batch_size=8: 1 processes keep the batches of 8 images" in caplog.text
     assert len(history(tmp_path / "a")) == EPOCHS + 1
 
 
@@ -321,7 +338,8 @@ def test_a_requeued_job_finds_its_folder(train, tmp_path, monkeypatch):
 
 
 def test_a_second_ctrl_c_ends_at_once():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background lets it be ignored
     with interrupt.noting_signals() as stop:
         stop.note(signal.SIGINT, None)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPO, compose_config, run_script
+from conftest import REPO, compose_config
 from PIL import Image
 from scipy.sparse import csr_array
 
@@ -431,9 +431,9 @@ def test_the_table_names_sizes_and_labels(split_data, tmp_path):
     assert "cat 30 24 (24.0) 3 (3.0) 3 (3.0)" in " ".join(split_data.printed.split())
 
 
-def test_help_explains_every_setting_and_mistakes_end_in_a_line(tmp_path):
-    output = run_script("scripts/split_data.py", "--help").stdout
+def test_help_explains_every_setting_and_mistakes_end_in_a_line(tmp_path, call_script):
+    output = call_script("scripts/split_data.py", "--help").stdout
     assert [key for key in compose_config("split_data", []) if f"\n  {key} " not in output] == []
-    result = run_script("scripts/split_data.py", f"data.path={tmp_path}/no.csv", f"out={tmp_path}/x.csv", THREE_PARTS)
+    result = call_script("scripts/split_data.py", f"data.path={tmp_path}/no.csv", f"out={tmp_path}/x.csv", THREE_PARTS)
     assert result.returncode == 1
     assert f"\nError: cannot read {tmp_path}/no.csv" in result.stderr

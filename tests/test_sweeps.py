@@ -33,8 +33,10 @@ def sweep_arguments(folder, *overrides):
     return ["train.py", "-m", *SMALL_DIGITS, f"runs_folder={folder}", *overrides]
 
 
-def sweep(folder, *overrides, **settings):
-    return run_script(*sweep_arguments(folder, *overrides), **settings)
+@pytest.fixture
+def sweep(tmp_path, call_script):
+    """sweep("seed=0,1"): runs a sweep into tmp_path."""
+    return lambda *overrides: call_script(*sweep_arguments(tmp_path, *overrides))
 
 
 def table(result):
@@ -183,8 +185,8 @@ def test_a_job_that_optuna_has_not_proposed_is_never_given_up():
 # From here on in processes of their own.
 
 
-def test_failed_jobs_are_listed_and_leave_the_others_as_if_run_alone(tmp_path, train):
-    result = sweep(tmp_path, "name=s", "optimizer.lr=1e30,5e-4", "loss.pos_weight=1,-1")
+def test_failed_jobs_are_listed_and_leave_the_others_as_if_run_alone(sweep, tmp_path, train):
+    result = sweep("name=s", "optimizer.lr=1e30,5e-4", "loss.pos_weight=1,-1")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr + result.stdout
     alone = train("name=alone", "loss.pos_weight=1")
@@ -202,7 +204,7 @@ def test_failed_jobs_are_listed_and_leave_the_others_as_if_run_alone(tmp_path, t
     assert "3 of 4 jobs failed; the same command does only these again" in result.stdout
 
 
-def test_an_interrupted_sweep_started_again_does_only_what_is_missing(tmp_path, train):
+def test_an_interrupted_sweep_started_again_does_only_what_is_missing(sweep, tmp_path, train):
     arguments = [sys.executable, *sweep_arguments(tmp_path, "name=s", "epochs=10", "log_every=1000")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums of several threads round otherwise
     process = subprocess.Popen(
@@ -220,7 +222,7 @@ def test_an_interrupted_sweep_started_again_does_only_what_is_missing(tmp_path, 
     assert sorted(path.parent.name[:3] for path in tmp_path.glob("s-*/finished.json")) == ["s-0"]
     written = next(tmp_path.glob("s-0-*/finished.json")).stat().st_mtime_ns
 
-    result = sweep(tmp_path, "name=s", "epochs=10", "log_every=1000", "seed=3,2,1,0")  # in another order, with one more
+    result = sweep("name=s", "epochs=10", "log_every=1000", "seed=3,2,1,0")  # in another order, with one more
     assert result.returncode == 0, result.stderr
     assert [(own, folder[:3]) for _, own, _, folder in table(result)] == [
         ("seed=3", "s-2"),
@@ -238,7 +240,7 @@ def test_an_interrupted_sweep_started_again_does_only_what_is_missing(tmp_path, 
 def test_two_processes_agree_on_the_jobs_and_print_one_table(tmp_path):
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     arguments = ("name=s", "loss.pos_weight=-1,1,2", "seed=0")
-    result = sweep(tmp_path, *arguments, launcher=launcher, ACCELERATE_USE_CPU="1")
+    result = run_script(*sweep_arguments(tmp_path, *arguments), launcher=launcher, ACCELERATE_USE_CPU="1")
     assert result.returncode == 1
     assert result.stdout.count("job  overrides") == 1
     assert [own for _, own, _, _ in table(result)] == [f"loss.pos_weight={weight}" for weight in (-1, 1, 2)]
@@ -250,10 +252,10 @@ def test_two_processes_agree_on_the_jobs_and_print_one_table(tmp_path):
 SPACE = ("optimizer.lr=tag(log,interval(1e-5,1e-2))", "loss=bce,asymmetric")
 
 
-def test_a_search_started_again_with_more_trials_proposes_the_same_and_goes_on(tmp_path):
+def test_a_search_started_again_with_more_trials_proposes_the_same_and_goes_on(sweep, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     arguments = ("name=s", "hydra/sweeper=search", *SPACE)
-    first, second = (sweep(tmp_path, *arguments, f"hydra.sweeper.n_trials={count}") for count in (3, 4))
+    first, second = (sweep(*arguments, f"hydra.sweeper.n_trials={count}") for count in (3, 4))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert len(table(first)) == 3
     assert table(second)[:3] == table(first)
@@ -263,10 +265,10 @@ def test_a_search_started_again_with_more_trials_proposes_the_same_and_goes_on(t
     assert f"Best value: {best}" in second.stdout
 
 
-def test_a_search_in_which_all_fails_ends_with_the_table(tmp_path):
+def test_a_search_in_which_all_fails_ends_with_the_table(sweep):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     wrong = ("loss.pos_weight=-1", "optimizer.lr=interval(1e-5,1e-2)")
-    result = sweep(tmp_path, "name=s", "hydra/sweeper=search_photos", "hydra.sweeper.n_trials=2", *wrong)
+    result = sweep("name=s", "hydra/sweeper=search_photos", "hydra.sweeper.n_trials=2", *wrong)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr + result.stdout
     assert "2 of 2 jobs failed" in result.stdout

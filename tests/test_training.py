@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 import timm
 import torch
 from accelerate import Accelerator
+from conftest import shared_stamps
 from scipy.sparse import csr_array
 from timm.data import create_transform
 from timm.scheduler import CosineLRScheduler
@@ -31,7 +33,8 @@ NUM_IMAGES = 22
 @pytest.fixture
 def manifest():
     settings = {"max_digits": 3, "num_clutter": 2, "single_label": False, "hidden_fraction": 0.0, "seed": 0}
-    return create_digits("train", num_images={"train": NUM_IMAGES}, **settings)
+    with shared_stamps():
+        return create_digits("train", num_images={"train": NUM_IMAGES}, **settings)
 
 
 def create_trainer(ema_decay=None, lr=0.1, loss=None, **changes):
@@ -181,3 +184,10 @@ def test_single_label_scores_equal_sklearn():
     expected = precision_recall_fscore_support(true, predicted)
     table = [[row[name] for row in evaluation.table] for name in ("precision", "recall", "f1", "support")]
     np.testing.assert_allclose(table, expected, atol=1e-6)
+
+
+def test_an_epoch_that_was_done_before_a_stop_has_the_loss_of_all_its_images(manifest):
+    trainer = create_trainer()
+    # by fewer processes, whose last batch of one image would be too small for these
+    trainer.state.load_state_dict(asdict(TrainingState(batch=6, num_images=21, loss_sums=[4.0, 6.5])))
+    assert train_one_epoch(trainer, batches_of(manifest, 5)) == 0.5

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import REPO, compose_config, load_script, run_script
+from conftest import REPO, compose_config, load_script
 from PIL import Image
 
 from multihot.data.checks.duplicates import close_pairs, count_ones, members, near_clusters
@@ -296,19 +296,19 @@ def test_processes_give_the_same_facts_in_the_same_order(folder):
     assert list(inspect_images(images, num_workers=2)) == alone
 
 
-def test_the_script_takes_strict_as_a_flag(folder):
+def test_the_script_takes_strict_as_a_flag(folder, call_script):
     folder.replace(draw(3).convert("L"))
     command = ["scripts/validate_data.py", f"data.path={folder.write()}", 'data.separator=";"']
     command += [f"out={folder.path}/report", "num_workers=2"]
-    lenient, strict = run_script(*command), run_script(*command, "--strict")
+    lenient, strict = call_script(*command), call_script(*command, "--strict")
     assert (lenient.returncode, strict.returncode) == (0, 1), lenient.stderr + strict.stderr
     assert f"warning       1  images that are not RGB\n  {folder.path}/list.csv line 3: " in strict.stdout
     assert "no problems, 1 warning\nwritten to" in strict.stdout
     assert strict.stderr == ""
 
 
-def test_a_wrong_kind_to_ignore_is_an_error_that_lists_the_kinds(folder):
-    result = run_script("scripts/validate_data.py", f"data.path={folder.write()}", "ignore=[grey]")
+def test_a_wrong_kind_to_ignore_is_an_error_that_lists_the_kinds(folder, call_script):
+    result = call_script("scripts/validate_data.py", f"data.path={folder.write()}", "ignore=[grey]")
     assert result.returncode == 1
     assert "ignore=grey: choose from table, missing" in result.stderr
 
