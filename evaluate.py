@@ -20,12 +20,12 @@ def main(cfg: DictConfig) -> None:
     """Writes runs/<name>/<split>/: metrics.json, labels.csv and the predictions; prints a table."""
     from timm.data import resolve_input_data_config  # torch and timm, which --help need not wait for
 
-    from multihot.checkpoint import load_model
     from multihot.data import create_reader, load_split
     from multihot.data.bad_images import save_dropped
     from multihot.data.loader import create_evaluation_batches
     from multihot.evaluation import evaluate_split, format_evaluation, predict, save_evaluation
     from multihot.loss import create_loss
+    from multihot.model.saved import load_model
     from multihot.run import load_run
     from multihot.session import open_session, start_processes
 

@@ -267,7 +267,7 @@ def prepare(cfg: DictConfig, accelerator, trained, complete) -> tuple:
 
 def build_validator(cfg: DictConfig, run, val_batches, space, complete):
     """Returns what measures after each epoch and saves the best model, which `complete` gives to process 0."""
-    from multihot.checkpoint import save_model
+    from multihot.model.saved import save_model
     from multihot.validation import Validator
 
     head = OmegaConf.to_container(cfg.head.layer) if cfg.head.layer else None

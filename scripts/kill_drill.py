@@ -129,7 +129,8 @@ def kill(child: subprocess.Popen | int) -> None:
 
 def describe(run: Path) -> str:
     """Returns where a killed training stood, as its folder tells."""
-    from multihot.checkpoint import list_checkpoints, read_seal
+    from multihot.checkpoint import list_checkpoints
+    from multihot.seal import read_seal
 
     seals = [seal for path in list_checkpoints(run / "last") if (seal := read_seal(path))]
     left = sorted(path.name for path in run.glob(".*.new"))

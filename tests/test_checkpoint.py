@@ -9,14 +9,15 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from scipy.sparse import csr_array
 
-from multihot.checkpoint import load_model, publish_folder, recover_folder, save_model, stage_folder
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.evaluation import evaluate, format_evaluation, load_predictions, save_evaluation
+from multihot.files import publish_folder, recover_folder, stage_folder
 from multihot.labels import Group, LabelSpace
 from multihot.model.create import create_model
 from multihot.model.heads import install_head
 from multihot.model.heads.install import SingleHeadDeiT
+from multihot.model.saved import load_model, save_model
 
 LABELS = ("a", "b", "c")
 SPACE = LabelSpace(LABELS)

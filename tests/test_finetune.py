@@ -5,7 +5,6 @@ import pytest
 import timm
 import torch
 
-from multihot.checkpoint import load_model, save_model
 from multihot.errors import InputError
 from multihot.labels import LabelSpace
 from multihot.model.finetune import (
@@ -20,6 +19,7 @@ from multihot.model.finetune import (
     merge_lora,
 )
 from multihot.model.heads import CSRA, MLDecoder, TwoLogit, factor_head, install_head
+from multihot.model.saved import load_model, save_model
 
 DEPTH, WIDTH, SIZE = 3, 24, 32
 LABELS = ("cat", "dog", "owl")

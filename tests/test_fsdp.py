@@ -11,10 +11,10 @@ import torch
 from conftest import REPO, SMALL_DIGITS, run_script
 from safetensors.torch import load_file
 
-from multihot.checkpoint import read_seal
 from multihot.errors import InputError
 from multihot.fsdp import follow_fsdp, gather_before
 from multihot.model.features import HeadOnFeatures
+from multihot.seal import read_seal
 
 FSDP = (sys.executable, "-m", "accelerate.commands.launch", "--config_file", "conf/accelerate/fsdp2.yaml")
 SETTINGS = (

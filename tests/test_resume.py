@@ -19,9 +19,10 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from multihot import interrupt
-from multihot.checkpoint import find_fault, find_whole, list_checkpoints, read_seal, seal
+from multihot.checkpoint import find_whole, list_checkpoints
 from multihot.errors import InputError
 from multihot.run import Run, keep_global_batch, lock_folder
+from multihot.seal import find_fault, read_seal, seal
 
 EPOCHS = 16  # enough to be stopped in the middle
 CHANGES = ("ema.decay=0.9", "augment=light", "+model.kwargs.drop_rate=0.2", "mix.mixup=0.5", "accumulate_steps=2")

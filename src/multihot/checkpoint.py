@@ -1,36 +1,27 @@
-"""What is written so that nothing is lost: `last/` to go on from, `best/` to use."""
+"""The whole training state, written so that nothing is lost: `last/` and the checkpoints before it."""
 
-import json
 import logging
 import os
 import shutil
 import time
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 
-import timm
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list
-from hydra.utils import instantiate
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from timm.data import resolve_input_data_config
-from timm.models import save_for_hf
-from torch import nn
 
 from multihot.errors import InputError, is_lost
+from multihot.files import publish_folder, stage_folder
 from multihot.interrupt import StopSignal
-from multihot.labels import LabelSpace
-from multihot.model.heads import classify_in_float32, install_head
+from multihot.seal import find_fault, read_seal, seal
 
 log = logging.getLogger(__name__)
 
-SEAL = "seal.json"
 PLAIN = "plain"  # layout of a checkpoint that holds whole weights
 LITTLE_SPACE = 1 << 26  # bytes; an error of writing with less free is told as a full disk
 
@@ -66,31 +57,6 @@ class TrainingState:
         """Takes over all fields."""
         for item in fields(self):
             setattr(self, item.name, state[item.name])
-
-
-def stage_folder(folder: Path) -> Path:
-    """Returns an empty folder beside `folder`, to be filled and then given to `publish_folder`."""
-    new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    return new
-
-
-def publish_folder(folder: Path) -> None:
-    """Moves the staged folder into place; the one before stays whole until the new one is complete."""
-    new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(folder, old)
-    os.replace(new, folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def recover_folder(folder: Path) -> None:
-    """Puts the folder before back where a kill between the two moves of `publish_folder` left none."""
-    old = folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():
-        os.replace(old, folder)
 
 
 @dataclass
@@ -231,50 +197,6 @@ def find_whole(folder: Path) -> Path | None:
     return None
 
 
-def seal(folder: Path, content: Mapping) -> None:
-    """Writes seal.json, with size and checksum of each file, after everything has reached the disk."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = {str(path.relative_to(folder)): [path.stat().st_size, checksum(path)] for path in paths}
-    (folder / SEAL).write_text(json.dumps({**content, "files": files}, indent=2) + "\n")
-    for path in (*folder.rglob("*"), folder):
-        number = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-
-
-def read_seal(folder: Path) -> dict | None:
-    """Returns what `seal` wrote; None if it is not there or unreadable."""
-    try:
-        return json.loads((folder / SEAL).read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def find_fault(folder: Path) -> str | None:
-    """Returns what is wrong with a checkpoint, None if nothing is."""
-    content = read_seal(folder)
-    if content is None:
-        return f"{SEAL} cannot be read"
-    for name, (size, number) in content["files"].items():
-        path = folder / name
-        if not path.exists():
-            return f"{name} is missing"
-        if path.stat().st_size != size or checksum(path) != number:
-            return f"{name} has changed"
-    return None
-
-
-def checksum(path: Path) -> int:
-    """Returns the CRC-32 of a file."""
-    number = 0
-    with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            number = zlib.crc32(piece, number)
-    return number
-
-
 @contextmanager
 def explaining_full_disk(folder: Path) -> Iterator[None]:
     """Turns an error of writing into one that says whether the disk is full; the checkpoint before is whole."""
@@ -290,39 +212,3 @@ def explaining_full_disk(folder: Path) -> Iterator[None]:
             f"the checkpoint {folder.parent} could not be written ({why}). The one before it is whole: make space, for "
             "instance by checkpoint.keep=1, and start the same command again"
         ) from error
-
-
-def save_model(model: nn.Module, folder: Path, *, space: LabelSpace, head: Mapping | None) -> None:
-    """Writes the model in timm's hub layout (config.json, model.safetensors), so that plain timm can load it:
-
-    `timm.create_model("local-dir:<folder>", pretrained=True)`
-
-    A head other than timm's own is known by its settings, which config.json holds too, and by `load_model`.
-    """
-    new = stage_folder(folder)
-    save_for_hf(
-        model,
-        str(new),
-        model_config={"label_names": list(space.labels), "head": head, "label_space": space.to_config()},
-        data_config=resolve_input_data_config(model),
-        safe_serialization=True,
-    )
-    publish_folder(folder)
-
-
-def load_model(folder: Path, labels: tuple[str, ...]) -> nn.Module:
-    """Returns the timm model of a `best/` folder after checking that its outputs are these labels, in this order."""
-    config = json.loads((folder / "config.json").read_text())
-    saved = tuple(config["label_names"])
-    if saved != labels:
-        raise InputError(
-            f"the model in {folder} has other labels than its run: {list(saved)[:5]} ..., not {list(labels)[:5]} ..."
-        )
-    if config["head"] is None:
-        model = timm.create_model(f"local-dir:{folder}", pretrained=True)
-        classify_in_float32(model)
-        return model
-    model = timm.create_model(f"local-dir:{folder}", pretrained=False, num_classes=0)
-    install_head(model, instantiate(config["head"]), len(labels))
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    return model

@@ -11,10 +11,9 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from multihot.checkpoint import publish_folder, stage_folder
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest, target_of
-from multihot.files import write_json
+from multihot.files import publish_folder, stage_folder, write_json
 from multihot.labels import LabelSpace
 from multihot.loss import MultiLabelLoss, UnknownStrategy, share_known
 from multihot.metrics import SCORES, Evaluation, evaluate_logits

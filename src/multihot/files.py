@@ -1,8 +1,9 @@
-"""Files that are there in full or not at all, whenever the process ends."""
+"""Files and folders that are there in full or not at all, whenever the process ends."""
 
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 
@@ -29,3 +30,28 @@ def without_nan(value: object) -> object:
     if isinstance(value, list):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def stage_folder(folder: Path) -> Path:
+    """Returns an empty folder beside `folder`, to be filled and then given to `publish_folder`."""
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    return new
+
+
+def publish_folder(folder: Path) -> None:
+    """Moves the staged folder into place; the one before stays whole until the new one is complete."""
+    new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """Puts the folder before back where a kill between the two moves of `publish_folder` left none."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)

@@ -17,9 +17,10 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig, OmegaConf
 
-from multihot.checkpoint import list_checkpoints, read_seal, recover_folder
+from multihot.checkpoint import list_checkpoints
 from multihot.errors import InputError, check_choice, list_first
-from multihot.files import write_json, write_text
+from multihot.files import recover_folder, write_json, write_text
+from multihot.seal import read_seal
 from multihot.settings import DECIDED, check_same_config, hash_config, with_absolute_paths
 from multihot.sweep import name_job
 
