@@ -20,12 +20,13 @@ from timm.data import create_transform
 from torch.utils.data import DataLoader
 
 from multihot.data import create_reader
+from multihot.data.bad_images import drop_bad_images
 from multihot.data.images import read_image
 from multihot.data.loader import ManifestDataset, collate
 from multihot.data.readers import tar_index
 from multihot.data.readers.tar_index import index_shards
 from multihot.data.readers.web_dataset import MAX_OPEN, WebDatasetReader, expand_braces, open_shard
-from multihot.errors import InputError
+from multihot.errors import InputError, ShardError
 
 SETTINGS = {
     "val_path": None,
@@ -337,6 +338,8 @@ def test_a_shard_that_changes_after_it_was_indexed_is_an_error(folder, change):
     else:
         os.replace(write_shard(folder / "new", samples("ab")), path)
         open_shard.cache_clear()
+    with pytest.raises(ShardError, match=r"a.tar has changed since it was indexed"):  # no bad image to be skipped
+        drop_bad_images(manifest, folder / "bad", num_workers=0)
     with pytest.raises(InputError, match=r"a.tar has changed since it was indexed"):
         manifest.read(manifest.images[0])
     again = read(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, broadcast_object_list
+from accelerate.utils import DistributedType, broadcast_object_list, gather_object
 from safetensors import SafetensorError
 
 from multihot.errors import InputError, is_lost
@@ -113,8 +113,7 @@ class Checkpoints:
 
     def save(self, loss_sum: float = 0.0) -> None:
         """Writes model, optimizer, scaler, random states and everything registered. All processes must call it."""
-        own = torch.tensor([loss_sum], dtype=torch.float64, device=self.accelerator.device)
-        self.state.loss_sums = self.accelerator.gather(own).tolist()
+        self.state.loss_sums = gather_object([loss_sum])
         new = self.folder.with_name(f".{self.folder.name}.new")
         if self.accelerator.is_main_process:
             stage_folder(self.folder)

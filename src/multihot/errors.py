@@ -14,6 +14,10 @@ class MissingSplitError(InputError):
     """A source is right but has no images for the split that is asked for."""
 
 
+class ShardError(InputError):
+    """A file that holds many images cannot be read: none of them is bad for it."""
+
+
 def is_lost(error: Exception) -> bool:
     """Returns whether an error says that another process has ended, which says itself why."""
     return isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_PROCESS)

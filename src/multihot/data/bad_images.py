@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from multihot.data.manifest import BadImage, Manifest
-from multihot.errors import InputError, list_first
+from multihot.errors import InputError, ShardError, list_first
 from multihot.files import write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ IMAGES_AT_ONCE = 32
 
 
 class Decoding(Dataset):
-    """Tries to decode each image: its item is why it cannot be used, or None."""
+    """Tries to decode each image: its item is the error of one that cannot be used, or None."""
 
     def __init__(self, manifest: Manifest):
         self.manifest = manifest
@@ -31,11 +31,11 @@ class Decoding(Dataset):
     def __len__(self) -> int:
         return len(self.manifest)
 
-    def __getitem__(self, row: int) -> str | None:
+    def __getitem__(self, row: int) -> InputError | None:
         try:
             self.manifest.read(self.manifest.images[row])
         except InputError as error:
-            return str(error)
+            return error  # raised, a worker would wrap it into a traceback
         return None
 
 
@@ -66,16 +66,18 @@ def drop_bad_images(manifest: Manifest, folder: Path, num_workers: int) -> Manif
 
 
 def find_bad_images(manifest: Manifest, num_workers: int) -> dict[int, BadImage]:
-    """Returns the rows whose images cannot be decoded."""
+    """Returns the rows whose images cannot be decoded; raises ShardError if a file of many images cannot be read."""
     loader = DataLoader(Decoding(manifest), batch_size=IMAGES_AT_ONCE, num_workers=num_workers, collate_fn=list)
     bad, row = {}, 0
     with tqdm(total=len(manifest), desc="decoding every image once", unit="images", leave=False) as bar:
-        for reasons in loader:
-            for reason in reasons:
-                if reason is not None:
-                    bad[row] = BadImage(manifest.images[row], reason)
+        for errors in loader:
+            for error in errors:
+                if isinstance(error, ShardError):
+                    raise error
+                if error is not None:
+                    bad[row] = BadImage(manifest.images[row], str(error))
                 row += 1
-            bar.update(len(reasons))
+            bar.update(len(errors))
     return bad
 
 

@@ -17,7 +17,7 @@ from multihot.data.loader import default_num_workers
 from multihot.data.readers.columns import BLANK, as_list
 from multihot.data.readers.table import SPLITS, Table, TableReader, parse_answer, parse_weight
 from multihot.data.readers.tar_index import ShardIndex, index_shards, stamp_of
-from multihot.errors import InputError, check_choice, list_first
+from multihot.errors import InputError, ShardError, check_choice, list_first
 
 FORMATS = ("json", "txt", "cls")  # of labels: the last ending of the file that holds them
 REMOTE = re.compile(
@@ -297,10 +297,10 @@ class ShardImages:
         try:
             file = open_shard(shard, stamp)
             if stamp_of(os.fstat(file.number)) != stamp:
-                raise InputError(f"{shard} has changed since it was indexed: leave shards alone while they are in use")
+                raise ShardError(f"{shard} has changed since it was indexed: leave shards alone while they are in use")
             return os.pread(file.number, size, offset)
         except OSError as error:
-            raise InputError(f"cannot read the shard {shard}: {error.strerror}; restore it") from error
+            raise ShardError(f"cannot read the shard {shard}: {error.strerror}; restore it") from error
 
 
 class OpenFile:
