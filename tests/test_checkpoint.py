@@ -114,7 +114,7 @@ def test_saved_predictions_give_the_same_scores_again(tmp_path):
     assert again.scores == evaluation.scores == json.loads((tmp_path / "test/metrics.json").read_text())
     assert json.loads((tmp_path / "test/images.json").read_text())[3] == "3.jpg"
     rows = (tmp_path / "test/labels.csv").read_text().splitlines()
-    assert rows[0] == "label,support,predicted,ap,precision,recall,f1"
+    assert rows[0] == "label,support,predicted,ap,auroc,precision,recall,f1"
     assert rows[3].startswith("c,0,")
     shown = format_evaluation(evaluation)
     assert f"{evaluation.scores['map']:.4f}" in shown

@@ -55,11 +55,13 @@ def compute_with_sklearn(logits: Tensor, target: Tensor, threshold: float = 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         aps = [sklearn.metrics.average_precision_score(truth[:, label], scores[:, label]) for label in present]
+        aurocs = [measure_auroc_with_sklearn(truth[:, label], scores[:, label]) for label in present]
         macro = [decide_with_sklearn(truth[:, label], decisions[:, label], "binary") for label in present]
         micro = decide_with_sklearn(truth, decisions, "micro")
         return {
             "map": mean(aps),
             "micro_ap": sklearn.metrics.average_precision_score(truth, scores, average="micro") if aps else math.nan,
+            "macro_auroc": mean([auroc for auroc in aurocs if not math.isnan(auroc)]),
             "micro_f1": micro[2],
             "macro_f1": mean([f1 for _, _, f1 in macro]),
             "micro_precision": micro[0],
@@ -83,6 +85,11 @@ def compute_image_scores_with_sklearn(truth: np.ndarray, scores: np.ndarray, dec
         "ranking_loss": sklearn.metrics.label_ranking_loss(truth, scores),
         "coverage_error": sklearn.metrics.coverage_error(truth, scores),
     }
+
+
+def measure_auroc_with_sklearn(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Returns the area under the ROC curve of one label, NaN where scikit-learn warns that it has none."""
+    return sklearn.metrics.roc_auc_score(truth, scores) if np.unique(truth).size == 2 else math.nan
 
 
 def decide_with_sklearn(truth: np.ndarray, decisions: np.ndarray, average: str) -> tuple[float, float, float]:
@@ -166,6 +173,7 @@ def test_the_table_equals_scikit_learn_label_by_label(seed: int) -> None:
             ap = sklearn.metrics.average_precision_score(truth, logits[:, column].numpy())
             expected = [ap, *decide_with_sklearn(truth, decisions, "binary")]
         assert [row[name] for name in ("ap", "precision", "recall", "f1")] == same(expected)
+        assert row["auroc"] == same(measure_auroc_with_sklearn(truth, logits[:, column].numpy()))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -174,24 +182,52 @@ def test_one_label_is_scored_like_a_binary_classifier(seed: int) -> None:
     evaluation = evaluate_logits(logits, target, LabelSpace(("cat",)))
     truth, decisions = target[:, 0].numpy(), (logits[:, 0] > 0).numpy()
     ap = sklearn.metrics.average_precision_score(truth, logits[:, 0].numpy())
+    auroc = measure_auroc_with_sklearn(truth, logits[:, 0].numpy())
     precision, recall, f1 = decide_with_sklearn(truth, decisions, "binary")
     hits, wrong = (truth & decisions).mean(), (truth != decisions).mean()
     expected = {
-        **{"map": ap, "micro_ap": ap, "micro_f1": f1, "macro_f1": f1, "samples_f1": hits, "jaccard_samples": hits},
+        **{"map": ap, "micro_ap": ap, "macro_auroc": auroc, "micro_f1": f1, "macro_f1": f1},
+        **{"samples_f1": hits, "jaccard_samples": hits},
         **{"micro_precision": precision, "macro_precision": precision, "micro_recall": recall, "macro_recall": recall},
         **{"hamming_loss": wrong, "subset_accuracy": 1 - wrong, "num_labels_evaluated": 1, "num_images": NUM_IMAGES},
         # an image's only label is ranked first: nothing is ranked wrongly, and the depth is 1 where it is present
         **{"lrap": 1.0, "ranking_loss": 0.0, "coverage_error": truth.mean()},
     }
     assert evaluation.scores == same(expected)
-    assert evaluation.table[0]["ap"] == same(ap)
+    assert (evaluation.table[0]["ap"], evaluation.table[0]["auroc"]) == same((ap, auroc))
 
 
 def test_without_any_positive_what_needs_one_is_nan() -> None:
     scores = multi_label_scores(torch.randn(4, 3), torch.zeros(4, 3))
     unknown = [name for name, value in scores.items() if math.isnan(value)]
-    assert unknown == ["map", "micro_ap", "macro_f1", "macro_precision", "macro_recall"]
+    assert unknown == ["map", "micro_ap", "macro_auroc", "macro_f1", "macro_precision", "macro_recall"]
     assert scores["num_labels_evaluated"] == 0
+
+
+def test_a_label_without_a_known_negative_is_left_out_of_macro_auroc_alone() -> None:
+    logits = torch.tensor([[2.0, 1.0, 0.0], [1.0, 3.0, 0.0], [1.0, 2.0, 0.0]])
+    target = torch.tensor([[0, 1, 0], [1, -1, 0], [1, 1, 0]])
+    evaluation = evaluate_logits(logits, target, LabelSpace(("cat", "dog", "owl")))
+    assert [row["auroc"] for row in evaluation.table] == same([0.0, math.nan, math.nan])
+    assert [row["ap"] for row in evaluation.table] == same([2 / 3, 1.0, math.nan])
+    assert evaluation.scores["macro_auroc"] == 0.0
+    assert evaluation.scores["num_labels_evaluated"] == 2
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_auroc_of_many_labels_equals_scikit_learn(share: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = (torch.rand(50, 200, generator=generator) < share).to(torch.int8)
+    logits = (torch.randn(50, 200, generator=generator) * 2 + target).round()
+    target[torch.rand(50, 200, generator=generator) < 0.1] = -1
+    evaluation = evaluate_logits(logits, target, unnamed(200))
+    known = target.numpy() >= 0
+    expected = [
+        measure_auroc_with_sklearn(truth[rows], scores[rows])
+        for truth, scores, rows in zip(target.numpy().T, logits.numpy().T, known.T, strict=True)
+    ]
+    assert [row["auroc"] for row in evaluation.table] == same(expected)
+    assert evaluation.scores["macro_auroc"] == same(float(np.nanmean(expected)))
 
 
 def test_saturated_logits_are_ranked_exactly() -> None:
@@ -199,8 +235,8 @@ def test_saturated_logits_are_ranked_exactly() -> None:
     target = torch.tensor([[0, 0, 1], [1, 0, 0]], dtype=torch.int8)
     assert torch.sigmoid(logits).unique().tolist() == [1.0]
     scores = multi_label_scores(logits, target)
-    ranking = [scores[name] for name in ("map", "micro_ap", "lrap", "ranking_loss", "coverage_error")]
-    assert ranking == [1.0, 1.0, 1.0, 0.0, 1.0]
+    ranking = [scores[name] for name in ("map", "micro_ap", "macro_auroc", "lrap", "ranking_loss", "coverage_error")]
+    assert ranking == [1.0, 1.0, 1.0, 1.0, 0.0, 1.0]
 
 
 def draw_with_unknown(seed: int, case: str = "ties") -> tuple[Tensor, Tensor]:
@@ -225,6 +261,7 @@ def test_scores_of_labels_leave_unknown_labels_out(seed: int) -> None:
             ap = sklearn.metrics.average_precision_score(truth, scores)
             expected = [ap, *decide_with_sklearn(truth, scores > 0, "binary")]
         assert [row[name] for name in ("ap", "precision", "recall", "f1")] == same(expected)
+        assert row["auroc"] == same(measure_auroc_with_sklearn(truth, scores))
     assert math.isnan(evaluation.table[5]["ap"])
     assert evaluation.scores["map"] == same(mean([row["ap"] for row in evaluation.table if row["support"]]))
 
@@ -258,7 +295,8 @@ def test_scores_of_images_leave_unknown_labels_out(seed: int) -> None:
 
 def test_a_target_without_any_known_label_gives_nan() -> None:
     scores = multi_label_scores(torch.randn(4, 3), torch.full((4, 3), -1))
-    assert all(math.isnan(scores[name]) for name in ("map", "samples_f1", "hamming_loss", "lrap", "ranking_loss"))
+    names = ("map", "macro_auroc", "samples_f1", "hamming_loss", "lrap", "ranking_loss")
+    assert all(math.isnan(scores[name]) for name in names)
     assert scores["num_images"] == 0
 
 

@@ -1,7 +1,8 @@
 """How good a model is: every score of a split from its logits (N, C) and targets (N, C), exact as scikit-learn's.
 
 Absent labels, those without a known positive, are left out of macro averages and NaN in the table; unknown targets (-1)
-are left out everywhere, and an image without any known label is left out of the means over images.
+are left out everywhere, and an image without any known label is left out of the means over images. A label without a
+known negative counts as evaluated, but has no ROC curve: `macro_auroc` alone leaves it out.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from multihot.metrics.checks import check_logits_and_target
 SCORES = (
     "map",
     "micro_ap",
+    "macro_auroc",
     "micro_f1",
     "macro_f1",
     "samples_f1",
@@ -31,7 +33,7 @@ SCORES = (
     "num_labels_evaluated",
     "num_images",
 )
-COLUMNS = ("support", "predicted", "ap", "precision", "recall", "f1")
+COLUMNS = ("support", "predicted", "ap", "auroc", "precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def evaluate_logits(
     >>> evaluation.scores["map"], evaluation.scores["num_labels_evaluated"], evaluation.scores["hamming_loss"]
     (1.0, 1, 0.25)
     >>> evaluation.table[1]
-    {'label': 'dog', 'support': 0, 'predicted': 1, 'ap': nan, 'precision': nan, 'recall': nan, 'f1': nan}
+    {'label': 'dog', 'support': 0, 'predicted': 1, 'ap': nan, 'auroc': nan, 'precision': nan, 'recall': nan, 'f1': nan}
     """
     result = _compute(logits, target, space, threshold)
     # torchmetrics turns the values (1,) of a single label into a scalar

@@ -23,7 +23,7 @@ from multihot.metrics.decisions import DecisionSums, mean_of_evaluated, score_de
 from multihot.metrics.ranking import (
     ImageRankingSums,
     average_precision,
-    label_average_precision,
+    rank_labels,
     score_image_rankings,
     sum_image_rankings,
 )
@@ -54,7 +54,7 @@ def create_metrics(
 
 
 class AveragePrecision(Metric):
-    """Average precision of each label, their mean over the labels with a positive (mAP), and of all entries (micro).
+    """Average precision of each label, its mean (mAP), and that of all entries (micro); area under each ROC curve.
 
     It keeps the log-odds and targets of all images, because a ranking needs them all.
     """
@@ -76,11 +76,12 @@ class AveragePrecision(Metric):
         self.target.append(target)
 
     def compute(self) -> dict[str, Tensor]:
-        """Returns `map`, `micro_ap` and `label_ap` (C,)."""
+        """Returns `map`, `micro_ap`, `macro_auroc`, and `label_ap` and `label_auroc` (C,)."""
         logits, target = _join(self.logits).cpu().numpy(), _join(self.target).cpu().numpy()
-        label_ap = label_average_precision(logits, target)
+        label_ap, label_auroc = rank_labels(logits, target)
+        means = {"map": mean_of_evaluated(label_ap), "macro_auroc": mean_of_evaluated(label_auroc)}
         micro_ap = average_precision(logits.ravel(), target.ravel())
-        return _to_tensors({"map": mean_of_evaluated(label_ap), "micro_ap": micro_ap, "label_ap": label_ap})
+        return _to_tensors({**means, "micro_ap": micro_ap, "label_ap": label_ap, "label_auroc": label_auroc})
 
 
 class Decisions(Metric):

@@ -19,17 +19,22 @@ def average_precision(scores: np.ndarray, target: np.ndarray) -> float:
     >>> average_precision(np.array([0.9, 0.8, 0.7, 0.7]), np.array([1, 0, 1, 0]))
     0.75
     """
-    return _mean_precision(_sink_unknown(scores, target), target == 1)
+    num_entries, num_hits = _count_at_least(*_sort(_sink_unknown(scores, target), target == 1))
+    return float((num_hits / num_entries).mean()) if num_hits.size else np.nan
 
 
-def label_average_precision(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Returns the average precision (C,) of each label, NaN where it has no positive: logits and target (N, C).
+def rank_labels(logits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the average precision (C,) and the area under the ROC curve (C,) of labels: logits and target (N, C).
 
-    >>> label_average_precision(np.array([[3.0, 1.0], [2.0, 5.0]]), np.array([[0, 0], [1, 0]]))
-    array([0.5, nan])
+    The area is the share of the pairs of a positive and a negative in which the positive scores higher; equal scores
+    count one half, as in sklearn.metrics.roc_auc_score. NaN without a positive, the area also without a negative.
+
+    >>> rank_labels(np.array([[3.0, 1.0], [2.0, 5.0], [2.0, 4.0]]), np.array([[0, 1], [0, 1], [1, 1]]))
+    (array([0.33333333, 1.        ]), array([0.25,  nan]))
     """
     columns = zip(_transpose(_sink_unknown(logits, target)), _transpose(target == 1), strict=True)
-    return np.array([_mean_precision(scores, is_positive) for scores, is_positive in columns])
+    precision, area = np.array([_rank_label(*_sort(*column)) for column in columns]).T
+    return precision, area
 
 
 class ImageRankingSums(NamedTuple):
@@ -50,7 +55,7 @@ def sum_image_rankings(logits: np.ndarray, target: np.ndarray) -> ImageRankingSu
     num_positive, num_known = is_positive.sum(axis=1), (target >= 0).sum(axis=1)
     lrap, num_wrong_pairs, coverage = np.ones(len(logits)), np.zeros(len(logits)), np.zeros(len(logits))
     for image in num_positive.nonzero()[0]:
-        num_entries, num_hits = _count_at_least(scores[image], is_positive[image])
+        num_entries, num_hits = _count_at_least(*_sort(scores[image], is_positive[image]))
         lrap[image] = (num_hits / num_entries).mean()
         num_wrong_pairs[image] = (num_entries - num_hits).sum()
         coverage[image] = num_entries[0]
@@ -70,21 +75,32 @@ def score_image_rankings(sums: ImageRankingSums) -> dict[str, np.ndarray]:
     return {name: total / num_images for name, total in sums._asdict().items() if name != "num_images"}
 
 
-def _mean_precision(scores: np.ndarray, is_positive: np.ndarray) -> float:
-    num_entries, num_hits = _count_at_least(scores, is_positive)
-    return float((num_hits / num_entries).mean()) if num_hits.size else np.nan
+def _rank_label(entries: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    if not positive.size:
+        return np.nan, np.nan
+    num_at_least, num_hits = _count_at_least(entries, positive)
+    precision = (num_hits / num_at_least).mean()
+    num_negative = np.count_nonzero(entries > -np.inf) - positive.size
+    if not num_negative:
+        return precision, np.nan
+    num_above = entries.size - entries.searchsorted(positive, side="right")
+    # A pair in the wrong order counts 2 and a tie 1; the P positives, each compared with all of them, add P * P.
+    num_wrong = (num_at_least + num_above).sum() - positive.size**2
+    return precision, 1 - num_wrong / (2 * positive.size * num_negative)
 
 
-def _count_at_least(scores: np.ndarray, is_positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns for each positive, the lowest first, how many entries and how many positives score at least as much.
+def _sort(scores: np.ndarray, is_positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the scores of all entries and those of the positives, the lowest first; nothing without a positive.
 
     Sorting the values and looking up the few positives is far cheaper than sorting indices (argsort, torch.sort).
     """
     positive = np.sort(scores[is_positive])
-    if not positive.size:
-        return positive, positive
-    num_entries = scores.size - np.sort(scores).searchsorted(positive)
-    return num_entries, positive.size - positive.searchsorted(positive)
+    return np.sort(scores) if positive.size else positive, positive
+
+
+def _count_at_least(entries: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns for each positive how many entries and how many positives, both sorted, score at least as much."""
+    return entries.size - entries.searchsorted(positive), positive.size - positive.searchsorted(positive)
 
 
 def _sink_unknown(scores: np.ndarray, target: np.ndarray) -> np.ndarray:
