@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 SETTINGS = (
     "compile=true",
+    "mixed_precision=bf16",
     "epochs=2",
     "data.num_images={train:20,val:10,test:5}",  # batches of 8, 8 and 4: two shapes
     "model.kwargs.depth=1",
