@@ -8,7 +8,7 @@ train: .venv/installed  ## fine-tune on the embedded digits
 	$(BIN)/python train.py
 
 test: .venv/installed-test  ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-test  ## ruff: lint and format
 	$(BIN)/ruff check .

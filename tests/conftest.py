@@ -1,8 +1,11 @@
 """What several tests need: the scripts called as functions or as a user calls them."""
 
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side; sums of several threads round otherwise
+
 import importlib.util
 import logging
-import os
 import runpy
 import subprocess
 import sys
@@ -12,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -30,8 +32,6 @@ SMALL = [  # a run of seconds: no trial of kernels
 SMALL_MODEL = [*SMALL, "model.kwargs.depth=2", "model.weights=null"]
 SMALL_DIGITS = [*SMALL_MODEL, "data.num_images={train:50,val:21,test:23}"]
 STAMPS: dict[bytes, np.ndarray] = {}  # of the digits data, by the pixels that they are drawn from
-
-torch.set_num_threads(1)  # tests run side by side
 
 
 def pytest_collection_modifyitems(config, items):
