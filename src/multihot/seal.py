@@ -1,37 +1,34 @@
 """A folder that is sealed last: seal.json names its files with size and checksum, so that every damage is noticed."""
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+
+from multihot.files import sync
 
 SEAL = "seal.json"
 
 
 def seal(folder: Path, content: Mapping) -> None:
-    """Writes seal.json, with size and checksum of each file, after everything has reached the disk."""
+    """Writes seal.json, with size and checksum of each file, and waits until everything has reached the disk."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): [path.stat().st_size, checksum(path)] for path in paths}
     (folder / SEAL).write_text(json.dumps({**content, "files": files}, indent=2) + "\n")
-    for path in (*folder.rglob("*"), folder):
-        number = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+    sync(folder)
 
 
 def read_seal(folder: Path) -> dict | None:
     """Returns what `seal` wrote; None if it is not there or unreadable."""
     try:
-        return json.loads((folder / SEAL).read_text())
+        content = json.loads((folder / SEAL).read_text())
     except (OSError, ValueError):
         return None
+    return content if isinstance(content, dict) and "files" in content else None
 
 
 def find_fault(folder: Path) -> str | None:
-    """Returns what is wrong with a checkpoint, None if nothing is."""
+    """Returns what is wrong with a sealed folder, None if nothing is."""
     content = read_seal(folder)
     if content is None:
         return f"{SEAL} cannot be read"
@@ -39,8 +36,11 @@ def find_fault(folder: Path) -> str | None:
         path = folder / name
         if not path.exists():
             return f"{name} is missing"
-        if path.stat().st_size != size or checksum(path) != number:
-            return f"{name} has changed"
+        try:
+            if path.stat().st_size != size or checksum(path) != number:
+                return f"{name} has changed"
+        except OSError as error:  # a bad sector
+            return f"{name}: {error.strerror}"
     return None
 
 

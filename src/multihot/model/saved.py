@@ -15,6 +15,7 @@ from multihot.errors import InputError
 from multihot.files import publish_folder, stage_folder
 from multihot.labels import LabelSpace
 from multihot.model.heads import classify_in_float32, install_head
+from multihot.seal import SEAL, find_fault, seal
 
 
 def save_model(model: nn.Module, folder: Path, *, space: LabelSpace, head: Mapping | None) -> None:
@@ -32,11 +33,26 @@ def save_model(model: nn.Module, folder: Path, *, space: LabelSpace, head: Mappi
         data_config=resolve_input_data_config(model),
         safe_serialization=True,
     )
+    seal(new, {})
     publish_folder(folder)
 
 
+def check_model(folder: Path) -> None:
+    """Raises InputError if a `best/` folder is not as it was written."""
+    fault = find_fault(folder) if (folder / SEAL).exists() or not folder.exists() else None  # older runs have no seal
+    if fault is not None:
+        raise InputError(
+            f"the best model {folder} is damaged ({fault}): bring it back from a copy, or train under a new name"
+        )
+
+
 def load_model(folder: Path, labels: tuple[str, ...]) -> nn.Module:
-    """Returns the timm model of a `best/` folder after checking that its outputs are these labels, in this order."""
+    """Returns the timm model of a `best/` folder after checking that its outputs are these labels, in this order.
+
+    Raises:
+        InputError: it has other labels, or is not as it was written.
+    """
+    check_model(folder)
     config = json.loads((folder / "config.json").read_text())
     saved = tuple(config["label_names"])
     if saved != labels:
