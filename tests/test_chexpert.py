@@ -207,6 +207,11 @@ def test_wrong_settings_are_errors(tmp_path, changes, words):
     assert words in error_of(tmp_path, **changes)
 
 
+def test_a_split_without_a_file_is_an_error_that_says_how_to_give_one(tmp_path):
+    words = "give each split its own source (data.path for train, data.val_path, data.test_path)"
+    assert f"splits without rows:\n  test: {words}" in error_of(tmp_path, "test")
+
+
 def test_the_config_builds_a_reader_that_workers_can_copy(tmp_path):
     both = reader(tmp_path)
     overrides = [

@@ -267,6 +267,12 @@ def test_categories_must_be_complete_differ_from_each_other_and_agree_between_fi
     assert read(path, "val", val_path=turned).dense_targets().tolist() == [[1, 0, 0]]  # by name, whatever the order
 
 
+def test_a_split_without_a_file_is_an_error_that_says_how_to_give_one(tmp_path):
+    words = r"give each split its own source \(data.path for train, data.val_path, data.test_path\)"
+    with pytest.raises(InputError, match=f"splits without rows:\n  test: {words}"):
+        CocoReader(**SETTINGS, path=write(tmp_path))("test")
+
+
 def test_files_that_are_missing_or_of_another_format_are_errors_that_name_them(tmp_path):
     assert "cannot read nowhere.json: No such file or directory; correct its path" in error_of("nowhere.json")
     path = write(tmp_path)

@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import compose_config
+from conftest import REPO, compose_config
+from hydra.utils import get_class
 from PIL import Image
 
 from multihot.data import create_reader
 from multihot.errors import InputError, MissingSplitError
 
+SOURCES = sorted({file.stem for file in (REPO / "conf/data").glob("*.yaml")} - {"digits"})  # that list their images
 TABLE = [["a.png", 1, 0, -1], ["b.png", 0, 0.25, ""], ["c.png", "", 1, 1]]
 
 
@@ -214,6 +217,20 @@ def test_clusters_are_not_divided_between_train_and_val(folder):
 def test_a_split_that_is_not_there_is_an_error_of_its_own(folder):
     with pytest.raises(MissingSplitError, match="splits without rows"):
         read(write_csv(folder, ["image", "labels"], ["a.png", "cat"]), split="test")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_a_reader_says_of_a_missing_split_names_settings_that_it_has(source):
+    settings = compose_config("train", [f"data={source}"]).data
+    named = re.findall(r"data\.(\w+)", get_class(settings["_target_"]).way_to_split)
+    assert named
+    assert set(named) <= set(settings)
+
+
+def test_a_file_of_json_lines_that_is_not_utf_8_is_an_error(folder):
+    (folder / "latin.jsonl").write_bytes('{"image": "a.png", "labels": "é"}'.encode("latin-1"))
+    message = error_of(f"data.path={folder}/latin.jsonl", source="jsonl")
+    assert message == f"{folder}/latin.jsonl is not UTF-8; save it as UTF-8"
 
 
 def test_every_image_knows_its_place(folder):

@@ -1,6 +1,7 @@
 import copy
 import json
 import os
+import shutil
 from functools import partial
 
 import numpy as np
@@ -22,7 +23,6 @@ from multihot.evaluation import predict
 from multihot.model.features import (
     FeatureCache,
     HeadOnFeatures,
-    check_disk_space,
     complete_model,
     create_feature_batches,
     read_features,
@@ -355,10 +355,15 @@ def test_an_image_that_cannot_be_read_is_named(row, manifest, folder):
         cache_of(create(), folder).read(manifest)
 
 
-def test_too_small_a_disk_is_an_error_before_it_is_full(tmp_path):
-    check_disk_space(tmp_path, 1)
-    with pytest.raises(InputError, match=r"take 1000000000\.0 GB and .* free: set data\.feature_cache"):
-        check_disk_space(tmp_path, 10**18)
+def test_too_small_a_disk_is_an_error_before_it_is_full(manifest, folder, monkeypatch):
+    needed = NUM_IMAGES * WIDTH * 4  # bytes, of float32
+    usage = shutil._ntuple_diskusage(10**12, 10**12 - needed + 1, needed - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(InputError, match=r"the features take 0\.0 GB and .* free: set data\.feature_cache"):
+        cache_of(create(), folder).read(manifest)
+    assert not list(folder.glob("*"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=needed))
+    cache_of(create(), folder).read(manifest)
 
 
 def test_buffers_without_a_dimension_count_too(manifest, folder):

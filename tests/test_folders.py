@@ -248,6 +248,15 @@ def test_test_data_alone_has_its_own_labels(tmp_path):
     assert "splits without rows" in error_of(path, "train")
 
 
+def test_a_split_without_a_folder_is_an_error_that_says_where_to_put_it(tmp_path):
+    path = create_folders(tmp_path, "train/cat/a.bmp:1", "val/cat/b.bmp:2")
+    words = "put its label folders into data.path/train, data.path/val or data.path/test"
+    assert f"splits without rows:\n  test: {words}" in error_of(path, "test")
+    assert "test: put its label folders" in error_of(path, "test", split_folders=True)
+    create_folders(tmp_path, "test/cat/c.bmp:3")
+    assert len(read(path, "test")) == 1
+
+
 def test_links_to_nothing_are_missing_images(tmp_path):
     path = create_train(tmp_path, "cat/a.bmp:1")
     os.symlink("nowhere.bmp", tmp_path / "train/cat/b.bmp")

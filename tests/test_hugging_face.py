@@ -182,6 +182,13 @@ def test_labels_that_are_not_listed_may_be_unknown(tmp_path):
     assert targets(read(save(tmp_path, create()), unlisted="unknown")) == [[-1, 1, 1], [-1, -1, -1]]
 
 
+def test_a_split_that_the_source_lacks_is_an_error_that_says_how_to_name_one(tmp_path):
+    path = save(tmp_path, create(), {"train": 2, "validation": 2})
+    words = "name what the source calls it by data.train_split, data.val_split or data.test_split"
+    assert f"splits without rows:\n  test: {words}" in error_of(path, "test")
+    assert len(read(path, "test", val_split=None, test_split="validation")) == 2
+
+
 def test_weights_and_clusters_have_columns(tmp_path):
     path = save(
         tmp_path, create(much=([2, 0.5, 1, 1], Value("float32")), patient=(["p", "q", "p", "r"], Value("string")))
@@ -189,7 +196,8 @@ def test_weights_and_clusters_have_columns(tmp_path):
     manifest = read(path, weight_column="much", cluster_column="patient")
     assert manifest.weights.tolist() == [2.0, 0.5]
     assert manifest.clusters.tolist() == [0, 1]
-    assert "4 weights that are no number from 0 up" in error_of(path, weight_column="patient")
+    message = error_of(path, weight_column="patient")
+    assert f"4 weights that are no number from 0 up:\n  {path}/train row 0: 'p" in message
 
 
 def test_without_a_validation_split_a_share_of_the_train_rows_is_val(tmp_path):

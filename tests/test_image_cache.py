@@ -22,6 +22,7 @@ from multihot.data.manifest import Manifest
 from multihot.data.resize import use_tensor_resize
 from multihot.data.sampling import TrainingOrder
 from multihot.errors import InputError
+from multihot.files import file_stamp
 
 PREPROCESSING = {
     "input_size": (3, 32, 32), "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 0.8,
@@ -154,6 +155,14 @@ def test_too_little_space_is_said_before_anything_is_written(manifest, tmp_path,
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(InputError, match=r"copies of 6 images with 40 pixels take about 0\.0 GB.*0\.0 GB free: set"):
         cached(manifest, tmp_path / "cache", cache)
+
+
+def test_the_stamp_of_a_file_is_its_size_and_its_time_by_path_or_number(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    os.utime(path, ns=(5, 7))
+    with path.open("rb") as file:
+        assert file_stamp(str(path)) == file_stamp(file.fileno()) == (3, 7)
 
 
 def test_images_that_are_no_files_and_unknown_kinds_are_refused(manifest, tmp_path):

@@ -211,7 +211,8 @@ def test_wrong_settings_are_errors(tmp_path):
     assert "data.unverified=negative: choose from unknown, absent" in error_of(tmp_path, unverified="negative")
     with pytest.raises(InputError, match=r"one of data.path, data.val_path and data.test_path must not be empty"):
         OpenImagesReader(**settings(tmp_path) | {"path": None, "val_path": None})("train")
-    assert "splits without rows:\n  test" in error_of(tmp_path, "test")
+    words = "give each split its own source (data.path for train, data.val_path, data.test_path)"
+    assert f"splits without rows:\n  test: {words}" in error_of(tmp_path, "test")
 
 
 def test_the_config_builds_a_reader_that_workers_can_copy(tmp_path):

@@ -173,6 +173,13 @@ def test_a_set_that_is_not_there_is_an_error_that_says_how_to_do_without(folder)
     assert len(read(folder, "train", test_set=None)) == 3
 
 
+def test_a_split_without_a_set_is_an_error_that_says_how_to_name_one(folder):
+    message = error_of(folder, "test", test_set=None)
+    words = "name a list of ImageSets/Main by data.train_set, data.val_set or data.test_set"
+    assert f"splits without rows:\n  test: {words}" in message
+    assert len(read(folder, "test", train_set=None)) == 2
+
+
 def test_the_list_of_one_class_is_not_taken_for_a_set(folder):
     path = add_set(folder, "dog_test", "000001  0\n000002 -1\n")
     message = error_of(folder, test_set="dog_test")

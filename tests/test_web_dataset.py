@@ -239,6 +239,11 @@ def test_without_val_shards_a_share_of_the_train_images_is_val(shards):
     assert sorted(names(train) + names(val)) == [f"{name}.png" for name in NAMES]
 
 
+def test_a_split_without_shards_is_an_error_that_says_how_to_give_some(shards):
+    words = "give each split its own source (data.path for train, data.val_path, data.test_path)"
+    assert f"splits without rows:\n  test: {words}" in error_of(shards, "test")
+
+
 def test_images_may_have_weights_and_clusters_in_their_json(folder):
     parts = [{**sample, "json": {**sample["json"], "patient": number // 2}} for number, sample in enumerate(samples())]
     path = write_shard(folder / "a.tar", parts)

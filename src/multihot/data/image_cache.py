@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from multihot.data.images import file_of
 from multihot.data.manifest import Manifest
 from multihot.data.resize import TensorRandomResizedCrop, TensorResize, needed_side, resize, to_pixels
 from multihot.errors import InputError, check_choice
+from multihot.files import check_disk_space, file_stamp
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,7 @@ class DiskCache:
     def path_of(self, image: str) -> Path:
         """Returns where the copy of an image is."""
         file = file_of(image)
-        stat = os.stat(file) if file else None
-        key = f"{image} {stat.st_size} {stat.st_mtime_ns}" if stat else image
+        key = " ".join(map(str, (image, *file_stamp(file)))) if file else image
         name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         return self.folder / name[:2] / f"{name[2:]}.npy"
 
@@ -155,9 +154,6 @@ def shrink(picture: Image.Image, side: int, interpolation: InterpolationMode) ->
 
 def check_free(folder: Path, num_images: int, side: int, way_out: str) -> None:
     """Raises InputError if a folder has too little space for so many copies of usual shape."""
-    needed, free = num_images * side * side * USUAL_ASPECT * 3, shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"copies of {num_images:,} images with {side} pixels take about {needed / 1e9:.1f} GB, and {folder} has "
-            f"{free / 1e9:.1f} GB free: set {way_out}, or data.cache=none"
-        )
+    what = f"copies of {num_images:,} images with {side} pixels take about"
+    needed = num_images * side * side * USUAL_ASPECT * 3
+    check_disk_space(folder, needed, what, f"set {way_out}, or data.cache=none")

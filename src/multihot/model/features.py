@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from torch.utils.data import Dataset, Sampler
 from multihot.data.loader import Batches, create_batches, create_evaluation_batches, describe
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.files import write_json
+from multihot.files import check_disk_space, write_json
 from multihot.model.finetune import BACKBONE_DROPOUTS
 from multihot.progress import Progress
 
@@ -201,22 +200,13 @@ def open_values(accelerator: Accelerator, path: Path, shape: tuple[int, ...]) ->
     """
     if accelerator.is_main_process and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        check_disk_space(path.parent, 4 * math.prod(shape))
+        way_out = "set data.feature_cache to a folder with more, or take a head on pooled features (head=linear)"
+        check_disk_space(path.parent, 4 * math.prod(shape), "the features take", way_out)
         new = path.with_suffix(f".{os.getpid()}")
         np.lib.format.open_memmap(new, mode="w+", dtype=np.float32, shape=shape)
         os.replace(new, path)
     accelerator.wait_for_everyone()
     return np.lib.format.open_memmap(path, mode="r+")
-
-
-def check_disk_space(folder: Path, num_bytes: int) -> None:
-    """Raises InputError if a folder cannot hold so much: a mapped file that finds no space kills the process."""
-    free = shutil.disk_usage(folder).free
-    if num_bytes > free:
-        raise InputError(
-            f"the features take {num_bytes / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free: set "
-            "data.feature_cache to a folder with more, or take a head on pooled features (head=linear)"
-        )
 
 
 def fingerprint(model: nn.Module, manifest: Manifest, key: Mapping) -> str:
@@ -229,14 +219,20 @@ def fingerprint(model: nn.Module, manifest: Manifest, key: Mapping) -> str:
     arguments = {name: value for name, value in get_model_args(model).items() if name not in unused}
     settings = [type(model).__name__, model.pretrained_cfg.get("architecture"), arguments, key]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    heads = ("head.", "head_dist.")
-    for name, value in model.state_dict().items():
-        if not name.startswith(heads):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    digest.update(hash_backbone(model).encode())
     for state in manifest.image_states():
         digest.update(state.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:24]
+
+
+def hash_backbone(model: nn.Module) -> str:
+    """Returns a hash of all weights but those of the head."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        if not name.startswith(("head.", "head_dist.")):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def complete_model(model: nn.Module, head: nn.Module) -> nn.Module:

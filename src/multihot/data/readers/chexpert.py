@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from multihot.data.readers.columns import BLANK, is_blank
+from multihot.data.readers.cells import BLANK, is_blank, parse_answer
 from multihot.data.readers.csv_file import read_rows
-from multihot.data.readers.table import SPLITS, Table, TableReader, parse_answer
+from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
+from multihot.data.readers.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
 
 OBSERVATIONS = (
@@ -57,6 +58,8 @@ class ChexpertReader(TableReader):
     blank: str
     view: str
 
+    way_to_split = SPLIT_BY_PATHS
+
     def fill(self, table: Table) -> None:
         """Adds the rows of all files to the table."""
         files = dict(zip(SPLITS, (self.path, self.val_path, self.test_path), strict=True))
@@ -95,7 +98,7 @@ class ChexpertReader(TableReader):
         uncertain = [UNCERTAIN[policies.get(label, self.uncertain)] for label in table.labels]
         for number, cells in rows:
             if len(cells) != len(header):
-                table.note("rows of the wrong length", number, f"{len(cells)} cells instead of {len(header)}")
+                table.note_width(number, len(cells), len(header))
                 continue
             image = cells[image_column].strip()
             name = NAME.search(image)

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from multihot.data.readers.table import SPLITS, Table, TableReader
+from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
+from multihot.data.readers.table import SPLITS, Table
 from multihot.errors import InputError, check_choice, list_first
+from multihot.files import reading
 
 PARTS = ("images", "annotations", "categories")
 CROWD = {"keep": 1.0, "drop": None, "unknown": -1.0}  # what an outline of a whole group answers
@@ -36,6 +38,8 @@ class CocoReader(TableReader):
     test_root_path: str | None
     crowd: str
     min_area: float
+
+    way_to_split = SPLIT_BY_PATHS
 
     def fill(self, table: Table) -> None:
         """Adds the images of all files to the table."""
@@ -99,11 +103,8 @@ class CocoReader(TableReader):
 def read_json(file: str) -> dict[str, list]:
     """Returns the lists of a file of instances."""
     try:
-        content = parse(Path(file).read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}; correct its path in data or restore it") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8; save it as UTF-8") from error
+        with reading(file):
+            content = parse(Path(file).read_bytes())
     except json.JSONDecodeError as error:
         raise InputError(f"{file} is not JSON: {error}; restore it") from error
     if not isinstance(content, dict):

@@ -4,11 +4,12 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from multihot.data.readers.table import SPLITS, Table, TableReader, parse_answer, parse_weight
+from multihot.data.readers.cells import BLANK, is_blank, parse_answer, parse_weight, split_labels
+from multihot.data.readers.reader import TableReader
+from multihot.data.readers.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
 
 LAYOUTS = ("cell", "columns", "pairs")
-BLANK = {"unknown": -1.0, "absent": 0.0}
 
 Rows = Iterator[tuple[int, Sequence]]  # number and cells of each row
 
@@ -151,11 +152,11 @@ class Columns:
     def add_row(self, table: Table, number: int, cells: Sequence, file_split: str) -> None:
         """Adds one row to the table; if it names no split it belongs to `file_split`."""
         if len(cells) != len(self.header):
-            table.note("rows of the wrong length", number, f"{len(cells)} cells instead of {len(self.header)}")
+            table.note_width(number, len(cells), len(self.header))
             return
         weight = None if self.weight is None else parse_weight(cells[self.weight])
         if self.weight is not None and weight is None:
-            table.note("weights that are no number from 0 up", number, repr(cells[self.weight]))
+            table.note_weight(number, cells[self.weight])
             return
         labels, values = self.answers(cells)
         image = cells[self.image]
@@ -180,29 +181,8 @@ class Columns:
         cell = cells[self.answer]
         if isinstance(cell, Mapping):
             return list(map(str, cell)), list(map(parse_answer, cell.values()))
-        present = self.split_cell(cell)
+        present = split_labels(cell, self.reader.separator)
         if self.unknown is None:
             return present, None
-        unknown = self.split_cell(cells[self.unknown])
+        unknown = split_labels(cells[self.unknown], self.reader.separator)
         return present + unknown, [1.0] * len(present) + [-1.0] * len(unknown)
-
-    def split_cell(self, cell: object) -> list[str]:
-        """Returns the labels in a cell: text with separators, or a list."""
-        if cell is None:
-            return []
-        parts = cell.split(self.reader.separator) if isinstance(cell, str) else map(str, as_list(cell))
-        return [label for part in parts if (label := part.strip())]
-
-
-def as_list(cell: object) -> Sequence:
-    """Returns a list as it is and anything else as a list of one."""
-    return cell if isinstance(cell, list | tuple) else [cell]
-
-
-def is_blank(cell: object) -> bool:
-    """Returns whether a cell is empty.
-
-    >>> [is_blank(cell) for cell in (None, " ", float("nan"), 0, "0")]
-    [True, True, True, False, False]
-    """
-    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())

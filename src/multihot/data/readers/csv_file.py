@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from multihot.data.readers.columns import ColumnReader, Rows
 from multihot.errors import InputError
+from multihot.files import reading
 
 
 @dataclass(kw_only=True)
@@ -32,16 +33,14 @@ def read_rows(file: str) -> Iterator[tuple[int, list[str]]]:
 
     A row of several lines (a quoted cell may hold line ends) has the number of its last one.
     """
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as text:
-            delimiter = "\t" if file.endswith((".tsv", ".tab")) else ","
-            reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
+    delimiter = "\t" if file.endswith((".tsv", ".tab")) else ","
+    with reading(file), open(file, encoding="utf-8-sig", newline="") as text:
+        reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
+        try:
             for cells in reader:
                 if cells:
                     yield reader.line_num, cells
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}; correct its path in data or restore it") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 below line {reader.line_num}; save it as UTF-8") from error
-    except csv.Error as error:
-        raise InputError(f"{file} line {reader.line_num} is not CSV: {error}; correct the quotes") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file} is not UTF-8 below line {reader.line_num}; save it as UTF-8") from error
+        except csv.Error as error:
+            raise InputError(f"{file} line {reader.line_num} is not CSV: {error}; correct the quotes") from error

@@ -11,7 +11,8 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
-from multihot.data.readers.table import SPLITS, Table, TableReader
+from multihot.data.readers.reader import TableReader
+from multihot.data.readers.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
 
 log = logging.getLogger("multihot")
@@ -38,6 +39,10 @@ class FolderReader(TableReader):
     path: str
     split_folders: bool | None
     same_file: str
+
+    way_to_split = (
+        "put its label folders into data.path/train, data.path/val or data.path/test (data.split_folders: null or true)"
+    )
 
     def fill(self, table: Table) -> None:
         """Adds the files of all folders to the table."""

@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 
-from PIL import Image
-
-from multihot.data.images import decode_image
-from multihot.data.readers.columns import BLANK, is_blank
-from multihot.data.readers.table import SPLITS, Table, TableReader, parse_answer, parse_weight
+from multihot.data.readers.cells import BLANK, as_list, is_blank, parse_answer, parse_weight, split_labels
+from multihot.data.readers.hugging_face_images import (
+    DatasetImages,
+    holds_bytes,
+    import_datasets,
+    locate_images,
+    select_images,
+)
+from multihot.data.readers.reader import TableReader
+from multihot.data.readers.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,8 @@ class HuggingFaceReader(TableReader):
     unlisted: str
     weight_column: str | None
     cluster_column: str | None
+
+    way_to_split = "name what the source calls it by data.train_split, data.val_split or data.test_split"
 
     @property
     def source(self) -> str:
@@ -190,12 +196,17 @@ class HuggingFaceReader(TableReader):
             cells = zip(*(columns[name] for name in self.answer_columns()), strict=True)
             weights, clusters = (columns.get(name, nothing) for name in (self.weight_column, self.cluster_column))
             pictures = locate_images(images[start : rows.stop].column(self.image_column), place, start, table.embedded)
-            for number, image, answers, weight, cluster in zip(rows, pictures, cells, weights, clusters, strict=True):
+            for number, image, answers, weight_cell, cluster in zip(
+                rows, pictures, cells, weights, clusters, strict=True
+            ):
                 try:
                     labels, values = read_cells(*answers)
-                    weight = None if self.weight_column is None else check_weight(weight)
                 except CellError as error:
                     table.note(error.problem, number, error.details)
+                    continue
+                weight = None if self.weight_column is None else parse_weight(weight_cell)
+                if self.weight_column is not None and weight is None:
+                    table.note_weight(number, weight_cell)
                     continue
                 cluster = None if self.cluster_column is None else str(cluster)
                 table.add(number, image, labels, values, split=split, weight=weight, cluster=cluster)
@@ -254,8 +265,8 @@ class HuggingFaceReader(TableReader):
 
     def split_cell(self, cell: str | list[str] | None) -> Answers:
         """Returns the labels in a text with separators or a list of texts."""
-        texts = cell.split(self.separator) if isinstance(cell, str) else cell or []
-        labels = [label for text in texts if text is not None and (label := text.strip())]
+        texts = [text for text in cell if text is not None] if isinstance(cell, list) else cell
+        labels = split_labels(texts, self.separator)
         return list(dict.fromkeys(labels)) if "." in self.labels_column else labels, None
 
 
@@ -265,30 +276,6 @@ class CellError(Exception):
     def __init__(self, problem: str, details: str):
         super().__init__(problem, details)
         self.problem, self.details = problem, details
-
-
-class DatasetImages:
-    """Reads the picture "<split>#<row>" of data sets that hold their images; each process maps them from the disk."""
-
-    def __init__(self, splits: dict, column: str):
-        self.splits = splits  # place -> datasets.Dataset
-        self.column = column
-        self.stamp = [data._fingerprint for data in splits.values()]  # of `datasets`, whatever its files are called
-
-    def __call__(self, image: str, min_side: int | None = None) -> Image.Image:
-        place, _, row = image.rpartition("#")
-        picture = self.splits[place][int(row)].column(self.column)[0].as_py()
-        source = picture["path"] if picture["bytes"] is None else BytesIO(picture["bytes"])
-        return decode_image(source, f"{place} row {row}", min_side)
-
-
-def import_datasets():
-    """Returns `datasets`, or says how to install it."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise InputError('data=hf needs datasets: pip install -e ".[data]"') from error
-    return datasets
 
 
 @contextmanager
@@ -321,45 +308,3 @@ def shorten(error: Exception) -> str:
     """Returns what an error says, in one line that is not too long."""
     text = " ".join(str(error).split()).rstrip(".")
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
-
-
-def select_images(data, column: str):
-    """Returns the images of a split as an Arrow column of {bytes, path}, neither read nor decoded."""
-    datasets = import_datasets()
-    feature = data.features[column]
-    kind = feature.dtype.removeprefix("large_") if isinstance(feature, datasets.Value) else ""
-    is_picture = isinstance(feature, datasets.Image) or (isinstance(feature, Mapping) and "bytes" in feature)
-    if not is_picture and kind not in ("string", "binary"):
-        raise InputError(f"the column {column!r} holds {feature} and no images; choose another by data.image_column")
-    return data.select_columns([column]).cast_column(column, datasets.Image(decode=False)).with_format("arrow")
-
-
-def holds_bytes(images, column: str) -> bool:
-    """Returns whether any image of a split is in the data set itself, and no file of its own."""
-    chunks = images.data.column(column).chunks
-    return any(chunk.field("bytes").null_count < len(chunk) for chunk in chunks)
-
-
-def locate_images(pictures, place: str, start: int, embedded: bool) -> list[str | None]:
-    """Returns "<place>#<row>" of each picture of an Arrow column, or its path; None where it has none."""
-    from pyarrow.compute import struct_field
-
-    paths = struct_field(pictures, "path").to_pylist()
-    if not embedded:
-        return paths
-    has_bytes = struct_field(pictures, "bytes").is_valid().to_pylist()
-    exists = [here or bool(path) for here, path in zip(has_bytes, paths, strict=True)]
-    return [f"{place}#{start + k}" if there else None for k, there in enumerate(exists)]
-
-
-def as_list(cell: object) -> list:
-    """Returns a list as it is and anything else as a list of one."""
-    return cell if isinstance(cell, list) else [cell]
-
-
-def check_weight(cell: object) -> float:
-    """Returns a weight; raises CellError if it is none."""
-    weight = parse_weight(cell)
-    if weight is None:
-        raise CellError("weights that are no number from 0 up", repr(cell))
-    return weight

@@ -6,6 +6,7 @@ from itertools import chain, islice
 
 from multihot.data.readers.columns import ColumnReader, Rows
 from multihot.errors import InputError
+from multihot.files import reading
 
 LINES_FOR_THE_HEADER = 1000  # a key may be left out where it has no value
 
@@ -30,16 +31,12 @@ class JsonLinesReader(ColumnReader):
 def read_objects(file: str):
     """Yields the line and the object of each line that is not blank."""
     try:
-        with open(file, encoding="utf-8-sig") as lines:
+        with reading(file), open(file, encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     item = json.loads(line)
                     if not isinstance(item, dict):
                         raise InputError(f"{file} line {number} is not a JSON object but {type(item).__name__}")
                     yield number, item
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}; correct its path in data or restore it") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8; save it as UTF-8") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{file} line {number} is not JSON: {error.msg} at column {error.colno}") from error

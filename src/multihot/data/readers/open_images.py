@@ -12,9 +12,10 @@ from operator import itemgetter
 
 import numpy as np
 
-from multihot.data.readers.columns import BLANK
+from multihot.data.readers.cells import BLANK, parse_answer
 from multihot.data.readers.csv_file import read_rows
-from multihot.data.readers.table import SPLITS, Table, TableReader, parse_answer
+from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
+from multihot.data.readers.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
 
 log = logging.getLogger("multihot")
@@ -55,6 +56,8 @@ class OpenImagesReader(TableReader):
     val_images: str
     test_images: str
     unverified: str
+
+    way_to_split = SPLIT_BY_PATHS
 
     def fill(self, table: Table) -> None:
         """Adds the rows of all files to the table."""
@@ -115,7 +118,7 @@ class LabelFiles:
         skips_others = self.table.unlisted == -1
         for number, cells in rows:
             if len(cells) != width:
-                self.table.note("rows of the wrong length", number, f"{len(cells)} cells instead of {width}")
+                self.table.note_width(number, len(cells), width)
                 continue
             image, source, name, confidence = cells_of_columns(cells)
             label, value = self.label_of.get(name), self.value_of[confidence]

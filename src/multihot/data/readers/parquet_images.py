@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from multihot.data.images import decode_image
 from multihot.errors import InputError
+from multihot.files import check_disk_space, file_stamp
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +124,8 @@ def has_values(chunk) -> bool:
 
 def path_of_copy(file: str, column: str, folder: str) -> str:
     """Returns where the copy of a file's images is; another if the file has changed."""
-    stat = os.stat(file)
-    key = f"{os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns} {column}"
+    size, time = file_stamp(file)
+    key = f"{os.path.abspath(file)} {size} {time} {column}"
     return os.path.join(folder, f"{Path(file).stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.arrow")
 
 
@@ -154,7 +154,8 @@ def write_images(parquet, file: str, place: str, path: str) -> None:
     """Writes the column `place` as one column "image" of Arrow's large_binary, IMAGES_AT_ONCE rows a batch."""
     pyarrow = import_pyarrow()
     num_bytes = sum(chunk.total_uncompressed_size for chunk in column_chunks(parquet, place))
-    check_disk_space(os.path.dirname(path), num_bytes, file)
+    way_out = "set data.image_cache_path to a folder with more"
+    check_disk_space(os.path.dirname(path), num_bytes, f"the images of {file} take", way_out)
     log.info("the images of %s (%.1f GB) are copied once, to %s", file, num_bytes / 1e9, os.path.dirname(path))
     schema = pyarrow.schema([("image", pyarrow.large_binary())])
     title = os.path.basename(file)
@@ -169,16 +170,6 @@ def write_images(parquet, file: str, place: str, path: str) -> None:
                 images = pyarrow.compute.struct_field(images, "bytes")
             writer.write_batch(pyarrow.record_batch([images.cast(pyarrow.large_binary())], schema=schema))
             bar.update(batch.num_rows)
-
-
-def check_disk_space(folder: str, num_bytes: int, file: str) -> None:
-    """Raises InputError if a folder cannot hold so much."""
-    free = shutil.disk_usage(folder).free
-    if num_bytes > free:
-        raise InputError(
-            f"the images of {file} take {num_bytes / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free: set "
-            "data.image_cache_path to a folder with more"
-        )
 
 
 def map_images(copy: str):

@@ -1,13 +1,10 @@
-"""What all sources that list their images share: one table of rows, everything wrong with it, and its Manifests."""
+"""The rows of all files of a source in one table, everything that is wrong with them, and their Manifest."""
 
-import math
 import os
-from abc import ABC, abstractmethod
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -15,102 +12,14 @@ from scipy.sparse import csr_array
 
 from multihot.data.images import read_image
 from multihot.data.manifest import Manifest
-from multihot.data.splitting import stratify
+from multihot.data.readers.cells import describe_value
 from multihot.data.strings import PackedStrings
-from multihot.errors import InputError, MissingSplitError, check_choice, list_first
-from multihot.labels import read_groups
 
 SPLITS = ("train", "val", "test")
 LONGEST_NAME = 255  # bytes of a file's name; PATH_MAX of Linux is 4096
 LONGEST_PATH = 4095
-MOST_FILES = 3  # named in an error
-NO_ROWS = "splits without rows"
 
 Problems = dict[str, list[str]]  # what is wrong -> where
-
-
-@dataclass(kw_only=True)
-class TableReader(ABC):
-    """A reader, (split, labels=None, must_exist=True) -> Manifest; its files are read once for all splits.
-
-    If no row is for validation, `val_fraction` of the train rows is, drawn with `split_seed` so that every label has
-    its share of positives in both parts, and that rows of one cluster stay together; 0 leaves val empty. The text of
-    all files is checked whichever split is read, so that no image is in two of them; whether the images exist is
-    checked for this split alone. The problems of all rows are raised together as one InputError.
-
-    Args:
-        root: folder that image paths start from and must not leave; None is the folder of the file that names them.
-        labels: the label list in its order; None is the source's own, or all labels of the train rows, sorted.
-        groups: labels that exclude each other, `{name: [label, ...]}` or `{name: {labels: [...], none: true}}`.
-    """
-
-    root: str | None
-    labels: Sequence[str] | None
-    groups: Mapping | None
-    val_fraction: float
-    split_seed: int
-
-    way_to_split = "give each split its own source (data.path for train, data.val_path, data.test_path)"
-
-    @abstractmethod
-    def fill(self, table: "Table") -> None:
-        """Adds the rows of all files to the table."""
-
-    @cached_property
-    def table(self) -> "Table":
-        """The rows of all files."""
-        table = Table()
-        self.fill(table)
-        return table
-
-    def __call__(self, split: str, labels: Sequence[str] | None = None, must_exist: bool = True) -> Manifest:
-        """Returns the images and labels of one split ("train", "val" or "test"), in the order of the files.
-
-        Args:
-            labels: the label list; None is that of the settings.
-            must_exist: images for which there is no file are an error.
-        """
-        check_choice("split of the data", split, SPLITS)
-        problems = defaultdict(list, {kind: list(places) for kind, places in self.table.problems.items()})
-        rows = self.select(split, problems)
-        wanted = next((names for names in (labels, self.labels, self.table.labels) if names is not None), None)
-        labels = self.table.train_labels() if wanted is None else tuple(map(str, wanted))
-        if must_exist:
-            self.table.check_existence(rows, problems)
-        targets = self.table.create_targets(rows, labels, problems)
-        if problems:
-            kinds = [f"{len(places)} {kind}:\n{list_first(places)}" for kind, places in problems.items()]
-            files = ", ".join(self.table.files[:MOST_FILES]) + " ..." * (len(self.table.files) > MOST_FILES)
-            error = MissingSplitError if list(problems) == [NO_ROWS] else InputError
-            raise error(f"{files} cannot be used. There are\n" + "\n".join(kinds))
-        return self.table.create_manifest(rows, labels, targets, read_groups(self.groups))
-
-    def select(self, split: str, problems: Problems) -> np.ndarray:
-        """Returns the rows of a split; without rows for validation, train and val divide the train rows."""
-        split_ids = np.asarray(self.table.split_ids)
-        parts = {name: np.flatnonzero(split_ids == number) for number, name in enumerate(SPLITS)}
-        if split != "test" and len(parts["train"]) and not len(parts["val"]):
-            parts = self.divide(parts["train"])
-            if self.val_fraction > 0 and not (len(parts["val"]) and len(parts["train"])):
-                problems["unusable data.val_fraction"].append(
-                    f"{self.val_fraction} of {sum(map(len, parts.values()))} train rows leaves none for val or none "
-                    "for train; choose another, or give val rows of its own"
-                )
-        elif not len(parts[split]):
-            problems[NO_ROWS].append(f"{split}: {self.way_to_split}")
-        return parts[split]
-
-    def divide(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the train rows in two parts, "train" and "val", each in their order."""
-        if self.val_fraction == 0:
-            return {"train": rows, "val": rows[:0]}
-        if not 0 < self.val_fraction < 1:
-            raise InputError(f"data.val_fraction={self.val_fraction}: expected a share from 0 to below 1")
-        targets = self.table.create_targets(rows, tuple(self.table.id_of), defaultdict(list))
-        clusters = np.asarray(self.table.clusters)[rows] if self.table.clusters else None
-        fraction = max(self.val_fraction, 1 / len(rows))  # one row at least
-        part = stratify(targets, (1 - fraction, fraction), self.split_seed, clusters)
-        return {"train": rows[part == 0], "val": rows[part == 1]}
 
 
 class Table:
@@ -198,6 +107,14 @@ class Table:
         self.problems[problem].append(
             f"{self.files[-1]} {self.units[-1]} {number}" + (f": {details}" if details else "")
         )
+
+    def note_width(self, number: int, num_cells: int, num_columns: int) -> None:
+        """Notes that the row `number` of the current file has a cell too few or too many."""
+        self.note("rows of the wrong length", number, f"{num_cells} cells instead of {num_columns}")
+
+    def note_weight(self, number: int, cell: object) -> None:
+        """Notes that a cell of the row `number` is no weight."""
+        self.note("weights that are no number from 0 up", number, repr(cell))
 
     def locate(self, image: str, number: int) -> str | None:
         """Returns the path of an image, or notes why it has none."""
@@ -315,34 +232,3 @@ def find_repeated(rows: np.ndarray, label_ids: np.ndarray) -> np.ndarray:
     repeated = np.zeros(len(rows), bool)
     repeated[order[1:]] = (np.diff(rows[order]) == 0) & (np.diff(label_ids[order]) == 0)
     return repeated
-
-
-def describe_value(value: float) -> str:
-    """Returns an answer in words, unless it is "present"."""
-    return "" if value == 1 else f" is {value:g}"
-
-
-def parse_answer(cell: object) -> float:
-    """Returns an answer as a number: 1 present, 0 absent, -1 unknown, or soft; -2 is no answer at all.
-
-    >>> [parse_answer(cell) for cell in ("1", "0.0", -1.0, True, " 0.25 ", "yes", float("inf"))]
-    [1.0, 0.0, -1.0, 1.0, 0.25, -2.0, -2.0]
-    """
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        return -2.0
-    return value if math.isfinite(value) else -2.0
-
-
-def parse_weight(cell: object) -> float | None:
-    """Returns a finite number from 0 up, else None.
-
-    >>> parse_weight("0.5"), parse_weight("-1"), parse_weight("nan"), parse_weight("much")
-    (0.5, None, None, None)
-    """
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        return None
-    return value if 0 <= value < math.inf else None

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from multihot.errors import InputError, list_first
+from multihot.files import file_stamp
 
 FORMAT = 1  # of the files that keep an index; another one is made anew
 TEXT_ENDINGS = (".json", ".txt", ".cls")  # files that are kept whole, because they may hold labels
@@ -102,11 +103,6 @@ def index_shard(shard: str, folder: str | None) -> ShardIndex | InputError:
     return index
 
 
-def stamp_of(stat: os.stat_result) -> tuple[int, int]:
-    """Returns what changes when a file does: its size in bytes and its time in ns."""
-    return stat.st_size, stat.st_mtime_ns
-
-
 def keep_at(shard: str, folder: str) -> Path:
     """Returns the file that keeps the index of a shard."""
     return Path(folder) / f"{Path(shard).stem}-{hashlib.sha256(os.fsencode(shard)).hexdigest()[:16]}.npz"
@@ -118,7 +114,7 @@ def load_index(shard: str, folder: str | None) -> ShardIndex | None:
         return None
     try:
         with np.load(keep_at(shard, folder)) as arrays:
-            fresh = arrays["format"] == FORMAT and tuple(arrays["stamp"].tolist()) == stamp_of(os.stat(shard))
+            fresh = arrays["format"] == FORMAT and tuple(arrays["stamp"].tolist()) == file_stamp(shard)
             return ShardIndex(**{name: arrays[name] for name in arrays if name != "format"}) if fresh else None
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):  # it can be made anew
         return None
@@ -145,7 +141,7 @@ def scan_shard(shard: str) -> ShardIndex:
     """Returns the index of a shard, from one pass over its headers and its text files."""
     try:
         with open(shard, "rb") as file:
-            stamp = stamp_of(os.fstat(file.fileno()))
+            stamp = file_stamp(file.fileno())
             check_begin(shard, file)
             members, end = scan_members(file)
             check_end(shard, file, end)

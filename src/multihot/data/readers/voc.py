@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from multihot.data.readers.table import SPLITS, Table, TableReader
+from multihot.data.readers.reader import TableReader
+from multihot.data.readers.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
+from multihot.files import reading
 
 DIFFICULT = {"unknown": -1.0, "present": 1.0, "absent": 0.0}
 
@@ -30,6 +32,8 @@ class VocReader(TableReader):
     val_set: str | None
     test_set: str | None
     difficult: str
+
+    way_to_split = "name a list of ImageSets/Main by data.train_set, data.val_set or data.test_set"
 
     def fill(self, table: Table) -> None:
         """Adds the images of all sets to the table."""
@@ -72,16 +76,11 @@ class AnnotationError(Exception):
 
 def read_lines(file: str, setting: str) -> Iterator[tuple[int, list[str]]]:
     """Yields the number and the words of each line that is not blank."""
-    try:
-        with open(file, encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, line.split()
-    except OSError as error:
-        way_out = f"correct data.path, or {setting} (null: there is no such split)"
-        raise InputError(f"cannot read {file}: {error.strerror}; {way_out}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8; save it as UTF-8") from error
+    way_out = f"correct data.path, or {setting} (null: there is no such split)"
+    with reading(file, way_out), open(file, encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield number, line.split()
 
 
 def read_objects(annotation: str) -> list[tuple[str, bool]]:

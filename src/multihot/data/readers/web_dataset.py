@@ -14,10 +14,12 @@ from PIL import Image
 
 from multihot.data.images import decode_image
 from multihot.data.loader import default_num_workers
-from multihot.data.readers.columns import BLANK, as_list
-from multihot.data.readers.table import SPLITS, Table, TableReader, parse_answer, parse_weight
-from multihot.data.readers.tar_index import ShardIndex, index_shards, stamp_of
+from multihot.data.readers.cells import BLANK, as_list, parse_answer, parse_weight, split_labels
+from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
+from multihot.data.readers.table import SPLITS, Table
+from multihot.data.readers.tar_index import ShardIndex, index_shards
 from multihot.errors import InputError, ShardError, check_choice, list_first
+from multihot.files import file_stamp
 
 FORMATS = ("json", "txt", "cls")  # of labels: the last ending of the file that holds them
 REMOTE = re.compile(
@@ -59,6 +61,8 @@ class WebDatasetReader(TableReader):
     weight_key: str | None
     cluster_key: str | None
     index_path: str | None
+
+    way_to_split = SPLIT_BY_PATHS
 
     def fill(self, table: Table) -> None:
         """Adds the samples of all shards to the table."""
@@ -102,7 +106,7 @@ class WebDatasetReader(TableReader):
         if extension.endswith("cls"):
             return [self.name_class(index) for index in text.split()], None, {}
         if extension.endswith("txt"):
-            return split_text(text, self.separator), None, {}
+            return split_labels(text, self.separator), None, {}
         content = json.loads(text)
         if self.labels_key is None:
             return *self.read_answers(content), {}
@@ -116,7 +120,7 @@ class WebDatasetReader(TableReader):
         if isinstance(content, dict):
             return list(content), [parse_answer(value) for value in content.values()]
         if isinstance(content, str):
-            return split_text(content, self.separator), None
+            return split_labels(content, self.separator), None
         labels = [] if content is None else as_list(content)
         if any(isinstance(label, list | dict) for label in labels):
             raise ValueError("a label is a list or an object instead of a text")
@@ -233,11 +237,6 @@ def find_repeated_extension(members: Sequence[tuple[str, Member]]) -> str | None
     return next((ending for ending in endings if endings.count(ending) > 1), None)
 
 
-def split_text(text: str, separator: str) -> list[str]:
-    """Returns the labels in a text."""
-    return [label for part in text.split(separator) if (label := part.strip())]
-
-
 def find_shards(path: str) -> list[str]:
     """Returns the absolute paths of the shards that a folder, a pattern or a name means, in their order."""
     if REMOTE.search(path):
@@ -296,7 +295,7 @@ class ShardImages:
         stamp = self.stamps[shard]
         try:
             file = open_shard(shard, stamp)
-            if stamp_of(os.fstat(file.number)) != stamp:
+            if file_stamp(file.number) != stamp:
                 raise ShardError(f"{shard} has changed since it was indexed: leave shards alone while they are in use")
             return os.pread(file.number, size, offset)
         except OSError as error:

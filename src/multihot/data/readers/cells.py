@@ -1,0 +1,67 @@
+"""What a cell of a file means: labels, an answer, a weight, or nothing."""
+
+import math
+from collections.abc import Sequence
+
+BLANK = {"unknown": -1.0, "absent": 0.0}  # what an empty cell can say
+
+
+def is_blank(cell: object) -> bool:
+    """Returns whether a cell is empty.
+
+    >>> [is_blank(cell) for cell in (None, " ", float("nan"), 0, "0")]
+    [True, True, True, False, False]
+    """
+    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
+
+
+def as_list(cell: object) -> Sequence:
+    """Returns a list as it is and anything else as a list of one.
+
+    >>> as_list(["cat"]), as_list(("cat", "dog")), as_list("cat")
+    (['cat'], ('cat', 'dog'), ['cat'])
+    """
+    return cell if isinstance(cell, list | tuple) else [cell]
+
+
+def split_labels(cell: object, separator: str) -> list[str]:
+    """Returns the labels in a cell: text with separators, or a list; None is none.
+
+    >>> split_labels("cat; dog ;", ";"), split_labels([" big cat", 7], ";"), split_labels(None, ";")
+    (['cat', 'dog'], ['big cat', '7'], [])
+    """
+    if cell is None:
+        return []
+    parts = cell.split(separator) if isinstance(cell, str) else map(str, as_list(cell))
+    return [label for part in parts if (label := part.strip())]
+
+
+def parse_answer(cell: object) -> float:
+    """Returns an answer as a number: 1 present, 0 absent, -1 unknown, or soft; -2 is no answer at all.
+
+    >>> [parse_answer(cell) for cell in ("1", "0.0", -1.0, True, " 0.25 ", "yes", float("inf"))]
+    [1.0, 0.0, -1.0, 1.0, 0.25, -2.0, -2.0]
+    """
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        return -2.0
+    return value if math.isfinite(value) else -2.0
+
+
+def parse_weight(cell: object) -> float | None:
+    """Returns a finite number from 0 up, else None.
+
+    >>> parse_weight("0.5"), parse_weight("-1"), parse_weight("nan"), parse_weight("much")
+    (0.5, None, None, None)
+    """
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        return None
+    return value if 0 <= value < math.inf else None
+
+
+def describe_value(value: float) -> str:
+    """Returns an answer in words, unless it is "present"."""
+    return "" if value == 1 else f" is {value:g}"
