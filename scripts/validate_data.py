@@ -16,15 +16,13 @@ from multihot.cli import run_script
 
 log = logging.getLogger("multihot")
 
-SPLITS = ("train", "val", "test")
-
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="validate_data")
 def main(cfg: DictConfig) -> None:
     """Prints the findings and writes report.html, report.json and clusters.csv; ends with exit code 0 or 1."""
-    from multihot.data.checks.duplicates import save_clusters
     from multihot.data.checks.findings import DataSet, check_kinds, find_faults
     from multihot.data.checks.report import create_report, format_report, save_report
+    from multihot.data.clusters import save_clusters
 
     check_kinds(cfg.ignore)
     manifests, table_errors = read_splits(cfg)
@@ -45,6 +43,7 @@ def main(cfg: DictConfig) -> None:
 def read_splits(cfg: DictConfig) -> tuple[dict, list[str]]:
     """Returns the manifest of each split that the data has, and what is wrong with the others."""
     from multihot.data import create_reader
+    from multihot.data.manifest import SPLITS
     from multihot.errors import InputError, MissingSplitError
 
     manifests, errors = {}, []

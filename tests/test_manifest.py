@@ -1,8 +1,10 @@
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from multihot.data.manifest import Manifest
+from multihot.data.manifest import BadImage, Manifest
 from multihot.errors import InputError
 from multihot.labels import Group
 
@@ -28,6 +30,28 @@ def test_subset_keeps_rows_in_the_order_given():
     part = create().subset(np.array([3, 0]))
     assert part.images == ["z", "w"]
     assert part.targets.toarray().tolist() == TARGETS[[3, 0]].tolist()
+
+
+def test_manifests_put_together_have_what_each_of_them_has():
+    data = Manifest(
+        ("a", "b", "c"), ["w", "x", "y", "z"], csr_array(TARGETS.astype(np.float32)), read=np.asarray,
+        groups=(Group("pair", ("a", "c")),), unlisted=-1, weights=np.arange(4, dtype=np.float32), clusters=np.arange(4),
+        shards=np.array([0, 0, 1, 1]), places=["line 2", "line 3", "line 4", "line 5"], dropped=(BadImage("v", "cut"),),
+    )  # fmt: skip
+    assert not [field.name for field in fields(data) if getattr(data, field.name) is field.default]
+    whole = Manifest.concatenate([data, data])
+    for field in fields(data):
+        one, both = (getattr(manifest, field.name) for manifest in (data, whole))
+        if field.name in ("labels", "read", "groups", "unlisted"):  # of all images
+            assert both == one
+        else:
+            one, both = (part.toarray() if field.name == "targets" else part for part in (one, both))
+            assert np.array_equal(both, [*one, *one]), field.name
+    assert whole.targets.dtype == np.float32
+
+
+def test_what_one_part_does_not_know_the_whole_does_not_know():
+    assert Manifest.concatenate([create(), replace(create(), weights=np.ones(4, np.float32))]).weights is None
 
 
 def test_thinning_out_spreads_over_all_images():
@@ -97,7 +121,7 @@ def test_groups_stay_with_a_part_of_the_images_and_reach_the_label_space():
 
 
 def test_a_group_of_labels_that_the_data_has_not_is_refused():
-    with pytest.raises(InputError, match="the data has not:\n  d"):
+    with pytest.raises(InputError, match=r"the data has not.*:\n  d"):
         create(groups=(Group("pair", ("a", "d")),))
 
 

@@ -363,6 +363,20 @@ def test_train_is_reduced_to_few_shots(split_data, tmp_path):
     assert (len(answers["val"]), len(answers["test"])) == (6, 6)
 
 
+def test_few_shots_keep_clusters_whole(split_data, tmp_path):
+    path = write_data(tmp_path, "image,labels,patient", lambda number: f"{animals(number)},{number // 3}")
+    source = [f"data.path={path}", "data.cluster_column=patient", "fractions={train:0.8,val:0.2}", "num_shots=2"]
+    [overrides] = split_data(*source, f"out={tmp_path}/few.csv")
+    train = read_answers(overrides, ("train", "val"))["train"]
+    assert sum("owl" in labels for labels in train.values()) >= 2
+    assert sorted(train) == sorted(f"{3 * patient + k}.png" for patient in patients_of(train) for k in range(3))
+    assert len(train) < 48
+
+
+def patients_of(images) -> set[int]:
+    return {int(Path(image).stem) // 3 for image in images}
+
+
 def test_clusters_of_a_file_and_of_the_data_stay_together(split_data, tmp_path):
     path = write_data(tmp_path, "image,labels,patient", lambda number: f"{animals(number)},{number // 2}")
     joined = ["image,cluster", *(f"images/{number}.png,{number // 6}" for number in range(0, 60, 2))]

@@ -10,9 +10,10 @@ import pytest
 from conftest import REPO, compose_config, load_script
 from PIL import Image
 
-from multihot.data.checks.duplicates import close_pairs, count_ones, members, near_clusters
+from multihot.data.checks.duplicates import close_pairs, count_ones, near_clusters
 from multihot.data.checks.findings import KINDS
-from multihot.data.checks.inspection import inspect_image, inspect_images, perceptual_hash
+from multihot.data.checks.inspection import inspect_image, inspect_images, perceptual_hashes
+from multihot.data.clusters import members
 
 SPLITS = ("train", "train", "train", "val", "test")  # of lines 2 to 6; their images are 2.png to 6.png
 
@@ -101,6 +102,12 @@ def encode_again(folder: Folder, split: str) -> None:
     folder.append("again.jpg", split)
 
 
+def mirror(folder: Folder, split: str) -> None:
+    flipped = draw(2).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    flipped.resize((50, 50), Image.Resampling.BICUBIC).save(folder.path / "mirrored.jpg", quality=60)
+    folder.append("mirrored.jpg", split)
+
+
 def share(picture: Image.Image, suffix: str, **settings):
     """Returns a fault: line 3 has this picture."""
     return lambda folder: folder.replace(picture, suffix=suffix, **settings)
@@ -135,6 +142,8 @@ COPY_FAULTS = {
     "copy with other labels": ("different_labels", lambda folder: copy(folder, "train", "dog")),
     "similar in another split": ("near_duplicates_across_splits", lambda folder: encode_again(folder, "val")),
     "similar in the same split": ("near_duplicates", lambda folder: encode_again(folder, "train")),
+    "mirrored in another split": ("near_duplicates_across_splits", lambda folder: mirror(folder, "test")),
+    "mirrored in the same split": ("near_duplicates", lambda folder: mirror(folder, "train")),
 }
 
 
@@ -170,6 +179,8 @@ def test_copies_are_found_with_the_lines_of_both_and_nothing_else(folder, fault)
     [lines] = found(report)[kind]
     assert sorted(lines) == [f"{folder.path}/list.csv line 2", f"{folder.path}/list.csv line 7"]
     assert code == (kind not in ("duplicates", "near_duplicates"))
+    assert ("mirrored" in fault) == (report["findings"][0]["entries"][0]["detail"] == "mirrored")
+    assert ("mirrored" in fault) == ("<td>mirrored</td>" in (folder.path / "report/report.html").read_text())
     clusters = (folder.path / "report/clusters.csv").read_text().split()
     assert sorted(clusters[1:]) == sorted([f"{folder.image(2)},0", f"{folder.image(7)},0"])
     assert (folder.path / "report/report.html").read_text().count("data:image/jpeg") == 2
@@ -322,9 +333,12 @@ def test_help_explains_every_setting():
 def test_a_picture_in_another_size_or_quality_keeps_its_hash_and_another_picture_has_another(seed):
     picture, file = draw(seed, (200, 150)), io.BytesIO()
     picture.resize((80, 60), Image.Resampling.BICUBIC).save(file, "JPEG", quality=50)
-    (own, _), (again, _), (other, _) = map(perceptual_hash, (picture, Image.open(file), draw(seed + 100)))
-    assert (own ^ again).bit_count() <= 4
-    assert (own ^ other).bit_count() > 12
+    pictures = (picture, Image.open(file), draw(seed + 100), picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    own, again, other, mirrored = map(perceptual_hashes, pictures)
+    assert (own["perceptual_hash"] ^ again["perceptual_hash"]).bit_count() <= 4
+    assert (own["perceptual_hash"] ^ other["perceptual_hash"]).bit_count() > 12
+    assert (own["perceptual_hash"] ^ mirrored["perceptual_hash"]).bit_count() > 12
+    assert (own["mirrored_hash"] ^ mirrored["perceptual_hash"]).bit_count() <= 1
 
 
 @pytest.mark.parametrize("max_distance", [0, 3, 8])
@@ -348,6 +362,16 @@ def test_pictures_that_resemble_each_other_in_a_chain_are_one_cluster(folder):
     for number, picture in enumerate(pictures):
         picture.save(folder.path / f"{number}.png")
     facts = [inspect_image(str(folder.path / f"{number}.png")) for number in range(len(pictures))]
-    clusters = near_clusters(facts, 8, 0.95)
-    assert [rows.tolist() for rows in members(clusters)] == [[0, 1, 5], [3, 4]]
-    assert near_clusters([], 8, 0.95).tolist() == []
+    for clusters in near_clusters(facts, 8, 0.95):  # without and with mirrored ones
+        assert [rows.tolist() for rows in members(clusters)] == [[0, 1, 5], [3, 4]]
+    assert [clusters.tolist() for clusters in near_clusters([], 8, 0.95)] == [[], []]
+
+
+def test_mirrored_pictures_are_one_cluster_only_where_mirrored_ones_count(folder):
+    flipped = draw(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    for number, picture in enumerate([draw(1), flipped, draw(2), flipped.convert("L"), draw(1).convert("L")]):
+        picture.save(folder.path / f"{number}.png")
+    facts = [inspect_image(str(folder.path / f"{number}.png")) for number in range(5)]
+    unmirrored, both = near_clusters(facts, 8, 0.95)
+    assert [rows.tolist() for rows in members(unmirrored)] == [[0, 4], [1, 3]]
+    assert [rows.tolist() for rows in members(both)] == [[0, 1, 3, 4]]

@@ -6,15 +6,18 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 import torch
 from PIL import Image
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from multihot.data.images import file_of, read_image
 from multihot.errors import InputError, list_first
 from multihot.labels import Group, LabelSpace
+
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,13 @@ class Manifest:
         """Returns the manifest of the given rows, in their order."""
         parts = {name: take(getattr(self, name), rows) for name in ("images", *OF_EACH_IMAGE)}
         return replace(self, targets=self.targets[rows], **parts)
+
+    @classmethod
+    def concatenate(cls, manifests: Sequence["Manifest"]) -> "Manifest":
+        """Returns the images of all splits of one reader as one; what some of them do not know, it does not know."""
+        parts = {name: chain_values([getattr(part, name) for part in manifests]) for name in ("images", *OF_EACH_IMAGE)}
+        targets = vstack([part.targets for part in manifests], format="csr")
+        return replace(manifests[0], targets=targets, dropped=sum((part.dropped for part in manifests), ()), **parts)
 
     def thin_out(self, max_images: int | None) -> "Manifest":
         """Returns at most `max_images` images, evenly spread over all; None: all."""
@@ -141,8 +151,12 @@ class Manifest:
         targets[hidden] = -1
         return replace(self, targets=csr_array(targets), unlisted=0)
 
+    def identity(self) -> dict[str, int | str]:
+        """Returns what tells this split from another: how many images it has, how many were left out, and its hash."""
+        return {"num_images": len(self), "num_dropped": len(self.dropped), "sha256": self.fingerprint()}
+
     def fingerprint(self) -> str:
-        """Returns a hash of labels, answers and the names of the images from their common folder on."""
+        """Returns a hash of labels, answers, weights and the names of the images from their common folder on."""
         digest = hashlib.sha256(json.dumps([self.labels, self.unlisted], ensure_ascii=False).encode())
         first, last = (min(self.images), max(self.images)) if len(self) else ("", "")
         common = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
@@ -154,6 +168,7 @@ class Manifest:
             targets.indptr.astype(np.int64),
             targets.indices.astype(np.int64),
             targets.data.astype(np.float32),
+            *([] if self.weights is None else [self.weights.astype(np.float32)]),
         ):
             digest.update(part)
         return digest.hexdigest()
@@ -214,6 +229,13 @@ def take(values: Sequence | np.ndarray | None, rows: np.ndarray) -> Sequence | n
     if values is None or isinstance(values, np.ndarray):
         return values if values is None else values[rows]
     return values.take(rows) if hasattr(values, "take") else [values[row] for row in rows]
+
+
+def chain_values(parts: Sequence[Sequence | np.ndarray | None]) -> Sequence | np.ndarray | None:
+    """Returns the values of all parts one after the other; None if one of them is None."""
+    if any(part is None for part in parts):
+        return None
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else list(chain.from_iterable(parts))
 
 
 def target_of(manifest: Manifest) -> torch.Tensor:

@@ -1,15 +1,12 @@
 """Copies among the images of a data set: equal pixels, and pictures that look the same."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from multihot.data.checks.inspection import SMALL_SIDE, ImageFacts
+from multihot.data.clusters import join
 
 EQUAL_BANDS = 3  # of the bands of two close hashes
 PAIRS_AT_ONCE = 1 << 16  # compared in one array
@@ -23,46 +20,53 @@ def exact_groups(facts: Sequence[ImageFacts]) -> np.ndarray:
     return np.array([number_of.setdefault(key, len(number_of)) for key in keys], np.int64)
 
 
-def near_clusters(facts: Sequence[ImageFacts], max_distance: int, min_similarity: float) -> np.ndarray:
-    """Returns a number for each image, int64 (N,), the same for equal pixels and for pictures that look the same.
+def near_clusters(
+    facts: Sequence[ImageFacts], max_distance: int, min_similarity: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns two numbers for each image, int64 (N,): the same for pictures that look the same; then also if mirrored.
 
     Two pictures look the same if at most `max_distance` bits of their perceptual hashes differ and their small grey
     copies correlate by `min_similarity` or more; if A looks like B and B like C, all three are one cluster. Images too
     flat for a perceptual hash, and unreadable ones, have exact copies alone.
     """
     num_images, groups = len(facts), exact_groups(facts)
-    edges = [(np.arange(num_images), num_images + groups)]  # to a node for each exact group
+    edges, mirrored = [(np.arange(num_images), num_images + groups)], []  # to a node for each exact group
     rows = np.array([row for row, fact in enumerate(facts) if fact.perceptual_hash is not None], np.int64)
     hashes = np.array([facts[row].perceptual_hash for row in rows], np.uint64)
-    small = np.frombuffer(b"".join(facts[row].small for row in rows), np.uint8).reshape(-1, SMALL_SIDE**2)
+    small = np.frombuffer(b"".join(facts[row].small for row in rows), np.uint8).reshape(-1, SMALL_SIDE, SMALL_SIDE)
     representatives, rest = [np.empty(0, np.int64)], np.arange(len(rows))
     while len(rest):  # thousands may have one hash: each is compared with the first of them, not with all
         _, first, number = np.unique(hashes[rest], return_index=True, return_inverse=True)
         nearest = rest[first][number]
-        same = are_similar(small, rest, nearest, min_similarity) | (rest == nearest)
+        same = are_similar(small, small, rest, nearest, min_similarity) | (rest == nearest)
         edges.append((rows[rest[same]], rows[nearest[same]]))
         representatives.append(rest[first])
         rest = rest[~same]
     chosen = np.concatenate(representatives)
-    for first, second in close_pairs(hashes[chosen], max_distance):
-        same = are_similar(small, chosen[first], chosen[second], min_similarity)
-        edges.append((rows[chosen[first[same]]], rows[chosen[second[same]]]))
-    sources, targets = (np.concatenate(side) for side in zip(*edges, strict=True))
-    size = num_images + groups.max(initial=-1) + 1
-    graph = coo_array((np.ones(len(sources), bool), (sources, targets)), shape=(size, size))
-    return connected_components(graph, directed=False)[1][:num_images].astype(np.int64)
+    mirrored_hashes = np.array([facts[row].mirrored_hash for row in rows[chosen]], np.uint64)
+    for first, second in close_pairs(np.concatenate([hashes[chosen], mirrored_hashes]), max_distance):
+        first, second = np.minimum(first, second), np.maximum(first, second)
+        is_mirrored = (first < len(chosen)) & (second >= len(chosen))
+        for found, others, kept in ((edges, small, second < len(chosen)), (mirrored, small[:, :, ::-1], is_mirrored)):
+            one, other = chosen[first[kept]], chosen[second[kept] % len(chosen)]
+            same = are_similar(small, others, one, other, min_similarity)
+            found.append((rows[one[same]], rows[other[same]]))
+    return join(edges, num_images), join(edges + mirrored, num_images)
 
 
-def are_similar(small: np.ndarray, first: np.ndarray, second: np.ndarray, min_similarity: float) -> np.ndarray:
-    """Returns for each pair of rows of `small` (N, P) whether their correlation reaches `min_similarity`."""
+def are_similar(
+    pictures: np.ndarray, others: np.ndarray, first: np.ndarray, second: np.ndarray, min_similarity: float
+) -> np.ndarray:
+    """Returns whether the correlation of `pictures` (N, H, W) and `others` (N, H, W) in these rows is large enough."""
     result = np.empty(len(first), bool)
     for start in range(0, len(first), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
-        one, other = (small[rows[part]].astype(np.float32) for rows in (first, second))
-        one -= one.mean(axis=1, keepdims=True)
-        other -= other.mean(axis=1, keepdims=True)
-        norm = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-        result[part] = (one * other).sum(axis=1) >= min_similarity * norm
+        one = pictures[first[part]].astype(np.float32)
+        other = others[second[part]].astype(np.float32)
+        one -= one.mean(axis=(1, 2), keepdims=True)
+        other -= other.mean(axis=(1, 2), keepdims=True)
+        norm = np.linalg.norm(one, axis=(1, 2)) * np.linalg.norm(other, axis=(1, 2))
+        result[part] = (one * other).sum(axis=(1, 2)) >= min_similarity * norm
     return result
 
 
@@ -97,23 +101,3 @@ def count_ones(numbers: np.ndarray) -> np.ndarray:
     [0, 3, 64]
     """
     return ONES_OF_16_BITS[numbers.view(np.uint16).reshape(-1, 4)].sum(axis=1, dtype=np.int64)
-
-
-def members(numbers: np.ndarray) -> list[np.ndarray]:
-    """Returns the rows of each number that occurs more than once, in the order of their first row.
-
-    >>> [rows.tolist() for rows in members(np.array([5, 3, 5, 4, 3, 5]))]
-    [[0, 2, 5], [1, 4]]
-    """
-    order = np.argsort(numbers, kind="stable")
-    runs = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
-    return sorted((rows for rows in runs if len(rows) > 1), key=lambda rows: rows[0])
-
-
-def save_clusters(file: Path, images: Sequence[str], clusters: np.ndarray) -> None:
-    """Writes the columns image and cluster, a row for each image that has a copy; the clusters count from 0."""
-    with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as text:
-        writer = csv.writer(text)
-        writer.writerow(["image", "cluster"])
-        for number, rows in enumerate(members(clusters)):
-            writer.writerows([images[row], number] for row in rows.tolist())

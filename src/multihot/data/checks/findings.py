@@ -9,8 +9,9 @@ from functools import cached_property
 
 import numpy as np
 
-from multihot.data.checks.duplicates import exact_groups, members, near_clusters
+from multihot.data.checks.duplicates import exact_groups, near_clusters
 from multihot.data.checks.inspection import ImageFacts
+from multihot.data.clusters import members
 from multihot.data.manifest import Manifest
 from multihot.errors import check_choice
 
@@ -162,8 +163,8 @@ def find_faults(
             entries[name].append(Entry((row,), detail))
     for name, entry in faults_of_labels(data):
         entries[name].append(entry)
-    clusters = near_clusters(facts, max_distance, min_similarity)
-    for name, entry in faults_of_copies(data, exact_groups(facts), clusters):
+    unmirrored, clusters = near_clusters(facts, max_distance, min_similarity)
+    for name, entry in faults_of_copies(data, exact_groups(facts), unmirrored, clusters):
         entries[name].append(entry)
     kinds = (kind for kind in KINDS if kind.name not in ignore and entries[kind.name])
     return [Finding(kind, entries[kind.name]) for kind in kinds], clusters
@@ -219,8 +220,14 @@ def simplify(label: str) -> str:
     return re.sub(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)", "", unicodedata.normalize("NFKC", label).casefold())
 
 
-def faults_of_copies(data: DataSet, groups: np.ndarray, clusters: np.ndarray) -> Iterator[tuple[str, Entry]]:
-    """Yields the groups of equal images, and the clusters of images that look the same but are not all equal."""
+def faults_of_copies(
+    data: DataSet, groups: np.ndarray, unmirrored: np.ndarray, clusters: np.ndarray
+) -> Iterator[tuple[str, Entry]]:
+    """Yields the groups of equal images, and the clusters of images that look the same but are not all equal.
+
+    Args:
+        unmirrored: the clusters (N,) without regard to mirrored pictures.
+    """
     for rows in map(np.ndarray.tolist, members(groups)):
         differing = differing_labels(data, rows)
         is_across = len({data.split_of(row) for row in rows}) > 1
@@ -233,7 +240,8 @@ def faults_of_copies(data: DataSet, groups: np.ndarray, clusters: np.ndarray) ->
     for rows in members(clusters):
         if len(set(groups[rows].tolist())) > 1:
             is_across = len({data.split_of(row) for row in rows.tolist()}) > 1
-            yield "near_duplicates_across_splits" if is_across else "near_duplicates", Entry(tuple(rows.tolist()))
+            name = "near_duplicates_across_splits" if is_across else "near_duplicates"
+            yield name, Entry(tuple(rows.tolist()), "mirrored" if len(set(unmirrored[rows].tolist())) > 1 else "")
 
 
 def differing_labels(data: DataSet, rows: Sequence[int]) -> list[str]:

@@ -22,6 +22,7 @@ TASKS_AHEAD = 8  # that wait for each process
 HASH_SIDE = 32  # pixels of the small grey picture that is hashed
 SMALL_SIDE = 16  # pixels of the smaller one that is kept
 SAME_COLOUR = 2  # largest difference of a channel's values in an image of one colour: what JPEG adds
+MIRROR = np.array([1, -1] * 4)  # a mirrored picture has the odd horizontal frequencies with the other sign
 FLAT = 2.0  # smallest deviation of the small grey picture, of 255, whose perceptual hash says anything
 
 
@@ -40,6 +41,7 @@ class ImageFacts:
     is_constant: bool = False  # one colour all over
     pixel_hash: bytes | None = None  # equal for equal pixels, whatever the file format
     perceptual_hash: int | None = None  # 64 bits, few of which differ for similar pictures; None: too flat to tell
+    mirrored_hash: int | None = None  # that of the picture with left and right exchanged
     small: bytes | None = None  # 16 x 16 grey values of 8 bits, if there is a perceptual hash
 
 
@@ -90,8 +92,7 @@ def inspect_image(image: str, read: Callable[[str], Image.Image] = read_image) -
     header = header or {"width": picture.width, "height": picture.height}
     is_constant = all(high - low <= SAME_COLOUR for low, high in picture.getextrema())
     pixel_hash = hashlib.blake2b(np.asarray(picture), digest_size=16, key=repr(picture.size).encode()).digest()
-    bits, small = perceptual_hash(picture)
-    return ImageFacts("ok", **header, is_constant=is_constant, pixel_hash=pixel_hash, perceptual_hash=bits, small=small)
+    return ImageFacts("ok", **header, **perceptual_hashes(picture), is_constant=is_constant, pixel_hash=pixel_hash)
 
 
 def read_header(path: str) -> dict:
@@ -123,18 +124,25 @@ def status_of(cause: BaseException | None) -> str:
     return "truncated" if "truncated" in str(cause).lower() else "unreadable"
 
 
-def perceptual_hash(picture: Image.Image) -> tuple[int, bytes] | tuple[None, None]:
-    """Returns 64 bits that survive another size, format or quality, and a small grey copy; None if it is too flat.
+def perceptual_hashes(picture: Image.Image) -> dict[str, int | bytes]:
+    """Returns `perceptual_hash`, `mirrored_hash` and `small` of the facts; nothing if the picture is too flat.
 
-    The bits say which of the lowest frequencies are above their median (pHash, phash.org). With scipy at hand that is
-    ten lines, for which no further package is needed.
+    The bits of a hash say which of the lowest frequencies are above their median (pHash, phash.org). With scipy at hand
+    that is ten lines, for which no further package is needed.
     """
     small = picture.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0).convert("L")
     grey = np.asarray(small, np.float64)
     if grey.std() < FLAT:
-        return None, None
-    frequencies = dctn(grey, norm="ortho")[:8, :8].ravel()
-    bits = frequencies > np.median(frequencies[1:])  # the first is the brightness
+        return {}
+    frequencies = dctn(grey, norm="ortho")[:8, :8]
     blocks = grey.reshape(SMALL_SIDE, HASH_SIDE // SMALL_SIDE, SMALL_SIDE, HASH_SIDE // SMALL_SIDE)
-    kept = blocks.mean(axis=(1, 3)).round().astype(np.uint8)
-    return int.from_bytes(np.packbits(bits).tobytes(), "big"), kept.tobytes()
+    return {
+        "perceptual_hash": above_median(frequencies),
+        "mirrored_hash": above_median(frequencies * MIRROR),
+        "small": blocks.mean(axis=(1, 3)).round().astype(np.uint8).tobytes(),
+    }
+
+
+def above_median(frequencies: np.ndarray) -> int:
+    """Returns which of the frequencies (8, 8) are above the median of all but the first, the brightness, as 64 bits."""
+    return int.from_bytes(np.packbits(frequencies > np.median(frequencies.ravel()[1:])).tobytes(), "big")

@@ -1,0 +1,126 @@
+"""Every part of scripts/benchmark.py runs, on few images and a tiny model, and prints what it measured."""
+
+import re
+
+import pytest
+from conftest import REPO, SMALL, SMALL_DIGITS, compose_config, load_script
+
+from multihot.errors import InputError
+
+TINY = [*SMALL, "batch_size=4", "num_steps=2", "num_rounds=1", "model.name=vit_tiny_patch16_224", "model.image_size=32"]
+TINY += ["+model.kwargs.embed_dim=24", "+model.kwargs.num_heads=2", "+model.kwargs.depth=1"]
+NUMBER = r"[\d.]+"
+RATIO = rf"ratio {NUMBER} \({NUMBER} to {NUMBER}\)"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """The script as a module, with the modules that stand beside it."""
+    monkeypatch.syspath_prepend(REPO / "scripts")
+    return load_script("scripts/benchmark")
+
+
+@pytest.fixture
+def measure(script, capfd, tmp_path):
+    """measure("loop", ...): runs one part, and returns what it printed."""
+
+    def run(part: str, *overrides: str) -> str:
+        settings = [*TINY, f"parts=[{part}]", f"runs_folder={tmp_path}", *overrides]
+        capfd.readouterr()
+        script.main.__wrapped__(compose_config("benchmark", settings))
+        return capfd.readouterr().out
+
+    return run
+
+
+def test_loop_prints_the_ratio_to_a_bare_loop(measure):
+    printed = measure("loop")
+    assert re.search(
+        rf"training loop, .*fused-highest kernels: {NUMBER} images/s; bare loop .*: {NUMBER}; {RATIO}", printed
+    )
+
+
+def test_kernels_are_compared_with_the_default_ones(measure):
+    printed = measure("kernels", "kernels=unfused-highest")
+    assert re.search(rf"no, unfused-highest kernels: .* no, fused-highest kernels: {NUMBER}; {RATIO}", printed)
+
+
+def test_input_prints_each_stage(measure, tmp_path):
+    printed = measure("input")
+    for stage in ("decode", "augment", "loader", "loader and vit_tiny_patch16_224", "loader, data.cache=resized"):
+        assert re.search(rf"^{stage}: {NUMBER} images/s", printed, re.MULTILINE), stage
+    assert re.search(f"data.cache=none: {NUMBER}; {RATIO}", printed)
+    assert not list(tmp_path.iterdir())  # copies of images stay in the temporary folder
+
+
+def test_checkpoint_prints_size_and_seconds(measure):
+    assert re.search(
+        rf"checkpoint of vit_tiny.* MB\): {NUMBER} s, .*images on \({NUMBER} images/s\)", measure("checkpoint")
+    )
+
+
+def test_tracking_compares_telling_with_training(measure):
+    printed = measure("tracking", "tracker=wandb", "tracker.mode=offline")
+    assert re.search(
+        rf"telling wandb an update: {NUMBER} ms, {NUMBER}% of .* its own processes take {NUMBER}%", printed
+    )
+
+
+def test_metrics_are_timed_and_compared_with_predicting(measure, script, monkeypatch):
+    models, real = [], script.predict
+
+    def predict(accelerator, model, batches, title: str):
+        models.append(model)
+        return real(accelerator, model, batches, title)
+
+    monkeypatch.setattr(script, "predict", predict)
+    monkeypatch.setattr(script, "METRIC_SIZES", ((20, 10), (30, 5)))
+    printed = measure("metrics", "data.bad_images=skip")
+    for size in ("20 images x 10 labels", "30 images x 5 labels"):
+        assert re.search(rf"all scores of {size}: {NUMBER} s, peak \+ {NUMBER} GB", printed)
+    assert re.search(rf"that is {NUMBER}% of predicting 20 images with vit_tiny", printed)
+    assert (models[0].embed_dim, len(models)) == (24, 2)  # of model.kwargs; a round that counts and one that does not
+
+
+@pytest.mark.slow
+def test_manifest_is_read_and_weighed_in_a_process_of_its_own(measure, script, monkeypatch):
+    for name, size in (("NUM_IMAGES", 2000), ("NUM_LABELS", 40)):
+        monkeypatch.setitem(script.write_large_csv.__globals__, name, size)
+    printed = measure("manifest")
+    assert re.search(rf"2,000 images x 40 labels: {NUMBER} s, peak \+ {NUMBER} GB", printed)
+    assert re.search(rf"each of 2 workers adds {NUMBER} MB", printed)
+
+
+@pytest.mark.slow
+def test_startup_waits_for_help_and_for_the_first_step(measure, script, monkeypatch):
+    real = script.wait_for
+
+    def wait_for(command: list[str], words: str) -> None:
+        real([*command, *(SMALL_DIGITS if "--help" not in command else [])], words)
+
+    monkeypatch.setattr(script, "wait_for", wait_for)
+    monkeypatch.setattr(script, "in_turn", lambda num_rounds, action: [[action() or 0.5] * num_rounds])
+    assert re.findall(rf"(train.py .*): {NUMBER} s", measure("startup")) == [
+        "train.py --help", "train.py to its first step, digits"
+    ]  # fmt: skip
+
+
+def test_a_command_that_never_prints_the_words_is_no_time(script):
+    with pytest.raises(AssertionError, match="never printed 'ready'"):
+        script.wait_for(["echo", "gone"], "ready")
+
+
+def test_help_explains_every_part_and_the_settings_of_its_own(measure):
+    text = (REPO / "conf/hydra/help/benchmark.yaml").read_text()
+    with pytest.raises(InputError, match="parts=all: choose from loop, ") as error:
+        measure("all")
+    parts = str(error.value).partition("choose from ")[2].split(", ")
+    assert len(parts) == 8
+    assert [part for part in parts if f" {part}: " not in text] == []
+    own = set(compose_config("benchmark", [])) - set(compose_config("train", []))
+    assert [name for name in own if f"\n    {name} " not in text] == []
+
+
+def test_tracking_needs_a_tracker(measure):
+    with pytest.raises(InputError, match="needs a tracker: tracker=wandb"):
+        measure("tracking")
