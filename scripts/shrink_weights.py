@@ -7,8 +7,9 @@ import argparse
 import json
 from pathlib import Path
 
-from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
+
+from multihot.model.sources import is_multi_label
 
 
 def main() -> None:
@@ -17,17 +18,22 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("file", type=Path, help="file to write")
     arguments = parser.parse_args()
-    weights = load_file(arguments.run / "best" / "model.safetensors")
-    metadata = read_metadata(arguments.run)
-    save_file({name: value.half() for name, value in weights.items()}, arguments.file, metadata=metadata)
+    best = arguments.run / "best"
+    if not best.is_dir():
+        parser.error(f"{arguments.run} is no run folder: it has no best/")
+    weights = load_file(best / "model.safetensors")
+    save_file({name: value.half() for name, value in weights.items()}, arguments.file, metadata=read_metadata(best))
     print(f"{arguments.file}: {arguments.file.stat().st_size / 1e6:.2f} MB")
 
 
-def read_metadata(run: Path) -> dict[str, str]:
+def read_metadata(best: Path) -> dict[str, str]:
     """Returns what multihot.model.sources reads from a file: class names, and whether each row had its own sigmoid."""
-    labels = json.loads((run / "best" / "config.json").read_text())["label_names"]
-    is_multi_label = not OmegaConf.load(run / "config.yaml").single_label
-    return {"format": "pt", "label_names": json.dumps(labels), "is_multi_label": json.dumps(is_multi_label)}
+    config = json.loads((best / "config.json").read_text())
+    return {
+        "format": "pt",
+        "label_names": json.dumps(config["label_names"]),
+        "is_multi_label": json.dumps(is_multi_label(config)),
+    }
 
 
 if __name__ == "__main__":

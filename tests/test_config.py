@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from timm.data import resolve_data_config
 
-from multihot.data import create_reader
+from multihot.data import create_reader, loader
+from multihot.labels import LabelSpace
+from multihot.loss import check_loss, create_loss
+from multihot.model.create import check_name
 
 GROUPS = (
     "data", "model", "head", "finetune", "loss", "optimizer", "schedule", "augment", "tracker", "experiment", "debug",
@@ -25,6 +29,7 @@ NEEDED = {
     ("data", "folder"): ["data.path=x"],
     ("data", "openimages"): ["data.path=x.csv", "data.classes_path=c.csv"],
     ("data", "chexpert"): ["data.path=x.csv"],
+    ("loss", "cross_entropy"): ["single_label=true"],
     ("experiment", "coco2014"): ["data.path=x.json"],
     ("experiment", "voc2007"): ["data.path=x"],
     ("experiment", "nuswide"): ["data.path=x.csv"],
@@ -44,7 +49,11 @@ def test_every_option_composes_and_builds(group, option):
     cfg = compose_config("train", [f"{group}={option}", *NEEDED.get((group, option), [])])
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     create_reader(cfg.data)
-    for part in ("head", "finetune", "loss", "optimizer", "schedule"):
+    check_name(cfg.model.name)
+    space = LabelSpace.single_label(("cat", "dog")) if cfg.single_label else LabelSpace(("cat", "dog"))
+    counts = {"label_count": [2, 5], "num_known": [9, 10], "num_images": 10}
+    check_loss(create_loss(**instantiate(cfg.loss, _convert_="all"), space=space, **counts))
+    for part in ("head", "finetune", "optimizer", "schedule"):
         instantiate(cfg[part])
     transform = instantiate(cfg.augment)(**resolve_data_config({}, pretrained_cfg={"input_size": (3, 32, 32)}))
     assert callable(transform)
@@ -60,20 +69,43 @@ def test_experiments_override_groups():
     assert (HydraConfig.get().runtime.choices["augment"], cfg.optimizer.lr) == ("none", 1)
 
 
-def test_every_setting_has_its_unit_or_choices_beside_it():
-    lines = (REPO / "conf/train.yaml").read_text().split("\nhydra:")[0].splitlines()
-    settings = [line for line in lines if re.match(r"\s*\w+: \S", line) and not line.strip().startswith("- ")]
-    self_explaining = ("seed", "epochs", "runs_folder")
-    assert [line for line in settings if "#" not in line and line.split(":")[0] not in self_explaining] == []
+def read_comments(name):
+    """Returns what stands beside each setting of conf/<name>.yaml, by dotted name; empty if nothing does."""
+    comments, parents = {}, []
+    for line in (REPO / f"conf/{name}.yaml").read_text().split("\nhydra:")[0].splitlines():
+        setting = re.match(r"( *)(\w+):(?:[^#]*# (.*))?", line)
+        if setting and setting[2] != "defaults":
+            parents = [*parents[: len(setting[1]) // 2], setting[2]]
+            comments[".".join(parents)] = setting[3] or ""
+    return comments
 
 
-@pytest.mark.parametrize("script", ["train", "evaluate"])
-def test_help_explains_every_top_level_setting(script):
-    output = run_script(f"{script}.py", "--help").stdout
-    settings = [key for key in compose_config(script, []) if key not in GROUPS or key == "data"]
-    assert [key for key in settings if not re.search(rf"^ +{key}\b", output, re.MULTILINE)] == []
-    if script == "train":
-        assert all(re.search(rf"^{group}: .*{option}", output, re.MULTILINE) for group, option in OPTIONS)
+def read_help(name):
+    """Returns what the help of a script says of each setting; lines that go on are joined."""
+    template = OmegaConf.load(REPO / f"conf/hydra/help/{name}.yaml")._get_node("template")._value()
+    settings = re.findall(r"^ {2}(\w[\w.]*) {2,}(\S.*(?:\n {10,}\S.*)*)", template, re.MULTILINE)
+    return {setting: " ".join(text.split()) for setting, text in settings}
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "validate_data"])
+def test_every_setting_has_its_unit_or_choices_beside_it(name):
+    comments = read_comments(name)
+    inside = {key.rpartition(".")[0] for key in comments}
+    assert [key for key, comment in comments.items() if not comment and key not in inside] == []
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "validate_data"])
+def test_help_says_of_a_setting_what_stands_beside_it(name):
+    said = read_help(name)
+    assert said == {setting: read_comments(name)[setting] for setting in said}
+    assert name == "train" or {*said, "data"} == {*compose_config(name, [])}
+
+
+def test_help_shows_the_main_settings_and_every_option_of_every_group():
+    output = run_script("train.py", "--help").stdout
+    assert {"name", "epochs", "batch_size", "resume", "monitor", "head.start"} <= read_help("train").keys()
+    assert all(re.search(rf"^  {setting} ", output, re.MULTILINE) for setting in read_help("train"))
+    assert all(re.search(rf"^{group}: .*{option}", output, re.MULTILINE) for group, option in OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +132,21 @@ def test_a_mistyped_setting_fails_listing_the_choices(call_script, override, wor
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert all(word in result.stderr for word in words), result.stderr
+
+
+def test_evaluation_in_another_batch_size_gives_the_same_scores(train, evaluate, tmp_path, monkeypatch):
+    sizes, create = [], loader.create_evaluation_batches
+    train("name=a", "batch_size=8")
+    scores = json.loads((tmp_path / "a/val/metrics.json").read_text())
+    monkeypatch.setattr(
+        loader,
+        "create_evaluation_batches",
+        lambda data, **settings: sizes.append(settings["batch_size"]) or create(data, **settings),
+    )
+    for setting in ("batch_size=3", "batch_size=null"):
+        evaluate(f"run={tmp_path}/a", setting)
+        assert json.loads((tmp_path / "a/val/metrics.json").read_text()) == pytest.approx(scores, rel=1e-5)
+    assert sizes == [3, 8]
 
 
 def test_the_readme_shows_every_folder_and_module():

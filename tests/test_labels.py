@@ -124,7 +124,10 @@ def test_softmax_over_independent_labels_is_refused_with_the_reason():
 @pytest.mark.parametrize(
     ("groups", "words"),
     [
-        ((Group("colour", ("red", "pink")),), "the data has not:\n  pink"),
+        (
+            (Group("colour", ("red", "pink")),),
+            r"must spell labels as the data does; it has labels that the data has not:\n  pink",
+        ),
         ((Group("colour", ("red",)),), "nothing to choose from"),
         ((Group("colour", ("red", "red")),), "'red' is in two places"),
         ((COLOUR, Group("other", ("blue", "cat"))), "'blue' is in two places: groups colour and other"),
@@ -135,9 +138,20 @@ def test_bad_groups_are_refused(groups, words):
         LabelSpace(LABELS, groups)
 
 
-def test_an_unknown_setting_of_a_group_is_refused():
-    with pytest.raises(InputError, match="choose from labels, none"):
-        read_groups({"colour": {"labels": ["red", "green"], "nothing": True}})
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        ({"colour": {"labels": ["red", "green"], "nothing": True}}, "choose from labels, none"),
+        ({"colour": "red"}, r"data\.groups\.colour=red: expected a list of labels"),
+        ({"colour": {"labels": "red"}}, r"expected a list of labels"),
+        ({"colour": {"none": True}}, r"data\.groups\.colour=.*expected a list of labels, or \{labels: \["),
+        ({"colour": None}, r"data\.groups\.colour=None: expected a list of labels"),
+        (["red", "green"], r"data\.groups=\['red', 'green'\]: expected \{name:"),
+    ],
+)
+def test_groups_of_another_form_are_refused_with_the_right_one(groups, words):
+    with pytest.raises(InputError, match=words):
+        read_groups(groups)
 
 
 @pytest.fixture

@@ -1,16 +1,21 @@
 import json
 import os
+import runpy
+import shutil
 
 import pytest
 import timm
 import torch
+from conftest import REPO
 from safetensors.torch import load_file, save_file
 from timm.data import ImageNetInfo, resolve_input_data_config
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 
 from multihot.data.readers.digits import LABELS
 from multihot.errors import InputError
+from multihot.labels import Group, LabelSpace
 from multihot.model.create import create_model
+from multihot.model.saved import save_model
 from multihot.model.sources import find_weights, name_imagenet, read_classifier, read_source
 
 NAME = "vit_tiny_patch16_224"
@@ -40,11 +45,9 @@ def image():
     return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def save_run(model, folder, single_label):
-    timm.models.save_for_hf(
-        model, str(folder / "best"), safe_serialization=True, model_config={"label_names": list(ANIMALS)}
-    )
-    (folder / "config.yaml").write_text(f"single_label: {single_label}\n")
+def save_run(model, folder, space):
+    (folder / "config.yaml").touch()
+    save_model(model, folder / "best", space=space, head=None)
     return folder
 
 
@@ -93,12 +96,16 @@ def test_broken_and_half_written_files_are_named(model, tmp_path):
 
 
 def test_a_file_without_a_state_dict_says_what_it_holds(tmp_path):
-    for content, words in (({"epoch": 3, "net": {}}, "but epoch, net"), ({}, "but nothing"), ([1], "no dict")):
+    for content, words in (
+        ({"epoch": 3, "net": {}}, "but epoch, net"),
+        ({}, r"but nothing\. .*torch.save"),
+        ([1], "no dict"),
+    ):
         torch.save(content, tmp_path / "other.pth")
         with pytest.raises(InputError, match=words):
             create(tmp_path / "other.pth")
     save_file({"head.weight": torch.zeros(3, 24)}, tmp_path / "head.safetensors")
-    with pytest.raises(InputError, match="holds a classifier and nothing else"):
+    with pytest.raises(InputError, match=r"holds a classifier and nothing else; model\.weights needs the whole model"):
         create(tmp_path / "head.safetensors")
 
 
@@ -153,8 +160,8 @@ def test_class_names_come_from_a_list_or_a_text_file(model, tmp_path):
         classifier = classifier_of(tmp_path / "a.safetensors", class_names=names)
         assert (classifier.names, classifier.reason) == (ANIMALS, "")
     for names, words in (
-        (["cat"], "has 1 names and the source 3 rows"),
-        ("imagenet", "the source 3 rows, unlike ImageNet"),
+        (["cat"], "has 1 names and the source has 3 rows; give one a row"),
+        ("imagenet", "the source has 3 rows, unlike ImageNet's classifiers; give a text file"),
         (str(tmp_path / "absent.txt"), "give a text file with one name a line"),
     ):
         with pytest.raises(InputError, match=words):
@@ -209,14 +216,64 @@ def test_a_timm_folder_names_its_classes(model, image, tmp_path, prefix):
     torch.testing.assert_close(loaded.forward_features(image), model.forward_features(image), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("single_label", [True, False])
-def test_a_run_folder_gives_its_best_model_and_says_how_its_rows_were_trained(model, image, tmp_path, single_label):
-    run = save_run(model, tmp_path, single_label)
+SPACES = [
+    (LabelSpace(ANIMALS), True),
+    (LabelSpace.single_label(ANIMALS), False),
+    (LabelSpace(ANIMALS, (Group("pet", ("cat", "dog")),)), True),
+    (LabelSpace(ANIMALS, (Group("animal", ANIMALS, none=True),)), True),
+]
+
+
+@pytest.mark.parametrize(("space", "is_multi_label"), SPACES)
+def test_a_run_folder_gives_its_best_model_and_says_how_its_rows_were_trained(
+    model, image, tmp_path, space, is_multi_label
+):
+    run = save_run(model, tmp_path, space)
     loaded = create(run, kwargs={})
     torch.testing.assert_close(loaded.forward_features(image), model.forward_features(image), rtol=0, atol=0)
-    for folder in (run, run / "best"):
+    shutil.copytree(run / "best", tmp_path / "alone/copy")
+    for folder in (run, run / "best", tmp_path / "alone/copy"):
         classifier = classifier_of(folder)
-        assert (classifier.names, classifier.is_multi_label) == (ANIMALS, not single_label)
+        assert (classifier.names, classifier.is_multi_label) == (ANIMALS, is_multi_label)
+
+
+@pytest.mark.parametrize(("space", "is_multi_label"), SPACES)
+def test_shrunk_weights_say_how_their_rows_were_trained(model, tmp_path, monkeypatch, space, is_multi_label):
+    run, script = save_run(model, tmp_path, space), str(REPO / "scripts/shrink_weights.py")
+    (run / "config.yaml").unlink()  # nothing but best/ is needed
+    monkeypatch.setattr("sys.argv", [script, str(run), str(tmp_path / "small.safetensors")])
+    runpy.run_path(script, run_name="__main__")
+    classifier = classifier_of(tmp_path / "small.safetensors")
+    assert (classifier.names, classifier.is_multi_label) == (ANIMALS, is_multi_label)
+    torch.testing.assert_close(classifier.weight, model.head.weight.half().float(), rtol=0, atol=0)
+
+
+def test_a_folder_without_best_is_not_shrunk(tmp_path, monkeypatch, capsys):
+    script = str(REPO / "scripts/shrink_weights.py")
+    monkeypatch.setattr("sys.argv", [script, str(tmp_path), str(tmp_path / "small.safetensors")])
+    with pytest.raises(SystemExit):
+        runpy.run_path(script, run_name="__main__")
+    assert "is no run folder: it has no best/" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["file", "timm", "hf"])
+def test_preprocessing_in_the_settings_goes_before_that_of_the_source(model, request, tmp_path, kind):
+    own = {"mean": (0.1, 0.2, 0.3), "interpolation": "bilinear"}
+    if kind == "file":
+        save_file(model.state_dict(), tmp_path / "a.safetensors")
+    elif kind == "timm":
+        timm.models.save_for_hf(model, str(tmp_path), safe_serialization=True, data_config=own)
+    else:
+        save_hf(request.getfixturevalue("transformers"), tmp_path, "ViT")
+        of_folder = {"image_mean": own["mean"], "image_std": [1, 1, 1], "resample": 2}
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(of_folder))
+    source = tmp_path / "a.safetensors" if kind == "file" else tmp_path
+    overlay = {"mean": (0.5, 0.6, 0.7), "crop_pct": 0.5, "crop_mode": "squash"}
+    loaded = create(source, image_size=32, kwargs={**TINY, "pretrained_cfg_overlay": overlay})
+    torch.testing.assert_close(loaded.norm.bias, read_source(str(source), NAME).state["norm.bias"], rtol=0, atol=0)
+    preprocessing = resolve_input_data_config(loaded)
+    assert {key: preprocessing[key] for key in overlay} == overlay
+    assert preprocessing["interpolation"] == ("bicubic" if kind == "file" else "bilinear")
 
 
 def test_a_head_of_several_layers_comes_off_as_a_whole(model, tmp_path):

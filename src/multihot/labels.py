@@ -147,15 +147,23 @@ def log_sum_exp_of_others(logits: Tensor) -> Tensor:
 def read_groups(groups: Mapping | None) -> tuple[Group, ...]:
     """Returns groups from a config: `{colour: [red, green], size: {labels: [big, small], none: true}}`.
 
+    Raises:
+        InputError: it is not of that form.
+
     >>> read_groups({"colour": ["red", "green"]})
     (Group(name='colour', labels=('red', 'green'), none=False),)
     """
+    if not isinstance(groups or {}, Mapping):
+        raise InputError(f"data.groups={groups}: expected {{name: [label, label]}}")
     result = []
     for name, group in (groups or {}).items():
         settings = group if isinstance(group, Mapping) else {"labels": group}
         for key in settings:
             check_choice(f"a setting of the group {name}", key, ("labels", "none"))
-        labels = tuple(str(label) for label in settings["labels"])
+        labels = settings.get("labels")
+        if isinstance(labels, str) or not isinstance(labels, Sequence):
+            raise InputError(f"data.groups.{name}={group}: expected a list of labels, or {{labels: [...], none: true}}")
+        labels = tuple(str(label) for label in labels)
         result.append(Group(str(name), labels, bool(settings.get("none", False))))
     return tuple(result)
 
@@ -176,10 +184,17 @@ def check_groups(groups: Sequence[Group], labels: Sequence[str]) -> None:
     for group in groups:
         unknown = [label for label in group.labels if label not in known]
         if unknown:
-            raise InputError(f"the group {group.name} has labels that the data has not:\n{list_first(unknown)}")
+            raise InputError(
+                f"the group {group.name} (data.groups) must spell labels as the data does; it has labels that the data "
+                f"has not:\n{list_first(unknown)}"
+            )
         if len(group.labels) + group.none < 2:
-            raise InputError(f"the group {group.name} has nothing to choose from: it needs two labels, or one and none")
+            raise InputError(
+                f"the group {group.name} has nothing to choose from: it needs two labels, or one and none: true"
+            )
         for label in group.labels:
             if label in taken:
-                raise InputError(f"the label {label!r} is in two places: groups {taken[label]} and {group.name}")
+                raise InputError(
+                    f"the label {label!r} is in two places: groups {taken[label]} and {group.name}; leave it in one"
+                )
             taken[label] = group.name

@@ -23,7 +23,7 @@ def create_model(
         InputError: no such model, no network, weights that do not fit, no labels.
     """
     if num_labels < 1:
-        raise InputError("a model needs at least one label")
+        raise InputError("a model needs at least one label, and the data names none; see data.labels")
     check_name(name)
     kwargs = {"img_size": image_size, **kwargs, "num_classes": 0}
     if weights is not None:
@@ -45,7 +45,9 @@ def build_timm(name: str, **kwargs) -> nn.Module:
     try:
         return timm.create_model(name, **kwargs)
     except TypeError as error:
-        raise InputError(f"{name} does not take all of model.image_size and model.kwargs: {error}") from error
+        raise InputError(
+            f"{name} does not take all of model.image_size and model.kwargs; leave out what it has not: {error}"
+        ) from error
 
 
 def check_name(name: str) -> None:
@@ -65,9 +67,13 @@ def check_name(name: str) -> None:
 
 
 def load_source(name: str, source: Source, kwargs: dict) -> nn.Module:
-    """Returns the model with a source's weights; timm resamples position and patch embeddings to its sizes."""
+    """Returns the model with a source's weights; timm resamples position and patch embeddings to its sizes.
+
+    What `kwargs` say of the preprocessing (pretrained_cfg_overlay) goes before the source's own.
+    """
     wanted = {key: value for key, value in kwargs.items() if value is not None}
-    overlay = {**source.preprocessing, "state_dict": source.state, "num_classes": 0, "source": ""}
+    own = wanted.pop("pretrained_cfg_overlay", {})
+    overlay = {**source.preprocessing, **own, "state_dict": source.state, "num_classes": 0, "source": ""}
     try:
         model = build_timm(
             name,
@@ -79,7 +85,10 @@ def load_source(name: str, source: Source, kwargs: dict) -> nn.Module:
     except InputError:
         raise
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"{source.path} does not fit {name}:\n{describe_mismatch(error)}") from error
+        raise InputError(
+            f"{source.path} does not fit {name}; model.name and model.kwargs must be those it was made with:\n"
+            f"{describe_mismatch(error)}"
+        ) from error
     del model.pretrained_cfg["state_dict"]
     return model
 

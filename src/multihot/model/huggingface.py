@@ -66,7 +66,9 @@ def read_hf_folder(folder: Path, config: dict) -> Source:
     check_choice(f"{folder}/config.json: architectures", config["architectures"][0], HF_MODELS)
     missing = [key for key in HF_SETTINGS if key not in config]
     if missing:
-        raise InputError(f"{folder}/config.json is not complete: {', '.join(missing)} missing")
+        raise InputError(
+            f"{folder}/config.json is not complete: {', '.join(missing)} missing; save_pretrained writes it whole"
+        )
     state = rename_hf_keys(read_state(find_weights_file(folder)), config["model_type"])
     names = config.get("id2label")
     if names and all(re.fullmatch(r"LABEL_\d+", label) for label in names.values()):
@@ -103,7 +105,10 @@ def read_hf_kwargs(folder: Path, config: dict) -> dict:
     say 1e-12 where the original had 1e-6; normalised values then differ by 5e-7 of themselves at a variance of 1.
     """
     if config["layer_norm_eps"] > LARGEST_EPS:
-        raise InputError(f"{folder}: layer_norm_eps is {config['layer_norm_eps']}; timm's ViTs have 1e-6, unchangeably")
+        raise InputError(
+            f"{folder}/config.json: layer_norm_eps is {config['layer_norm_eps']}; timm's ViTs have 1e-6, unchangeably, "
+            "and would give other features with these weights: take another source"
+        )
     activation = "silu" if config.get("use_swiglu_ffn") else config["hidden_act"]
     check_choice(f"{folder}/config.json: hidden_act", activation, tuple(HF_ACTIVATIONS))
     return {

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import timm
 from huggingface_hub.errors import HfHubHTTPError
-from omegaconf import OmegaConf
 from safetensors import safe_open
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from timm.models._hub import load_model_config_from_path
+from timm.models._hub import load_model_config_from_path  # private: timm's public one reads from the hub alone
 
 from multihot.errors import InputError
+from multihot.labels import LabelSpace
 from multihot.model.huggingface import HF_MODELS, read_hf_folder
 from multihot.model.weight_files import (
     WEIGHTS_FILES,
@@ -40,11 +40,14 @@ def read_source(weights: str, name: str) -> Source:
         InputError: there is no such file, it cannot be read, or the folder is of another kind or architecture.
     """
     if ":" in name:
-        raise InputError(f"model.weights needs the name of a timm architecture, not model.name={name}")
+        raise InputError(
+            f"model.weights={weights} needs the name of its architecture in timm, such as "
+            f"model.name=vit_base_patch16_224, not model.name={name}"
+        )
     path = find_weights(weights)
     source = read_folder(path, name) if path.is_dir() else read_file(path, name)
     if not source.state:
-        raise InputError(f"{path} holds a classifier and nothing else")
+        raise InputError(f"{path} holds a classifier and nothing else; model.weights needs the whole model")
     return source
 
 
@@ -95,11 +98,8 @@ def read_file(path: Path, name: str) -> Source:
 
 def read_folder(folder: Path, name: str) -> Source:
     """Returns a timm folder, a Hugging Face folder, or the best model of a run folder."""
-    run = folder.resolve().parent if folder.resolve().name == "best" else folder
-    if (run / "config.yaml").is_file() and (run / "best").is_dir():
-        source = read_timm_folder(run / "best", name)
-        is_multi_label = not OmegaConf.load(run / "config.yaml").single_label
-        return replace(source, classifier=replace(source.classifier, is_multi_label=is_multi_label))
+    if (folder / "config.yaml").is_file() and (folder / "best").is_dir():
+        return read_timm_folder(folder / "best", name)
     config = read_json_file(folder / "config.json") if (folder / "config.json").is_file() else {}
     if "architecture" in config:
         return read_timm_folder(folder, name)
@@ -113,19 +113,29 @@ def read_folder(folder: Path, name: str) -> Source:
 
 
 def read_timm_folder(folder: Path, name: str) -> Source:
-    """Returns a folder in timm's hub layout, with its own model arguments and preprocessing.
+    """Returns a folder in timm's hub layout, a best/ too, with its own model arguments and preprocessing.
 
     A model whose head pools for itself has been saved with pooling off; without that head it gets its family's again.
     """
     path = find_weights_file(folder)
-    read_json_file(folder / "config.json")  # timm would not name a broken one
+    config = read_json_file(folder / "config.json")  # timm would not name a broken one
     pretrained_cfg, architecture, kwargs = load_model_config_from_path(folder)
     if architecture != name.partition(".")[0]:
         raise InputError(f"{folder} holds a {architecture}, not a {name}: set model.name={architecture}")
     layers = pretrained_cfg.get("classifier") or timm.get_pretrained_cfg_value(name, "classifier")
-    state, classifier = split_classifier(read_state(path), layers, describe_classes(pretrained_cfg))
+    names = describe_classes(pretrained_cfg)
+    state, classifier = split_classifier(read_state(path), layers, names, is_multi_label(config))
     kwargs = {key: value for key, value in (kwargs or {}).items() if (key, value) != ("global_pool", "")}
     return Source(folder, state, classifier, kwargs, pretrained_cfg)
+
+
+def is_multi_label(config: Mapping) -> bool:
+    """Returns whether the model of a timm folder, by its config.json, is another than one softmax over all classes.
+
+    A best/ holds its label space; a folder without one is taken for a softmax.
+    """
+    space = config.get("label_space")
+    return space is not None and not LabelSpace.from_config(space).is_single_label
 
 
 def read_hub_classifier(name: str) -> Classifier:
@@ -167,19 +177,24 @@ def rename_classes(classifier: Classifier, class_names: str | Sequence[str]) -> 
     if class_names == "imagenet":
         names = name_imagenet(0 if classifier.weight is None else len(classifier.weight))
         if names is None:
-            raise InputError(f"head.class_names=imagenet: {describe_rows(classifier)}, unlike ImageNet's classifiers")
+            raise InputError(
+                f"head.class_names=imagenet: {describe_rows(classifier)}, unlike ImageNet's classifiers; "
+                "give a text file with one name a line, or a list"
+            )
     else:
         names = read_names(class_names) if isinstance(class_names, str) else tuple(str(name) for name in class_names)
     if classifier.weight is None:
         return replace(classifier, names=names)
     if len(names) != len(classifier.weight):
-        raise InputError(f"head.class_names has {len(names)} names and {describe_rows(classifier)}")
+        raise InputError(
+            f"head.class_names has {len(names)} names and {describe_rows(classifier)}; give one a row, in their order"
+        )
     return replace(classifier, names=names, reason="")
 
 
 def describe_rows(classifier: Classifier) -> str:
     """Returns how many rows the classifier has, in words."""
-    return "the source has no rows" if classifier.weight is None else f"the source {len(classifier.weight)} rows"
+    return "the source has no rows" if classifier.weight is None else f"the source has {len(classifier.weight)} rows"
 
 
 def name_imagenet(num_classes: int) -> tuple[str, ...] | None:

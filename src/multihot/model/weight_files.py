@@ -43,7 +43,7 @@ def find_weights_file(folder: Path) -> Path:
     for file in WEIGHTS_FILES:
         if (folder / file).is_file():
             return folder / file
-    raise InputError(f"{folder} has no weights: it needs {' or '.join(WEIGHTS_FILES)}, in one piece")
+    raise InputError(f"{folder} has no weights: it needs {' or '.join(WEIGHTS_FILES)}, one file and not in parts")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -57,7 +57,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} cannot be read as weights: {describe_damage(error)}") from error
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         found = ", ".join(list(state)[:5]) or "nothing"
-        raise InputError(f"{path} holds no state dict, alone or under state_dict_ema, state_dict or model, but {found}")
+        raise InputError(
+            f"{path} holds no state dict, alone or under state_dict_ema, state_dict or model, but {found}. "
+            "Where it was made, write one: torch.save(model.state_dict(), path)"
+        )
     return state
 
 
@@ -71,7 +74,7 @@ def describe_damage(error: Exception) -> str:
         )
     if isinstance(error, AttributeError):  # of a file with something else than a dict
         return "it holds no dict of tensors"
-    return "it is damaged or cut short" if error.__cause__ else first_line(error)
+    return "it is damaged or cut short; copy or download it anew" if error.__cause__ else first_line(error)
 
 
 def split_classifier(
