@@ -4,28 +4,44 @@ python scripts/compare_runs.py runs                          what differs is fou
 python scripts/compare_runs.py runs --by loss,head.start     only these settings, or groups of settings
 python scripts/compare_runs.py runs --score test/map         needs evaluate.py split=test of each run
 python scripts/compare_runs.py runs --score val/ranking_loss --score val/map --csv runs.csv --html runs.html
+
+Runs that are not finished, that a search ended early or that lack the score are left out and named.
 """
 
 import argparse
 import csv
-import json
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-from omegaconf import OmegaConf
 
+from multihot.comparison.doubts import find_doubts, list_names
+from multihot.comparison.results import UNFINISHED, Result, choose_scores, read_results, select
+from multihot.comparison.rows import Difference, Row, compare, find_equal, in_words
 from multihot.errors import InputError
-from multihot.settings import flatten
-from multihot.validation import is_better
+from multihot.monitor import is_better_lower
 
-NOT_COMPARED = (
-    "seed", "name", "runs_folder", "resume", "tracker", "checkpoint", "log_every", "num_workers", "mixed_precision",
-    "kernels", "data.feature_cache", "data.cache_folder", "data.cache_path", "data.image_cache_path", "data.index_path",
-)  # fmt: skip
+NOTES = (
+    "± is the sample standard deviation (n-1) over runs, not the error of the mean.",
+    "The difference to the best row ± its standard error, paired by seed where both rows have the same seeds (else "
+    "Welch's: unpaired), tells what may be luck of the seeds (95% sure from 13 standard errors on with two seeds, 4.3 "
+    "with three, 2.8 with five) but not what other images would give, and the best of many rows is partly luck.",
+)
+
+
+@dataclass
+class Comparison:
+    """What is printed and written."""
+
+    scores: list[str]  # the first decides the order
+    columns: list[str]  # of the compared settings
+    rows: list[Row]
+    left_out: list[Result]
+    warnings: list[str]
 
 
 def main() -> int:
@@ -34,21 +50,24 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="with run folders in it")
     parser.add_argument("--by", default="", help="settings or groups of settings, divided by commas")
     parser.add_argument(
-        "--score", action="append", help="<split>/<metric>, of the best epoch; of several, the first decides the order"
+        "--score",
+        action="append",
+        default=[],
+        help="<split>/<metric>, of the best epoch; of several, the first decides the order",
     )
+    parser.add_argument("--unfinished", action="store_true", help="count runs that have not come to their end as well")
     parser.add_argument("--csv", type=Path, help="file for the table, a column a setting")
     parser.add_argument("--html", type=Path, help="file for the table as a page")
     arguments = parser.parse_args()
-    scores = arguments.score or ["val/map", "test/map"]
+    by = [name.strip() for name in arguments.by.split(",") if name.strip()]
     try:
-        runs = read_runs(arguments.folder, scores)
-        if not arguments.score and all(run["scores"]["test/map"] is None for run in runs):
-            scores = ["val/map"]
-        keys, rows = compare(runs, [key for key in arguments.by.split(",") if key], scores[0])
-        print(format_table(rows, scores))
-        for path, create in ((arguments.csv, write_csv), (arguments.html, write_html)):
+        comparison = read_comparison(arguments.folder, by, arguments.score, arguments.unfinished)
+        for line in (*describe_left_out(comparison.left_out), *(f"warning: {line}" for line in comparison.warnings)):
+            print(line, file=sys.stderr)
+        print("\n\n".join([format_table(comparison), *NOTES]))
+        for path, write in ((arguments.csv, write_csv), (arguments.html, write_html)):
             if path is not None:
-                create(path, keys, rows, scores)
+                write(path, comparison)
                 print(f"{path} written", file=sys.stderr)
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -56,175 +75,133 @@ def main() -> int:
     return 0
 
 
-def read_runs(folder: Path, scores: Sequence[str]) -> list[dict]:
-    """Returns name, settings (flat), the first score before training and all scores of each run that has the first.
+def read_comparison(folder: Path, by: Sequence[str], scores: Sequence[str], with_unfinished: bool) -> Comparison:
+    """Returns rows and warnings about the runs in a folder.
 
     Raises:
-        InputError: no run has the score.
+        InputError: no run counts, or there is no such folder, score or setting.
     """
-    runs = []
-    for config in sorted(folder.glob("*/config.yaml")):
-        run, history = config.parent, config.parent / "history.json"
-        found = {score: read_score(run, score) for score in scores}
-        if found[scores[0]] is not None and history.exists():
-            before = json.loads(history.read_text())[0].get(scores[0])
-            runs.append(
-                {"name": run.name, "settings": flatten(OmegaConf.load(config)), "before": before, "scores": found}
-            )
+    results = read_results(folder)
+    scores = choose_scores(scores, results, folder)
+    runs, left_out = select(results, scores, with_unfinished)
     if not runs:
-        split = scores[0].partition("/")[0]
-        raise InputError(f"no run in {folder} has {scores[0]} (a run folder has {split}/metrics.json)")
-    return runs
+        raise InputError("\n".join([f"no run in {folder} is a result", *describe_left_out(left_out)]))
+    columns, rows = compare(runs, by, scores)
+    counted = {run.name for run in runs}
+    unfinished = [f"{run.name} ({run.progress})" for run in results if run.left_out and run.name in counted]
+    warnings = [f"counted though they did not come to their end: {list_names(unfinished)}"] if unfinished else []
+    warnings += [f"{name} is the same in all runs" for name in find_equal(by, runs)]
+    return Comparison(scores, columns, rows, left_out, warnings + find_doubts(rows, scores))
 
 
-def read_score(run: Path, score: str) -> float | None:
-    """Returns a score of a run; None if it has not been measured."""
-    split, _, metric = score.partition("/")
-    metrics = run / split / "metrics.json"
-    return json.loads(metrics.read_text()).get(metric) if metrics.exists() else None
-
-
-def compare(runs: Sequence[dict], by: Sequence[str], score: str) -> tuple[list[str], list[dict]]:
-    """Returns the settings that differ, and a row for each combination of them; the best mean of the score first.
-
-    A row has `setting` (in words), `values` (of the settings), `names` of its runs, and what they measured: `before`
-    and `scores`.
-    """
-    keys = {key for run in runs for key in run["settings"]}
-    differing = sorted(key for key in keys if len({str(run["settings"].get(key, "absent")) for run in runs}) > 1)
-    chosen = [key for key in differing if is_chosen(key, by) and not key.endswith("_partial_")]
-    chosen = [key for key in chosen if not follows_from_class(key, chosen, [run["settings"] for run in runs])]
-    groups = defaultdict(list)
+def describe_left_out(runs: Sequence[Result]) -> list[str]:
+    """Returns a line for each reason for which runs do not count."""
+    reasons = defaultdict(list)
     for run in runs:
-        groups[describe(run["settings"], chosen)].append(run)
-    rows = [
-        {
-            "setting": setting,
-            "values": shorten(group[0]["settings"], chosen),
-            "names": [run["name"] for run in group],
-            "before": known(run["before"] for run in group),
-            "scores": {name: known(run["scores"][name] for run in group) for name in group[0]["scores"]},
-        }
-        for setting, group in groups.items()
+        reasons[run.left_out].append(f"{run.name} ({run.progress})" if run.left_out in UNFINISHED else run.name)
+    return [
+        f"left out, {reason}: {list_names(names)}" + "; --unfinished counts them" * (reason in UNFINISHED)
+        for reason, names in reasons.items()
     ]
-    sign = 1 if is_better(0.0, 1.0, score) else -1
-    return chosen, sorted(rows, key=lambda row: sign * statistics.fmean(row["scores"][score]))
 
 
-def follows_from_class(key: str, chosen: Sequence[str], settings: Sequence[dict]) -> bool:
-    """Returns whether a setting of a class is always the same with that class, so that its name says enough.
-
-    >>> settings = [{"loss._target_": "Bce"}, {"loss._target_": "Focal", "loss.gamma": 2.0}]
-    >>> follows_from_class("loss.gamma", ["loss._target_", "loss.gamma"], settings)
-    True
-    """
-    for target in chosen:
-        if key != target and target.endswith("._target_") and key.startswith(target.removesuffix("_target_")):
-            return len({(one.get(target), str(one.get(key))) for one in settings}) == len(
-                {one.get(target) for one in settings}
-            )
-    return False
-
-
-def is_chosen(key: str, by: Sequence[str]) -> bool:
-    """Returns whether a setting tells runs apart: one of `by` or inside of it; without `by`, any that changes a result.
-
-    >>> is_chosen("loss.function.gamma", ["loss"]), is_chosen("seed", []), is_chosen("lossy", ["loss"])
-    (True, False, False)
-    """
-    names = by or NOT_COMPARED
-    return any(key == name or key.startswith(f"{name}.") for name in names) == bool(by)
-
-
-def shorten(settings: Mapping, keys: Iterable[str]) -> dict[str, object]:
-    """Returns the settings that tell a run apart; of a class the last part of its name.
-
-    >>> shorten({"head.layer._target_": "multihot.CSRA", "epochs": 3}, ["head.layer._target_", "epochs", "seed"])
-    {'head.layer': 'CSRA', 'epochs': 3}
-    """
-    return {
-        title(key): str(settings[key]).rsplit(".", 1)[-1] if key.endswith("_target_") else settings[key]
-        for key in keys
-        if key in settings
-    }
-
-
-def title(key: str) -> str:
-    """Returns what a setting is called in the table."""
-    return key.removesuffix("._target_")
-
-
-def describe(settings: Mapping, keys: Iterable[str]) -> str:
-    """Returns the settings that tell a run apart in words.
-
-    >>> describe({"head.layer._target_": "multihot.CSRA", "epochs": 3}, ["head.layer._target_", "epochs"])
-    'head.layer=CSRA epochs=3'
-    """
-    return " ".join(f"{key}={value}" for key, value in shorten(settings, keys).items()) or "all the same"
-
-
-def known(values: Iterable[float | None]) -> list[float]:
-    """Returns the values that are numbers."""
-    return [value for value in values if value is not None]
-
-
-def format_table(rows: Sequence[dict], scores: Sequence[str]) -> str:
+def format_table(comparison: Comparison) -> str:
     """Returns the rows as a table in Markdown: mean and standard deviation over the runs of a row."""
-    lines = [["setting", "runs", f"{scores[0]} before training", *scores], ["---"] * (3 + len(scores))]
-    lines += [
-        [
-            row["setting"],
-            str(len(row["names"])),
-            spread(row["before"]),
-            *(spread(row["scores"][name]) for name in scores),
-        ]
-        for row in rows
-    ]
-    return "\n".join(f"|{'|'.join(line)}|" if line[0] == "---" else f"| {' | '.join(line)} |" for line in lines)
+    first, *others = comparison.scores
+    lines = [["setting", "runs", f"{first} before training", first, "difference to the best", *others]]
+    for row in comparison.rows:
+        cells = [row.title, str(len(row.runs)), spread(row.before(first), len(row.runs))]
+        cells += [spread(row.scores(first), len(row.runs)), describe_difference(row, comparison.rows)]
+        lines.append(cells + [spread(row.scores(name), len(row.runs)) for name in others])
+    table = [f"| {' | '.join(map(escape, line))} |" for line in lines]
+    return "\n".join([table[0], "|---" * len(lines[0]) + "|", *table[1:]])
 
 
-def spread(values: Sequence[float]) -> str:
-    """Returns mean and standard deviation.
+def escape(text: str) -> str:
+    r"""Returns a text that stays in its cell of a Markdown table.
 
-    >>> spread([0.5, 0.7]), spread([0.5]), spread([])
-    ('0.600 ± 0.141', '0.500', '-')
+    >>> escape("sep=|")
+    'sep=\\|'
+    """
+    return " ".join(text.split()).replace("|", r"\|")
+
+
+def spread(values: Sequence[float], num_runs: int) -> str:
+    """Returns mean and standard deviation, and of how many runs they are if not of all.
+
+    >>> spread([0.5, 0.7], 2), spread([0.5], 2), spread([], 2)
+    ('0.6000 ± 0.1414', '0.5000 (1 of 2)', '-')
     """
     if not values:
         return "-"
-    mean = f"{statistics.fmean(values):.3f}"
-    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    missing = f" ({len(values)} of {num_runs})" if len(values) < num_runs else ""
+    return f"{statistics.fmean(values):.4f}{deviation}{missing}"
 
 
-def write_csv(path: Path, keys: Sequence[str], rows: Sequence[dict], scores: Sequence[str]) -> None:
-    """Writes a column a setting, and mean and standard deviation of each score; empty where there is none."""
-    settings, before = [title(key) for key in keys], f"{scores[0]} before training"
-    names = [f"{name}{what}" for name in (before, *scores) for what in ("", " std")]
+def describe_difference(row: Row, rows: Sequence[Row]) -> str:
+    """Returns the difference to the best row ± its standard error."""
+    if row is rows[0]:
+        return "best"
+    return format_difference(row.difference) if row.difference else "-"
+
+
+def format_difference(difference: Difference) -> str:
+    """Returns a difference ± its standard error.
+
+    >>> format_difference(Difference(-0.21, 0.09, is_paired=True)), format_difference(Difference(-0.21, 0.1, False))
+    ('-0.2100 ± 0.0900', '-0.2100 ± 0.1000 (unpaired)')
+    """
+    return f"{difference.mean:.4f} ± {difference.error:.4f}" + " (unpaired)" * (not difference.is_paired)
+
+
+def write_csv(path: Path, comparison: Comparison) -> None:
+    """Writes a column a setting, and mean, standard deviation and number of runs of each score.
+
+    A run that is left out has a line of its own: 0 runs and the reason.
+    """
+    lines = [describe_row(row, comparison.scores) for row in comparison.rows]
+    settings = [*comparison.columns, "mixed"]
+    columns = [*settings, *(name for name in lines[0] if name not in settings), "left out"]
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*settings, "runs", *names, "folders"])
+        writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
-        for row in rows:
-            line = {**row["values"], "runs": len(row["names"]), "folders": " ".join(row["names"])}
-            for name, values in {before: row["before"], **row["scores"]}.items():
-                line[name] = statistics.fmean(values) if values else ""
-                line[f"{name} std"] = statistics.stdev(values) if len(values) > 1 else ""
-            writer.writerow({key: line.get(key, "") for key in writer.fieldnames})
+        writer.writerows(lines)
+        for run in comparison.left_out:
+            writer.writerow({"runs": 0, "folders": run.name, "left out": f"{run.left_out} ({run.progress})"})
 
 
-def write_html(path: Path, keys: Sequence[str], rows: Sequence[dict], scores: Sequence[str]) -> None:
+def describe_row(row: Row, scores: Sequence[str]) -> dict[str, object]:
+    """Returns the line of the CSV, but for the settings that the row lacks; empty where there is no value."""
+    line = {"mixed": in_words(row.mixed), **row.values, "runs": len(row.runs), "seeds": " ".join(map(str, row.seeds))}
+    measured = {f"{scores[0]} before training": row.before(scores[0])} | {name: row.scores(name) for name in scores}
+    for name, values in measured.items():
+        line[name] = statistics.fmean(values) if values else ""
+        line[f"{name} std"] = statistics.stdev(values) if len(values) > 1 else ""
+        line[f"{name} runs"] = len(values)
+    gap, name = row.difference, "difference to the best"
+    line |= {name: gap.mean if gap else "", f"{name} error": gap.error if gap else ""}
+    return line | {f"{name} paired": gap.is_paired if gap else "", "folders": " ".join(row.names)}
+
+
+def write_html(path: Path, comparison: Comparison) -> None:
     """Writes one page that needs nothing else: the table, sorted by a click, with each run as a point on a scale."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"mean": lambda values: statistics.fmean(values) if values else "", "spread": spread}
-    every = [value for row in rows for value in row["scores"][scores[0]]]
+    first = comparison.scores[0]
+    every = [value for row in comparison.rows for value in row.scores(first)]
     low, width = min(every), (max(every) - min(every)) or 1.0
     page = environment.get_template("compare_runs.html").render(
-        settings=[title(key) for key in keys],
-        rows=rows,
-        scores=scores,
-        num_runs=sum(len(row["names"]) for row in rows),
-        lower=is_better(0.0, 1.0, scores[0]),
+        comparison=comparison,
+        first=first,
+        notes=NOTES,
+        lower=is_better_lower(first),
+        is_mixed=any(row.mixed for row in comparison.rows),
+        in_words=in_words,
+        describe_difference=describe_difference,
         place=lambda value: round(6 + 108 * (value - low) / width, 1),  # of a point, pixels
     )
     path.write_text(page, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Runs beside each other: which count, in rows of equal settings, and what to doubt in that."""
