@@ -172,6 +172,50 @@ def test_evaluating_on_a_changed_manifest_says_so(train, evaluate, tmp_path, fol
     assert "the val split is not the one that this run has seen: 8 images then, 8 now" in caplog.text
 
 
+def test_other_data_can_be_measured_beside_the_run_s_own(train, evaluate, tmp_path, folder, caplog):
+    train("name=a", "data=csv", write_cells(folder))
+    before = (tmp_path / "a/val/metrics.json").read_bytes()
+    write_columns(folder, lambda number: 1)
+    other = f"+data.path={folder}/columns.csv", "+data.layout=columns"
+    evaluate(f"run={tmp_path}/a", "split=val", *other, f"out={tmp_path}/elsewhere/val")
+    assert (tmp_path / "a/val/metrics.json").read_bytes() == before
+    assert read(tmp_path / "elsewhere/val/metrics.json")["num_images"] == 8
+    assert "not the one that this run has seen" not in caplog.text
+
+
+def test_images_without_any_label_are_nothing_to_measure(train, evaluate, tmp_path, folder):
+    train("name=a", "data=csv", write_cells(folder))
+    table = folder / "cells.csv"
+    table.write_text("image,split,labels\n0.png,val,\n3.png,val,\n")
+    with pytest.raises(InputError, match="none of the 2 val images has a label"):
+        evaluate(f"run={tmp_path}/a", "split=val")
+
+
+def test_a_run_does_not_go_on_with_other_data(train, tmp_path, folder):
+    path = write_columns(folder, lambda number: number % 2)
+    begin = ("name=a", "data=csv", "data.layout=columns", path)
+    train(*begin, "epochs=1")
+    before = {name: (tmp_path / "a" / name).read_bytes() for name in ("manifests.json", "train_counts.json")}
+    write_columns(folder, lambda number: 1 if number == 4 else number % 2)
+    with pytest.raises(InputError, match=r"give it a new name:\n  the train split is not .* 16 images"):
+        train(*begin, "epochs=2")
+    assert {name: (tmp_path / "a" / name).read_bytes() for name in before} == before
+    write_columns(folder, lambda number: number % 2)
+    train(*begin, "epochs=2")
+    assert len(read(tmp_path / "a/history.json")) == 3
+
+
+def test_a_start_that_failed_leaves_no_data_behind(train, tmp_path, folder):
+    path = write_columns(folder, lambda number: number % 2)
+    begin = ("name=a", "data=csv", "data.layout=columns", path)
+    with pytest.raises(InputError, match=r"head\.start=keep"):
+        train(*begin, "head.start=keep")
+    first = read(tmp_path / "a/manifests.json")["train"]
+    write_columns(folder, lambda number: 1)
+    train(*begin)
+    assert read(tmp_path / "a/manifests.json")["train"]["sha256"] != first["sha256"]
+
+
 @pytest.mark.parametrize("cache", ["none", "resized", "memory"])
 def test_a_cache_changes_no_validation_score(train, evaluate, tmp_path, folder, cache):
     path = write_cells(folder)

@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 from multihot import interrupt
 from multihot.checkpoint import find_whole, list_checkpoints
 from multihot.errors import InputError
-from multihot.run import Run, keep_global_batch, lock_folder
+from multihot.open_run import keep_global_batch, lock_folder
+from multihot.run import Run
 from multihot.seal import find_fault, read_seal, seal
 
 EPOCHS = 16  # enough to be stopped in the middle
@@ -50,10 +51,10 @@ def kill_at(monkeypatch, update: int):
 
     original = Checkpoints.after_update
 
-    def after_update(self, loss_sum):
+    def after_update(self):
         if self.state.update == update:
             raise Killed
-        original(self, loss_sum)
+        original(self)
 
     monkeypatch.setattr(Checkpoints, "after_update", after_update)
 
@@ -93,7 +94,7 @@ def test_so_many_checkpoints_are_kept_and_each_is_whole(train, tmp_path):
     assert [path.name for path in kept] == ["last", "last.1", "last.2"]
     assert [read_seal(path)["update"] for path in kept] == [14, 14, 13]  # the last: after the last update, and measured
     assert [find_fault(path) for path in kept] == [None] * 3
-    with pytest.raises(InputError, match="at least the last one"):
+    with pytest.raises(InputError, match=r"checkpoint\.keep=0: it must be a whole number from 1 up"):
         train("name=b", "checkpoint.keep=0")
 
 
@@ -165,7 +166,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(train, tmp_path, monkeypatc
         free = shutil.disk_usage(disk).free
         filler.write_bytes(bytes(free - 500_000))
         with pytest.raises(
-            InputError, match=r"could not be written \(\d+ MB free on its disk\).*one before it is whole"
+            InputError, match=r"could not be written \(\d+ MB free on its disk\)\. The last checkpoint is whole"
         ):
             train("name=a", f"runs_folder={disk}", "epochs=3", "checkpoint.every_updates=1")
         assert find_fault(find_whole(disk / "a/last")) is None
@@ -184,7 +185,7 @@ def test_a_folder_that_cannot_be_written_is_named(train, tmp_path):
 
 def test_two_trainings_in_one_folder_are_refused_and_a_crash_leaves_no_lock(train, tmp_path):
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); "
+        [sys.executable, "-c", "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); "
          "print('held', flush=True); time.sleep(60)", tmp_path / "lock"], stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert holder.stdout.readline() == "held\n"
@@ -223,7 +224,7 @@ def test_what_a_machine_runs_out_of_is_said_with_the_setting_to_lower(train, tmp
         train("name=a", "checkpoint.every_updates=1")
     text = str(raised.value)
     assert "at update 4 (epoch 1)" in text
-    assert ("Lower batch_size=8 and raise accumulate_steps" in text) == (words == "memory")
+    assert ("batch_size=8 lower and accumulate_steps higher" in text) == (words == "memory")
     assert ("Lower num_workers" in text) == (words == "worker")
     assert read_seal(tmp_path / "a/last")["update"] == 3
 
@@ -290,7 +291,7 @@ def test_a_signal_saves_exits_with_its_code_and_the_printed_command_goes_on(unbr
     process = start(tmp_path)
     printed = stop_after_first_epoch(process, number)
     assert process.returncode == code, printed
-    assert "stopping after this update; everything is saved" in printed
+    assert "stopping as soon as this step is done, and saving everything" in printed
     assert "Traceback" not in printed
     [command] = re.findall(r"to go on: python train\.py (.*)", printed)
     [folder] = tmp_path.iterdir()
@@ -317,7 +318,7 @@ def test_two_processes_stop_together_and_go_on_in_one(tmp_path, caplog):
 def test_processes_keep_the_batch_of_all_or_are_refused(tmp_path, monkeypatch, num_processes, size):
     (tmp_path / "last").mkdir()
     seal(tmp_path / "last", {"global_batch_size": 24})
-    monkeypatch.setattr("multihot.run.PartialState", lambda: SimpleNamespace(num_processes=num_processes))
+    monkeypatch.setattr("multihot.open_run.PartialState", lambda: SimpleNamespace(num_processes=num_processes))
     cfg, saved = (OmegaConf.create({"batch_size": 12}) for _ in range(2))
     if size is None:
         with pytest.raises(InputError, match="batches of 24 images in all processes, which 5 processes cannot share"):

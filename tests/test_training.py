@@ -52,7 +52,10 @@ def create_trainer(ema_decay=None, lr=0.1, loss=None, **changes):
     checkpoints = Checkpoints(
         accelerator, optimizer, Path("last"), state, 8, keep=1, every_updates=None, every_minutes=None
     )
-    return Trainer(accelerator, model, loss, optimizer, schedule, ema, state, checkpoints, **settings)
+    return Trainer(
+        accelerator=accelerator, model=model, loss=loss, optimizer=optimizer, schedule=schedule, ema=ema, state=state,
+        checkpoints=checkpoints, **settings,
+    )  # fmt: skip
 
 
 def train_epoch(trainer, batches):
@@ -190,4 +193,5 @@ def test_an_epoch_that_was_done_before_a_stop_has_the_loss_of_all_its_images(man
     trainer = create_trainer()
     # by fewer processes, whose last batch of one image would be too small for these
     trainer.state.load_state_dict(asdict(TrainingState(batch=6, num_images=21, loss_sums=[4.0, 6.5])))
+    trainer.state.share_loss_sums(process_index=0, num_processes=1)
     assert train_one_epoch(trainer, batches_of(manifest, 5)) == 0.5

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,17 +12,15 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list, gather_object
-from safetensors import SafetensorError
 
 from multihot.errors import InputError, is_lost
-from multihot.files import publish_folder, stage_folder
+from multihot.files import explaining_full_disk, publish_folder, remove_folder, stage_folder
 from multihot.interrupt import StopSignal
 from multihot.seal import find_fault, read_seal, seal
 
 log = logging.getLogger(__name__)
 
 PLAIN = "plain"  # layout of a checkpoint that holds whole weights
-LITTLE_SPACE = 1 << 26  # bytes; an error of writing with less free is told as a full disk
 
 
 @dataclass
@@ -34,20 +31,22 @@ class TrainingState:
     batch: int = 0  # batches done of the next one
     num_images: int = 0  # in these batches, over all processes
     update: int = 0  # optimizer updates done
-    loss_sums: list[float] = field(default_factory=list)  # over the images of these batches, one a process
+    own_loss_sum: float = 0.0  # over those of these images that this process has seen
+    loss_sums: list[float] = field(default_factory=list)  # the same of each process, when it was saved
     best_score: float | None = None
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)  # one row an epoch; row 0 is before training
 
-    def loss_sum(self, process_index: int, num_processes: int) -> float:
-        """Returns this process's part of the sum; with another number of processes the first takes all of it."""
+    def share_loss_sums(self, process_index: int, num_processes: int) -> None:
+        """Gives this process its part of the saved sums; of another number of processes the first takes all."""
         if len(self.loss_sums) == num_processes:
-            return self.loss_sums[process_index]
-        return sum(self.loss_sums) if process_index == 0 else 0.0
+            self.own_loss_sum = self.loss_sums[process_index]
+        else:
+            self.own_loss_sum = sum(self.loss_sums) if process_index == 0 else 0.0
 
     def finish_epoch(self) -> None:
         """Goes on to the first batch of the next epoch."""
-        self.epoch, self.batch, self.num_images, self.loss_sums = self.epoch + 1, 0, 0, []
+        self.epoch, self.batch, self.num_images, self.own_loss_sum = self.epoch + 1, 0, 0, 0.0
 
     def state_dict(self) -> dict:
         """Returns all fields."""
@@ -73,28 +72,26 @@ class Checkpoints:
     keep: int
     every_updates: int | None
     every_minutes: float | None
+    frozen_weights: str | None = None  # their hash, where a checkpoint is without them
     stop: StopSignal = field(default_factory=StopSignal)
     saved_at: float = field(default_factory=time.monotonic)  # which no change of the clock moves
 
-    def __post_init__(self):
-        if self.keep < 1:
-            raise InputError(f"checkpoint.keep={self.keep}: at least the last one must be kept")
-
-    def after_update(self, loss_sum: float) -> None:
-        """Saves if it is time, or if a process has been asked to stop; then it ends this process.
-
-        Args:
-            loss_sum: over the images of this epoch that this process has seen.
-        """
+    def after_update(self) -> None:
+        """Saves if it is time, or if a process has been asked to stop; then it ends this process."""
         is_asked, is_due = self.agree(self.stop.number is not None, self.is_due())
         if is_asked or is_due:
-            self.save(loss_sum)
+            self.save()
         if is_asked:
             self.stop.raise_interrupted()
 
-    def end_if_asked(self) -> None:
-        """Ends this process if any has been asked to stop; everything must be saved."""
+    def end_if_asked(self, is_saved: bool) -> None:
+        """Ends this process if any has been asked to stop, after saving what is not.
+
+        Before the first measurement there is nothing to save: the training then begins again.
+        """
         if self.agree(self.stop.number is not None, False)[0]:
+            if self.state.history and not is_saved:
+                self.save()
             self.stop.raise_interrupted()
 
     def is_due(self) -> bool:
@@ -111,23 +108,29 @@ class Checkpoints:
         asked, due = self.accelerator.reduce(flags, reduction="sum").tolist()
         return asked > 0, due > 0
 
-    def save(self, loss_sum: float = 0.0) -> None:
+    def save(self) -> None:
         """Writes model, optimizer, scaler, random states and everything registered. All processes must call it."""
-        self.state.loss_sums = gather_object([loss_sum])
+        self.state.loss_sums = gather_object([self.state.own_loss_sum])
         new = self.folder.with_name(f".{self.folder.name}.new")
         if self.accelerator.is_main_process:
             stage_folder(self.folder)
         self.accelerator.wait_for_everyone()
-        with explaining_full_disk(new):
+        with removing_unfinished(new), explaining_full_disk(self.folder.parent, self.way_out()):
             self.accelerator.save_state(str(new))
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process:
                 layout = name_layout(self.accelerator)
-                seal(new, {**self.place(), "global_batch_size": self.global_batch_size, "layout": layout})
+                kind = {"layout": layout, "frozen_weights": self.frozen_weights}
+                seal(new, {**self.place(), "global_batch_size": self.global_batch_size, **kind})
                 self.publish(new)
         self.accelerator.wait_for_everyone()
         self.forget_empty_step()
         self.saved_at = time.monotonic()
+
+    def way_out(self) -> str:
+        """Returns what to do where a checkpoint cannot be written."""
+        fewer = ", for instance by checkpoint.keep=1," if self.keep > 1 else ""
+        return f"The last checkpoint is whole: make space{fewer} and start the same command again"
 
     def place(self) -> dict[str, int]:
         """Returns where the training stands."""
@@ -139,7 +142,7 @@ class Checkpoints:
             publish_folder(self.folder)
             return
         names = [self.folder, *(older(self.folder, number) for number in range(1, self.keep))]
-        shutil.rmtree(names[-1], ignore_errors=True)
+        remove_folder(names[-1])
         for source, target in reversed(list(pairwise(names))):
             if source.exists():
                 os.replace(source, target)
@@ -157,8 +160,22 @@ class Checkpoints:
                 f"{self.folder.parent} began as {began} and cannot go on as {now}: launch it as before "
                 "(conf/accelerate has files for FSDP and DeepSpeed), or give the run a new name"
             )
+        if read_seal(chosen).get("frozen_weights", self.frozen_weights) != self.frozen_weights:
+            raise InputError(
+                f"{self.folder.parent} trains a head on a frozen backbone, which is now another than it began with: "
+                "bring back what was in model.weights, or give the run a new name"
+            )
         self.accelerator.load_state(str(chosen))
+        self.state.share_loss_sums(self.accelerator.process_index, self.accelerator.num_processes)
         self.forget_empty_step()
+        if self.accelerator.is_main_process:
+            self.remove_older(chosen)
+
+    def remove_older(self, chosen: Path) -> None:
+        """Deletes the checkpoints before the one that is gone on from that are more than `keep`, as it may be less."""
+        kept = list_checkpoints(self.folder)
+        for path in kept[max(self.keep, kept.index(chosen) + 1) :]:
+            remove_folder(path)
 
     def forget_empty_step(self) -> None:
         """Takes back the step without gradients that torch makes to save or load a sharded optimizer before its first.
@@ -197,17 +214,11 @@ def find_whole(folder: Path) -> Path | None:
 
 
 @contextmanager
-def explaining_full_disk(folder: Path) -> Iterator[None]:
-    """Turns an error of writing into one that says whether the disk is full; the checkpoint before is whole."""
+def removing_unfinished(folder: Path) -> Iterator[None]:
+    """Deletes a folder that could not be completed; where another process has ended, that one may be writing on."""
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if is_lost(error):
-            raise
-        free = shutil.disk_usage(folder.parent).free
-        shutil.rmtree(folder, ignore_errors=True)
-        why = f"{free / 1e6:.0f} MB free on its disk" if free < LITTLE_SPACE else str(error).splitlines()[0]
-        raise InputError(
-            f"the checkpoint {folder.parent} could not be written ({why}). The one before it is whole: make space, for "
-            "instance by checkpoint.keep=1, and start the same command again"
-        ) from error
+    except Exception as error:
+        if not is_lost(error):
+            remove_folder(folder)
+        raise

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from multihot.errors import InputError, is_lost
+from multihot.interrupt import CTRL_C
 
 
 def job_of_hydra() -> tuple[list[str], int | None]:
@@ -33,6 +34,8 @@ def run_script(main: Callable) -> None:
         if message is None:
             raise
         fail(message)
+    except KeyboardInterrupt:
+        fail("stopped by Ctrl-C", code=CTRL_C)
 
 
 def explain(error: Exception) -> str | None:
@@ -54,11 +57,11 @@ def explain(error: Exception) -> str | None:
     return f"{error}{describe_choices(cause)}"
 
 
-def fail(message: str) -> None:
-    """Ends the process with the message on stderr and exit code 1."""
+def fail(message: str, code: int = 1) -> None:
+    """Ends the process with the message on stderr and an exit code."""
     rank = os.environ.get("RANK")
     print(f"Error{f' (process {rank})' if rank not in (None, '0') else ''}: {message}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)
 
 
 def describe_choices(error: BaseException) -> str:

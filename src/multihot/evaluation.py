@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,19 +25,29 @@ ROWS_SHOWN = 25
 
 
 @torch.no_grad()
-def predict(accelerator: Accelerator, model: nn.Module, batches: Batches, title: str) -> torch.Tensor:
+def predict(
+    accelerator: Accelerator,
+    model: nn.Module,
+    batches: Batches,
+    title: str,
+    after_batch: Callable[[], None] = lambda: None,
+) -> torch.Tensor:
     """Returns the logits, float32 (N, C) on the CPU, of all N images in the order of the manifest, the same in each
     process. Each image is seen once: rows come back by their index, so padding and order cannot count twice.
+
+    Args:
+        title: what the user sees it called.
+        after_batch: called after each batch, by all processes equally often.
     """
     model.eval()
     rows, logits = [], []
     for number, batch in enumerate(Progress(batches, title)):
         with accelerator.autocast():
             output = model(batch["image"])
-        if number == batches.order.num_own:
-            break  # another process's batch
-        rows.append(batch["index"].cpu())
-        logits.append(output.float().cpu())
+        if number < batches.order.num_own:  # else another process's batch
+            rows.append(batch["index"].cpu())
+            logits.append(output.float().cpu())
+        after_batch()
     num_images, num_labels = len(batches.loader.dataset.manifest), accelerator.unwrap_model(model).num_classes
     rows = torch.cat([torch.empty(0, dtype=torch.int64), *rows])  # a process may have no batch at all
     logits = torch.cat([torch.empty(0, num_labels), *logits])

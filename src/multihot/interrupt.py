@@ -29,7 +29,7 @@ class StopSignal:
         self.number = number
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        log.warning("%s: stopping after this update; everything is saved", signal.Signals(number).name)
+        log.warning("%s: stopping as soon as this step is done, and saving everything", signal.Signals(number).name)
 
     def raise_interrupted(self) -> None:
         """Ends the process with the code for its signal; without one, another process has had it."""

@@ -1,33 +1,18 @@
-"""The run folder: everything about one run in one place, named by process 0, and known by its path alone."""
+"""The run folder: everything about one run in one place, known by its path alone."""
 
-import json
 import logging
-import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import partial
-from io import StringIO
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig, OmegaConf
 
-from multihot.checkpoint import list_checkpoints
 from multihot.errors import InputError, check_choice, list_first
-from multihot.files import recover_folder, write_json, write_text
-from multihot.seal import read_seal
-from multihot.settings import DECIDED, check_same_config, hash_config, with_absolute_paths
-from multihot.sweep import name_job
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: two trainings in one folder are not noticed there
-    fcntl = None
+from multihot.files import read_json, recover_folder, write_json, write_text
+from multihot.settings import read_config, with_absolute_paths
+from multihot.sweep import running
+from multihot.tracker_config import code_version
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +24,7 @@ class Run:
     folder: Path
     goes_on: bool = False  # from a checkpoint
     config_sha256: str = ""  # of the settings as they were asked for
+    batch_size: int | None = None  # as it was asked for: another number of processes trains with another
 
     @property
     def config(self) -> Path:
@@ -76,6 +62,11 @@ class Run:
         return self.folder / "finished.json"
 
     @property
+    def code(self) -> Path:
+        """Version and commit of the code."""
+        return self.folder / "code.json"
+
+    @property
     def tracker(self) -> Path:
         """The id under which the tracker knows the run."""
         return self.folder / "tracker.json"
@@ -103,165 +94,86 @@ class Run:
         for old in self.folder.glob(".*.old"):
             recover_folder(self.folder / old.name.removeprefix(".").removesuffix(".old"))
 
-    def save(self, cfg: DictConfig, labels: tuple[str, ...], counts: Mapping) -> None:
-        """Writes config, label list and counts; raises InputError if a run that goes on had other labels."""
-        if self.goes_on and json.loads(self.labels.read_text()) != list(labels):
-            raise InputError(f"the data has other labels than {self.labels}; a new name starts a new run")
+    def save(self, cfg: DictConfig, labels: tuple[str, ...], counts: Mapping, splits: Mapping[str, Mapping]) -> None:
+        """Writes what a training begins or goes on with: config, label list, counts, the splits, the code.
+
+        Raises:
+            InputError: a run that goes on had other labels or other data.
+        """
+        self.note_code()
+        if self.goes_on:
+            self.check_same_data(labels, splits)
+        self.finished.unlink(missing_ok=True)
         write_json(self.labels, list(labels))
         write_json(self.counts, counts)
-        write_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
+        write_json(self.manifests, {**self.read_splits(), **splits})
+        write_text(self.config, OmegaConf.to_yaml(OmegaConf.merge(cfg, {"batch_size": self.batch_size}), resolve=True))
 
-    def read_finished(self) -> dict | None:
-        """Returns score and epoch of a training of the same settings that has come to its end, else None."""
-        finished = json.loads(self.finished.read_text()) if self.finished.exists() else None
-        return finished if finished and finished["config_sha256"] == self.config_sha256 else None
-
-    def finish(self, score: float | None, epoch: int) -> None:
-        """Notes that the training has come to its end, and with what."""
-        write_json(self.finished, {"score": score, "epoch": epoch, "config_sha256": self.config_sha256})
-
-    def note_split(self, split: str, num_images: int, num_dropped: int, fingerprint: str) -> None:
-        """Writes down what a split is, and warns if it is not what the run has seen before."""
-        manifests = json.loads(self.manifests.read_text()) if self.manifests.exists() else {}
-        now = {"num_images": num_images, "num_dropped": num_dropped, "sha256": fingerprint}
-        before = manifests.get(split, now)
+    def note_code(self) -> None:
+        """Writes down the version of the code, and warns if the run began with another."""
+        now = code_version()
+        before = read_json(self.code) if self.goes_on and self.code.exists() else now
         if before != now:
-            log.warning(
-                "the %s split is not the one that this run has seen: %d images then, %d now; their names, answers or "
-                "labels differ, and scores cannot be compared (%s)",
-                split, before["num_images"], num_images, self.manifests,
-            )  # fmt: skip
-        write_json(self.manifests, {**manifests, split: before})
+            log.warning("the code is not what the run began with (%s): %s then, %s now", self.code, before, now)
+        write_json(self.code, before | ({"went_on_with": now} if before != now else {}))
 
+    def check_same_data(self, labels: tuple[str, ...], splits: Mapping[str, Mapping]) -> None:
+        """Raises InputError if labels or splits are not those that the run began with."""
+        if read_json(self.labels) != list(labels):
+            raise InputError(f"the data has other labels than {self.labels}; a new name starts a new run")
+        faults = [fault for split in splits if (fault := self.find_other_data(split, splits[split]))]
+        if faults:
+            raise InputError(
+                f"the data is not what the run began with; bring it back or give it a new name:\n{list_first(faults)}"
+            )
 
-def name_run(name: str | None, overrides: list[str], job: int | None) -> str:
-    """Returns the run's name: `name`, or the time and the overrides; in a sweep, job by job.
+    def read_finished(self, epochs: int, patience: int | None) -> dict | None:
+        """Returns score and epoch of a training of the same settings that has come to its end, else None.
 
-    >>> name_run("baseline", ["loss=bce", "seed=1"], job=None)
-    'baseline'
-    >>> name_run("sweep", ["name=sweep", "loss=bce", "optimizer.lr=1e-4"], job=3)
-    'sweep-3-loss_bce-lr_1e-4'
-    """
-    told = [override for override in overrides if not override.startswith(("name=", "resume=", "runs_folder="))]
-    # of a dotted key the last word; of a path the last part; nothing that a command line would take apart
-    short = "-".join(re.sub(r"^[+~]*([\w/]+\.)*", "", override).split("/")[-1] for override in told)
-    slug = re.sub(r"[^\w.-]+", "_", short)[:80].strip("-_")
-    if name is not None and job is None:
-        return name
-    parts = [
-        name or name_of_job() or datetime.now().strftime("%Y%m%d-%H%M%S"),
-        str(job) if job is not None else "",
-        slug,
-    ]
-    return "-".join(part for part in parts if part)
+        An end that more patience, or training it by itself after a search gave it up, would put off is none.
+        """
+        finished = read_json(self.finished) if self.finished.exists() else None
+        if finished is None or finished["config_sha256"] != self.config_sha256:
+            return None
+        if finished.get("pruned"):
+            return finished if running.trial is not None else None
+        last = finished.get("last_epoch", epochs)
+        has_waited = patience is not None and last - finished["epoch"] >= patience
+        return finished if last >= epochs or has_waited else None
 
+    def finish(self, *, score: float | None, epoch: int, last_epoch: int, pruned: bool, global_batch_size: int) -> None:
+        """Notes that the training has come to its end, and with what.
 
-def choose_name(cfg: DictConfig, overrides: list[str], job: int | None, config_sha256: str) -> str:
-    """Returns the run's name; in a sweep with a name the one that a job of these settings had when it first began."""
-    sweep = cfg.name or name_of_job()
-    if job is None or sweep is None:
-        return name_run(cfg.name, overrides, job)
-    return name_job(Path(cfg.runs_folder) / ".sweep" / sweep, config_sha256, partial(name_run, cfg.name, overrides))
+        Args:
+            score, epoch: of the best epoch.
+            pruned: a search gave it up after `last_epoch`.
+            global_batch_size: images of a batch in all processes.
+        """
+        end = {"score": score, "epoch": epoch, "last_epoch": last_epoch, "pruned": pruned}
+        end |= {"global_batch_size": global_batch_size, "config_sha256": self.config_sha256}
+        write_json(self.finished, end)
 
+    def note_split(self, split: str, identity: Mapping) -> None:
+        """Writes down the data of an evaluation, and warns if it is not what the run has seen before."""
+        fault = self.find_other_data(split, identity)
+        if fault is None:
+            write_json(self.manifests, {**self.read_splits(), split: dict(identity)})
+        else:
+            log.warning("%s; scores cannot be compared. out=<folder> would leave the run's own as they are", fault)
 
-def name_of_job() -> str | None:
-    """Returns a name for the SLURM job that this is, the same when it is requeued; None outside of one."""
-    array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
-    job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
-    return f"slurm-{job}" if job else None
-
-
-@contextmanager
-def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> Iterator[tuple[Run, DictConfig]]:
-    """Gives the run that all processes share and its settings, and keeps other trainings out of its folder.
-
-    What an earlier start decided stays decided.
-
-    Args:
-        job: number in a sweep, None outside of one.
-
-    Raises:
-        InputError: the folder holds a run and `resume` is false, that run began with other settings, or another
-            process is at work in it.
-    """
-    check_choice("resume", str(cfg.resume).lower(), ("auto", "true", "false"))
-    if cfg.resume is True and cfg.name is None:
-        raise InputError("resume=true needs name=<name of the run>")
-    cfg = with_absolute_paths(cfg)
-    config_sha256 = hash_config(cfg)
-    if cfg.name is not None:
-        cfg.name = str(cfg.name)  # 2024 came as a number
-    name = choose_name(cfg, overrides, job, config_sha256) if PartialState().is_main_process else None
-    folder = Path(cfg.runs_folder) / broadcast_object_list([name])[0]
-    with closing(lock_folder(folder)):
-        yield enter_run(Run(folder, config_sha256=config_sha256), cfg)
-
-
-def enter_run(run: Run, cfg: DictConfig) -> tuple[Run, DictConfig]:
-    """Returns whether the run goes on, and the settings with which it does."""
-    if PartialState().is_main_process:
-        run.recover()
-    PartialState().wait_for_everyone()
-    goes_on = bool(list_checkpoints(run.last))  # a start that failed before its first one has left nothing to lose
-    if goes_on and cfg.resume is False:
-        raise InputError(
-            f"{run.folder} holds a run already: resume=auto goes on with it, another name starts a new one"
+    def find_other_data(self, split: str, identity: Mapping) -> str | None:
+        """Returns in what a split is not the one that the run has seen; None if it is, or is the first."""
+        before = self.read_splits().get(split, identity)
+        if before == identity:
+            return None
+        return (
+            f"the {split} split is not the one that this run has seen: {before['num_images']} images then, "
+            f"{identity['num_images']} now; their names, order, answers or labels differ ({self.manifests})"
         )
-    if goes_on:
-        saved = OmegaConf.load(run.config)
-        for key in DECIDED:
-            cfg[key] = saved[key] if cfg[key] in ("auto", "default") else cfg[key]
-        keep_global_batch(cfg, saved, run)
-        check_same_config(saved, cfg)
-    PartialState().wait_for_everyone()  # none may see what another has begun to write
-    return replace(run, goes_on=goes_on), cfg
 
-
-def lock_folder(folder: Path) -> IO:
-    """Returns process 0's hold on a run folder, which ends with the process however it ends; the others hold nothing.
-
-    Raises:
-        InputError: another training has it, or the folder cannot be written.
-    """
-    lock, fault = StringIO(), None
-    if PartialState().is_main_process:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / ".lock").open("a+")
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fault = f"another training is at work in {folder}: wait for it, or give this one another name"
-        except OSError as error:
-            fault = f"cannot write to the run folder {folder}: {error.strerror}; set runs_folder to another"
-    fault = broadcast_object_list([fault])[0]
-    if fault is not None:
-        lock.close()
-        raise InputError(fault)
-    return lock
-
-
-def keep_global_batch(cfg: DictConfig, saved: DictConfig, run: Run) -> None:
-    """Gives each process so many images that a batch of all processes has as many as when the run began.
-
-    Raises:
-        InputError: that number of images cannot be divided by the number of processes.
-    """
-    num_processes = PartialState().num_processes
-    place = next(filter(None, map(read_seal, list_checkpoints(run.last))), None)
-    if place is None or place["global_batch_size"] == cfg.batch_size * num_processes:
-        saved.batch_size = cfg.batch_size
-        return
-    if cfg.batch_size != saved.batch_size:
-        return  # a changed setting, which is refused
-    size, rest = divmod(place["global_batch_size"], num_processes)
-    if rest:
-        raise InputError(
-            f"the run began with batches of {place['global_batch_size']} images in all processes, which "
-            f"{num_processes} processes cannot share equally: start as many as divide it, or give the run a new name"
-        )
-    log.info("batch_size=%d: %d processes keep the batches of %d images", size, num_processes, size * num_processes)
-    cfg.batch_size = saved.batch_size = size
+    def read_splits(self) -> dict[str, dict]:
+        """Returns size and hash of each split that the run has seen."""
+        return read_json(self.manifests) if self.manifests.exists() else {}
 
 
 def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str, ...]]:
@@ -279,9 +191,9 @@ def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str,
         known = sorted(str(path.parent) for path in run.folder.parent.glob("*/config.yaml"))
         beside = f"; runs beside it:\n{list_first(known, limit=10)}" if known else ""
         raise InputError(f"run={folder} is no complete run: {', '.join(missing)} missing{beside}")
-    saved = OmegaConf.load(run.config)
+    saved = read_config(run.config)
     for key in changes.get("data", {}):
         check_choice("a setting of data", key, [str(known) for known in saved.data if not known.startswith("_")])
     changes = OmegaConf.create({key: value for key, value in changes.items() if value is not None})
     cfg = with_absolute_paths(OmegaConf.merge(saved, changes))
-    return run, cfg, tuple(json.loads(run.labels.read_text()))
+    return run, cfg, tuple(read_json(run.labels))

@@ -78,6 +78,12 @@ class RunningJob:
                 self.trial.report(score, row["epoch"])
         self.num_reported = len(history)
 
+    def read_given_up(self) -> int | None:
+        """Returns the epoch after which a search gave the run up; None if it did not."""
+        finished = self.folder / "finished.json" if self.folder else None
+        end = json.loads(finished.read_text()) if finished is not None and finished.exists() else {}
+        return end["last_epoch"] if end.get("pruned") else None
+
     def end(self, monitor: str) -> None:
         """Forgets the job, after telling Optuna all its scores: a run that was complete before has told none."""
         history = self.folder / "history.json" if self.folder else None
@@ -105,7 +111,7 @@ class SweepCallback(Callback):
         if config.hydra.mode != RunMode.MULTIRUN:
             return
         result = {"job": config.hydra.job.num, "overrides": list(job_return.overrides)}
-        result["folder"] = str(running.folder) if running.folder else None
+        result |= {"folder": str(running.folder) if running.folder else None, "given_up": running.read_given_up()}
         value = job_return._return_value  # the property raises the error
         if job_return.status == JobStatus.FAILED:
             result["error"] = describe_error(value)
@@ -179,16 +185,19 @@ def format_table(jobs: Sequence[Mapping]) -> str:
     >>> print(format_table([
     ...     {"job": 0, "overrides": ["epochs=3", "seed=0"], "score": 0.5, "folder": "runs/s-0"},
     ...     {"job": 1, "overrides": ["epochs=3", "seed=1"], "score": None, "folder": None, "error": "no"},
+    ...     {"job": 2, "overrides": ["epochs=3", "seed=2"], "score": 0.4, "folder": "runs/s-2", "given_up": 1},
     ... ]))
-    job  overrides  score   run folder
-    0    seed=0     0.5000  runs/s-0
-    1    seed=1     failed  -
+    job  overrides  score                            run folder
+    0    seed=0     0.5000                           runs/s-0
+    1    seed=1     failed                           -
+    2    seed=2     0.4000 (given up after epoch 1)  runs/s-2
     """
     shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     rows = [("job", "overrides", "score", "run folder")]
     for job in jobs:
         own = " ".join(override for override in job["overrides"] if override not in shared)
         score = "-" if job["score"] is None else f"{job['score']:.4f}"
+        score += f" (given up after epoch {job['given_up']})" if job.get("given_up") is not None else ""
         rows.append((str(job["job"]), own, "failed" if "error" in job else score, job["folder"] or "-"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

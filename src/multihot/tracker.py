@@ -24,6 +24,7 @@ from multihot.errors import InputError, check_choice
 from multihot.files import write_json
 from multihot.interrupt import CTRL_C, REQUEUE
 from multihot.metrics import Evaluation
+from multihot.monitor import is_better
 from multihot.run import Run
 from multihot.tracker_config import code_version, flat_values, group_name, tags_of
 
@@ -44,8 +45,7 @@ def start_tracker(accelerator: Accelerator, run: Run, config: dict, overrides: l
         return
     if kind not in [str(tracker.value) for tracker in accelerator.log_with]:
         raise InputError(f"tracker={kind}: the package {kind} is not installed; pip install {kind}, or tracker=none")
-    manifests = json.loads(run.manifests.read_text()) if run.manifests.exists() else {}
-    flat = flat_values({**config, "manifests": manifests, "code": code_version()})
+    flat = flat_values({**config, "manifests": run.read_splits(), "code": code_version()})
     if kind != "wandb":
         accelerator.init_trackers(settings["project"], config=None if run.goes_on else flat)
         return
@@ -239,8 +239,6 @@ def overwrite(path: Path, text: str) -> None:
 
 def note_best(wandb_run, run: Run) -> dict:
     """Returns the row of the best epoch and puts it into the summary as `best/<name>`; {} if nothing was measured."""
-    from multihot.validation import is_better  # which imports this module
-
     monitor, best = wandb_run.config["monitor"], {}
     for row in json.loads(run.history.read_text()):
         score = row.get(monitor)

@@ -1,8 +1,7 @@
 """One epoch of training under Accelerate."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +14,13 @@ from multihot.checkpoint import Checkpoints, TrainingState
 from multihot.data.loader import Batches, seeded
 from multihot.data.mixup import MultiLabelMixup
 from multihot.errors import InputError
+from multihot.failures import explaining_failures
 from multihot.loss import FactoredLogits, MultiLabelLoss
 from multihot.progress import Progress
 from multihot.tracker import log_scores
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Trainer:
     """All that takes part in an optimizer update."""
 
@@ -38,6 +38,19 @@ class Trainer:
     clip_norm: float | None
     log_every: int  # updates
 
+    def place(self) -> str:
+        """Returns where the training stands, in words."""
+        return f"at update {self.state.update + 1} (epoch {self.state.epoch + 1})"
+
+    def advice(self) -> str:
+        """Returns what to do where the memory is full."""
+        size = self.checkpoints.global_batch_size // self.accelerator.num_processes
+        return (
+            "The last checkpoint is whole: the same command goes on from it with grad_checkpointing=true, or in more "
+            f"processes, which share its batches. Or begin anew, under another name, with batch_size={size} lower and "
+            "accumulate_steps higher by the same factor, mixed_precision=bf16 or a smaller model.image_size."
+        )
+
 
 def train_one_epoch(trainer: Trainer, batches: Batches) -> float:
     """Returns the mean loss over the images of all processes; the model, its EMA and the state are advanced.
@@ -47,7 +60,7 @@ def train_one_epoch(trainer: Trainer, batches: Batches) -> float:
     Raises:
         InputError: the loss is not finite, the memory is full, or a process that decodes images was killed.
     """
-    with explaining_failures(trainer):
+    with explaining_failures(trainer.place, trainer.advice()):
         return train_batches(trainer, batches)
 
 
@@ -64,7 +77,6 @@ def train_batches(trainer: Trainer, batches: Batches) -> float:
     is_sum = trainer.loss.reduction == "sum"
     sizes = batches.order.batch_sizes()
     num_processes = trainer.accelerator.num_processes
-    loss_sum = state.loss_sum(trainer.accelerator.process_index, num_processes)
     progress = Progress(batches, f"epoch {state.epoch + 1}", start=state.batch)
     for number, batch in enumerate(progress, start=state.batch):
         first = number - number % trainer.accumulate_steps
@@ -78,44 +90,17 @@ def train_batches(trainer: Trainer, batches: Batches) -> float:
             # processes average their gradients, hence the factor of their number
             trainer.accelerator.backward(loss * (share * num_processes))
         progress.loss = loss.item()
-        check_finite(progress.loss, trainer)
-        loss_sum += progress.loss * num_images
+        check_finite(progress.loss, "loss", trainer)
+        state.own_loss_sum += progress.loss * num_images
         if is_last:
             update(trainer)
             state.batch, state.num_images = number + 1, state.num_images + update_size
             if state.update % trainer.log_every == 0:
                 rate = max(group["lr"] for group in trainer.optimizer.param_groups)
                 log_scores(trainer.accelerator, {"train/batch_loss": progress.loss, "train/lr": rate}, state.update)
-            trainer.checkpoints.after_update(loss_sum)
-    own = torch.tensor(loss_sum, dtype=torch.float32, device=trainer.accelerator.device)
+            trainer.checkpoints.after_update()
+    own = torch.tensor(state.own_loss_sum, dtype=torch.float32, device=trainer.accelerator.device)
     return trainer.accelerator.reduce(own, reduction="sum").item() / state.num_images
-
-
-@contextmanager
-def explaining_failures(trainer: Trainer) -> Iterator[None]:
-    """Turns what a machine can run out of into an error that says which setting to lower."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        place = f"at update {trainer.state.update + 1} (epoch {trainer.state.epoch + 1})"
-        if is_out_of_memory(error):
-            size = trainer.checkpoints.global_batch_size // trainer.accelerator.num_processes
-            raise InputError(
-                f"the memory is full {place}. Lower batch_size={size} and raise accumulate_steps by the same factor, "
-                "or try grad_checkpointing=true, mixed_precision=bf16 or a smaller model.image_size. The last "
-                "checkpoint is whole."
-            ) from error
-        if "DataLoader worker" in str(error):
-            raise InputError(
-                f"a process that decodes images was killed {place}, most often because the memory was full. Lower "
-                "num_workers and start the same command again: the last checkpoint is whole."
-            ) from error
-        raise
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Returns whether an error says that no memory was left, on a GPU or in the machine."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def num_updates(num_batches: int, accumulate_steps: int, epochs: int) -> int:
@@ -143,20 +128,22 @@ def compute_loss(trainer: Trainer, batch: dict[str, torch.Tensor]) -> torch.Tens
         return trainer.loss(logits, batch["target"], batch.get("weight"))
 
 
-def check_finite(loss: float, trainer: Trainer) -> None:
-    """Raises InputError with the step and what to try unless the loss is finite."""
-    if not math.isfinite(loss):
+def check_finite(value: float, name: str, trainer: Trainer) -> None:
+    """Raises InputError with the step and what to try unless the loss or the norm of the gradient is finite."""
+    if not math.isfinite(value):
         raise InputError(
-            f"the loss is {loss} at update {trainer.state.update + 1} (epoch {trainer.state.epoch + 1}). Try "
-            "optimizer.lr 10 times smaller, a longer schedule.warmup_fraction, clip_norm=1.0 or mixed_precision=no. "
-            "The last checkpoint is whole."
+            f"the {name} is {value} {trainer.place()}. Begin anew, under another name, with optimizer.lr 10 times "
+            "smaller, a longer schedule.warmup_fraction, clip_norm=1.0 or mixed_precision=no. The last checkpoint is "
+            "whole: model.weights=<run folder> begins with the best model so far."
         )
 
 
 def update(trainer: Trainer) -> None:
     """Makes one optimizer update from the gradients, then moves the EMA and the learning rate."""
     if trainer.clip_norm is not None:
-        trainer.accelerator.clip_grad_norm_(trainer.model.parameters(), trainer.clip_norm)
+        norm = trainer.accelerator.clip_grad_norm_(trainer.model.parameters(), trainer.clip_norm)
+        if norm is not None and trainer.accelerator.scaler is None:  # which skips such updates, and lowers its scale
+            check_finite(float(norm), "gradient's norm", trainer)
     trainer.optimizer.step()
     trainer.optimizer.zero_grad()
     trainer.state.update += 1

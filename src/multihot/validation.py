@@ -1,9 +1,9 @@
 """What happens after each epoch: measure, keep the best, save, tell."""
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,9 +14,12 @@ from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest
 from multihot.errors import check_choice
 from multihot.evaluation import evaluate, evaluate_split, load_predictions, predict, save_evaluation, score_names
-from multihot.files import write_json
+from multihot.failures import explaining_failures
+from multihot.files import explaining_full_disk, write_json
 from multihot.labels import LabelSpace
 from multihot.metrics import Evaluation
+from multihot.metrics.checks import check_threshold
+from multihot.monitor import is_better
 from multihot.run import Run
 from multihot.tracker import log_best, log_examples, log_scores
 from multihot.training import Trainer
@@ -36,38 +39,34 @@ class Validator:
     evaluate_ema: str  # instead of the raw weights, or beside them
     save: Callable[[nn.Module, Path], None]  # what is trained -> a folder with the whole model; in all processes
 
-    def __post_init__(self):
-        check_choice("ema.evaluate", self.evaluate_ema, ("instead", "beside"))
-        prefixes = ("val", "val_raw") if self.evaluate_ema == "beside" else ("val",)
-        check_choice(
-            "monitor", self.monitor, [f"{prefix}/{name}" for prefix in prefixes for name in score_names(self.space)]
-        )
-
     def measure(self, trainer: Trainer, train_loss: float | None) -> None:
-        """Adds a row to the history, writes best/ and val/ if it is the best so far, and last/."""
+        """Adds a row to the history, writes best/ and val/ if it is the best so far, and last/.
+
+        A process that is asked to stop while it measures saves the epoch that it has trained, and measures it when it
+        goes on.
+        """
         state, accelerator = trainer.state, trainer.accelerator
-        if train_loss is not None:
-            state.finish_epoch()
         raw = accelerator.unwrap_model(trainer.model)
         model = raw if trainer.ema is None else trainer.ema.module
-        row = {"epoch": state.epoch, "update": state.update}
-        if train_loss is not None:
-            row["train/loss"] = train_loss
+        scores = {} if train_loss is None else {"train/loss": train_loss}
         if len(self.data):
             evaluation, predictions = self.evaluate(trainer, model)
-            row |= {f"val/{name}": score for name, score in evaluation.scores.items()}
+            scores |= {f"val/{name}": score for name, score in evaluation.scores.items()}
             if self.evaluate_ema == "beside" and trainer.ema is not None:
-                row |= {f"val_raw/{name}": score for name, score in self.evaluate(trainer, raw)[0].scores.items()}
+                scores |= {f"val_raw/{name}": score for name, score in self.evaluate(trainer, raw)[0].scores.items()}
+        if train_loss is not None:
+            state.finish_epoch()
+        row = {"epoch": state.epoch, "update": state.update, **scores}
         state.history.append(row)
-        if not len(self.data) or is_better(row[self.monitor], state.best_score, self.monitor):
-            state.best_score, state.best_epoch = row.get(self.monitor), state.epoch
-            self.save(model, self.run.best)
-            if accelerator.is_main_process and len(self.data):
-                save_evaluation(self.run.split("val"), self.data, *predictions, evaluation)
-        if accelerator.is_main_process:
-            write_json(self.run.history, state.history)
+        with explaining_full_disk(self.run.folder, trainer.checkpoints.way_out()):
+            if not len(self.data) or is_better(row[self.monitor], state.best_score, self.monitor):
+                state.best_score, state.best_epoch = row.get(self.monitor), state.epoch
+                self.save(model, self.run.best)
+                if accelerator.is_main_process and len(self.data):
+                    save_evaluation(self.run.split("val"), self.data, *predictions, evaluation)
+            if accelerator.is_main_process:
+                write_json(self.run.history, state.history)
         trainer.checkpoints.save()
-        scores = {name: value for name, value in row.items() if name not in ("epoch", "update")}
         log_scores(accelerator, scores | {"epoch": state.epoch}, state.update)
         log.info(describe(row, self.monitor, is_best=state.best_epoch == state.epoch))
 
@@ -76,14 +75,15 @@ class Validator:
         return patience is not None and state.epoch - state.best_epoch >= patience
 
     def show_best(self, trainer: Trainer) -> None:
-        """Logs the best epoch's table of labels and example images."""
-        if trainer.accelerator.is_main_process and len(self.data):
+        """Tells the tracker the best epoch's table of labels and example images."""
+        if not trainer.accelerator.is_main_process or not trainer.accelerator.trackers:
+            return
+        if len(self.data):
             logits, target = load_predictions(self.run.split("val"))
             evaluation = evaluate(logits, target, self.space, self.threshold)
             decisions = self.space.decide(logits, self.threshold)
             log_examples(trainer.accelerator, evaluation, self.data, decisions, trainer.state.update)
-        if trainer.accelerator.is_main_process:
-            log_best(trainer.accelerator, self.run)
+        log_best(trainer.accelerator, self.run)
 
     @property
     def data(self) -> Manifest:
@@ -92,24 +92,23 @@ class Validator:
 
     def evaluate(self, trainer: Trainer, model: nn.Module) -> tuple[Evaluation, tuple]:
         """Returns scores and table, and (logits, target)."""
-        with torch.compiler.set_stance("force_eager"):  # to the bit what evaluate.py computes
-            logits = predict(trainer.accelerator, model, self.batches, title="validation")
+        end_if_asked = partial(trainer.checkpoints.end_if_asked, is_saved=False)
+        with (
+            torch.compiler.set_stance("force_eager"),  # to the bit what evaluate.py computes
+            explaining_failures(lambda: "in the validation", trainer.advice()),
+        ):
+            logits = predict(trainer.accelerator, model, self.batches, "validation", after_batch=end_if_asked)
         evaluation, target = evaluate_split(logits, self.data, self.space, self.threshold, trainer.loss)
         return evaluation, (logits, target)
 
 
-def is_better(score: float, best: float | None, monitor: str) -> bool:
-    """Returns whether a score beats the best so far. A NaN (no label has a positive) beats only nothing.
-
-    >>> is_better(0.7, 0.6, "val/map"), is_better(0.7, 0.6, "val/ranking_loss"), is_better(0.1, None, "val/map")
-    (True, False, True)
-    """
-    if math.isnan(score) or best is None:
-        return best is None
-    if math.isnan(best):
-        return True
-    lower = monitor.endswith(("_loss", "/loss", "_error"))
-    return score < best if lower else score > best
+def check_measured(monitor: str, evaluate_ema: str, threshold: object, space: LabelSpace) -> None:
+    """Raises InputError if the settings name scores that there will not be, or thresholds that do not fit."""
+    check_choice("ema.evaluate", evaluate_ema, ("instead", "beside"))
+    prefixes = ("val", "val_raw") if evaluate_ema == "beside" else ("val",)
+    check_choice("monitor", monitor, [f"{prefix}/{name}" for prefix in prefixes for name in score_names(space)])
+    if not space.is_single_label:
+        check_threshold(threshold, space)
 
 
 def describe(row: dict[str, float], monitor: str, is_best: bool) -> str:

@@ -1,0 +1,234 @@
+"""From the settings to all that takes part in a training."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.utils import set_seed
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from timm.data import resolve_input_data_config
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from multihot.checkpoint import Checkpoints, TrainingState
+from multihot.data import create_reader, load_split, source_settings
+from multihot.data.bad_images import save_dropped
+from multihot.data.loader import Batches, create_evaluation_batches, create_training_batches
+from multihot.data.manifest import Manifest
+from multihot.data.mixup import MultiLabelMixup, create_mixup
+from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
+from multihot.files import write_text
+from multihot.fsdp import create_ema, gather_before
+from multihot.labels import LabelSpace
+from multihot.loss import MANY_LABELS, MultiLabelLoss, can_factor, check_loss, create_loss
+from multihot.model.create import create_model
+from multihot.model.features import FeatureCache, HeadOnFeatures, complete_model, create_feature_batches, hash_backbone
+from multihot.model.finetune import check_combination, count_parameters, merge_lora
+from multihot.model.heads import factor_head, install_head
+from multihot.model.saved import check_model, save_model
+from multihot.model.sources import read_classifier
+from multihot.model.start import format_table, start_head
+from multihot.optimizer import create_optimizer
+from multihot.run import Run
+from multihot.schedule import create_schedule
+from multihot.training import Trainer, num_updates
+from multihot.validation import Validator, check_measured
+from multihot.zero import ZeroAccelerator
+
+log = logging.getLogger(__name__)
+
+Complete = Callable[[nn.Module], nn.Module | None]  # what is trained, or its average -> the whole model to be saved
+
+
+def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer, Batches, Validator]:
+    """Returns all that trains, the batches it trains on, and what measures it."""
+    train_data, val_data, space = read_splits(cfg)
+    check_measured(cfg.monitor, cfg.ema.evaluate, cfg.threshold, space)
+    counts = train_data.counts()
+    loss = create_loss(**instantiate(cfg.loss, _convert_="all"), space=space, **counts)
+    check_loss(loss)
+    mix = create_mixup(**cfg.mix, num_labels=len(space.labels))
+    if accelerator.is_main_process:
+        run.save(cfg, space.labels, counts, identify(train_data, val_data))
+        for split, data in (("train", train_data), ("val", val_data)):
+            save_dropped(data, run.dropped(split))
+    model = build_model(cfg, accelerator, run, train_data, space)
+    sparse_target = train_data.unlisted == 0 and factor_if_many(cfg, model, loss, mix)
+    trained, train_batches, val_batches, complete = build_batches(
+        cfg, accelerator, model, train_data, val_data, sparse_target
+    )
+    trained, optimizer, ema, complete = prepare(cfg, accelerator, trained, complete)
+    state = TrainingState()
+    checkpoints = Checkpoints(
+        accelerator,
+        optimizer,
+        run.last,
+        state,
+        global_batch_size=cfg.batch_size * accelerator.num_processes,
+        frozen_weights=None if instantiate(cfg.finetune).trains_backbone else hash_backbone(model),
+        **cfg.checkpoint,
+    )
+    accelerator.register_for_checkpointing(state, *([ema] if ema else []))
+    updates = num_updates(len(train_batches), cfg.accumulate_steps, cfg.epochs)
+    trainer = Trainer(
+        accelerator=accelerator,
+        model=trained,
+        loss=loss.to(accelerator.device),
+        optimizer=optimizer,
+        schedule=create_schedule(optimizer, num_updates=updates, **instantiate(cfg.schedule)),
+        ema=ema,
+        state=state,
+        checkpoints=checkpoints,
+        mix=mix,
+        seed=cfg.seed,
+        accumulate_steps=cfg.accumulate_steps,
+        clip_norm=cfg.clip_norm,
+        log_every=cfg.log_every,
+    )
+    set_seed(cfg.seed, device_specific=True)  # the weights were the same in all processes; their dropout must differ
+    return trainer, train_batches, build_validator(cfg, run, val_batches, space, complete)
+
+
+def check_finished(cfg: DictConfig, run: Run) -> None:
+    """Raises InputError if the data is not what a training that is complete had, or its best model is damaged."""
+    train_data, val_data, space = read_splits(cfg)
+    run.check_same_data(space.labels, identify(train_data, val_data))
+    check_model(run.best)
+
+
+def identify(train_data: Manifest, val_data: Manifest) -> dict[str, dict]:
+    """Returns what tells the splits from others, by their names."""
+    return {"train": train_data.identity(), "val": val_data.identity()}
+
+
+def read_splits(cfg: DictConfig) -> tuple[Manifest, Manifest, LabelSpace]:
+    """Returns the train and val data and their label space."""
+    load = partial(
+        load_split,
+        create_reader(cfg.data),
+        max_images=cfg.max_images,
+        bad_images=cfg.data.bad_images,
+        cache_folder=cfg.data.cache_folder,
+        num_workers=cfg.num_workers,
+    )
+    train_data = load("train")
+    val_data = load("val", train_data.labels)
+    spaces = [data.label_space(cfg.single_label, cfg.activation) for data in (train_data, val_data)]  # both are checked
+    return train_data, val_data, spaces[0]
+
+
+def build_model(
+    cfg: DictConfig, accelerator: Accelerator, run: Run, train_data: Manifest, space: LabelSpace
+) -> nn.Module:
+    """Returns the timm model with its new head and the head's first weights; what is not to be trained is frozen."""
+    finetune, settings = instantiate(cfg.finetune), OmegaConf.to_container(cfg.model)
+    is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
+    check_combination(finetune, cfg.head.start, is_mixed, cfg.grad_checkpointing, settings["kwargs"])
+    model = create_model(num_labels=len(space.labels), **settings)
+    install_head(model, instantiate(cfg.head.layer), len(space.labels))
+    model.to(accelerator.device)
+    if not run.goes_on:  # else its weights come with last/
+        source = {"pretrained": cfg.model.pretrained, "weights": cfg.model.weights}
+        takes_unknown_for_absent = cfg.loss.unknown.strategy in ("negative", "large_loss_rejection")
+        table = start_head(
+            model,
+            cfg.head.start,
+            space,
+            train_data.with_unknown_absent() if takes_unknown_for_absent else train_data,
+            read_classifier=partial(read_classifier, cfg.model.name, class_names=cfg.head.class_names, **source),
+            pooled_features=lambda: create_cache(cfg, accelerator, model).read_pooled(train_data),
+            aliases=cfg.head.aliases,
+            grow=cfg.head.grow,
+        )
+        if accelerator.is_main_process:
+            write_text(run.head_start, format_table(table))
+    if cfg.grad_checkpointing:
+        model.set_grad_checkpointing()
+    finetune.apply(model)
+    log.info(count_parameters(model))
+    return model
+
+
+def factor_if_many(cfg: DictConfig, model: nn.Module, loss: MultiLabelLoss, mix: MultiLabelMixup | None) -> bool:
+    """Returns whether the loss goes through the labels in chunks, with sparse targets, and prepares the head for it."""
+    is_many = cfg.head.layer is None and mix is None and model.num_classes >= MANY_LABELS and can_factor(loss)
+    if is_many:
+        factor_head(model)
+        log.info("%d labels: the loss goes through them in chunks", model.num_classes)
+    return is_many
+
+
+def build_batches(
+    cfg: DictConfig,
+    accelerator: Accelerator,
+    model: nn.Module,
+    train_data: Manifest,
+    val_data: Manifest,
+    sparse_target: bool,
+) -> tuple[nn.Module, Batches, Batches, Complete]:
+    """Returns what is trained, its batches for training and validation, and what makes it a whole model again."""
+    finetune, augment = instantiate(cfg.finetune), instantiate(cfg.augment)
+    cache = create_cache(cfg, accelerator, model)
+    place = accelerator.process_index, accelerator.num_processes
+    how_often = {"repeats": image_repeats(train_data, **cfg.data.sampling)}
+    how_often |= {"shards": train_data.shards, "window": cfg.data.shuffle_window}
+    order = TrainingOrder(len(train_data), cfg.batch_size, cfg.seed, *place, **how_often)
+    if finetune.trains_backbone:
+        loading = {"preprocessing": cache.preprocessing, "accelerator": accelerator, "num_workers": cfg.num_workers}
+        loading |= {"cache": cfg.data.cache, "cache_folder": Path(cfg.data.cache_folder) / "images"}
+        train_batches = create_training_batches(
+            train_data, augment, order=order, seed=cfg.seed, sparse_target=sparse_target, **loading
+        )
+        val_batches = create_evaluation_batches(val_data, batch_size=cfg.batch_size, **loading)
+        return model, train_batches, val_batches, merge_lora
+
+    if finetune.num_views:
+        settings = OmegaConf.to_container(cfg.augment)
+        features = cache.read_views(train_data, augment, settings, cfg.seed, finetune.num_views)
+    else:
+        log.info("images are seen as evaluation sees them; finetune.num_views=4 would augment each in four ways")
+        features = cache.read(train_data)
+    train_batches = create_feature_batches(train_data, features, order, accelerator.device, sparse_target)
+    order = EvaluationOrder(len(val_data), cfg.batch_size, *place)
+    val_batches = create_feature_batches(val_data, cache.read(val_data), order, accelerator.device)
+    return HeadOnFeatures(model), train_batches, val_batches, partial(complete_model, model)
+
+
+def create_cache(cfg: DictConfig, accelerator: Accelerator, model: nn.Module) -> FeatureCache:
+    """Returns the store of the features that the model's frozen backbone gives."""
+    settings = {"data": source_settings(OmegaConf.to_container(cfg.data)), "mixed_precision": cfg.mixed_precision}
+    folder, preprocessing = Path(cfg.data.feature_cache), resolve_input_data_config(model)
+    return FeatureCache(accelerator, model, folder, settings, preprocessing, cfg.batch_size, cfg.num_workers)
+
+
+def prepare(
+    cfg: DictConfig, accelerator: Accelerator, trained: nn.Module, complete: Complete
+) -> tuple[nn.Module, AcceleratedOptimizer, ModelEmaV3 | None, Complete]:
+    """Returns model and optimizer as the accelerator makes them, the moving average, and `complete` for both."""
+    # All of these must see the timm model itself: copied or grouped after `prepare`, it is a wrapped one.
+    complete = gather_before(complete, accelerator, trained)
+    ema = create_ema(accelerator, trained, cfg.ema.decay, cfg.ema.warmup) if cfg.ema.decay else None
+    optimizer = create_optimizer(trained, **instantiate(cfg.optimizer))
+    if cfg.compile:
+        trained.compile(dynamic=False)  # whatever shapes came before, a shape has the same code: a resume depends on it
+    if isinstance(accelerator, ZeroAccelerator):
+        accelerator.set_up(cfg.batch_size, cfg.clip_norm)
+    return *accelerator.prepare(trained, optimizer), ema, complete
+
+
+def build_validator(
+    cfg: DictConfig, run: Run, val_batches: Batches, space: LabelSpace, complete: Complete
+) -> Validator:
+    """Returns what measures after each epoch and saves the best model, which `complete` gives to process 0."""
+    head = OmegaConf.to_container(cfg.head.layer) if cfg.head.layer else None
+
+    def save(trained, folder: Path) -> None:
+        whole = complete(trained)
+        if whole is not None:
+            save_model(whole, folder, space=space, head=head)
+
+    return Validator(run, val_batches, cfg.monitor, space, cfg.threshold, cfg.ema.evaluate, save)

@@ -1,0 +1,164 @@
+"""A training enters its run folder: what it is called, who is at work in it, and whether it goes on."""
+
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import IO
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from omegaconf import DictConfig
+
+from multihot.checkpoint import list_checkpoints
+from multihot.errors import InputError, check_choice
+from multihot.run import Run
+from multihot.seal import read_seal
+from multihot.settings import DECIDED, check_numbers, check_same_config, hash_config, read_config, with_absolute_paths
+from multihot.sweep import name_job
+
+log = logging.getLogger(__name__)
+
+
+def name_run(name: str | None, overrides: list[str], job: int | None) -> str:
+    """Returns the run's name: `name`, or the time and the overrides; in a sweep, job by job.
+
+    >>> name_run("baseline", ["loss=bce", "seed=1"], job=None)
+    'baseline'
+    >>> name_run("sweep", ["name=sweep", "loss=bce", "optimizer.lr=1e-4"], job=3)
+    'sweep-3-loss_bce-lr_1e-4'
+    """
+    told = [override for override in overrides if not override.startswith(("name=", "resume=", "runs_folder="))]
+    # of a dotted key the last word; of a path the last part; nothing that a command line would take apart
+    short = "-".join(re.sub(r"^[+~]*([\w/]+\.)*", "", override).split("/")[-1] for override in told)
+    slug = re.sub(r"[^\w.-]+", "_", short)[:80].strip("-_")
+    if name is not None and job is None:
+        return name
+    parts = [
+        name or name_of_job() or datetime.now().strftime("%Y%m%d-%H%M%S"),
+        str(job) if job is not None else "",
+        slug,
+    ]
+    return "-".join(part for part in parts if part)
+
+
+def choose_name(cfg: DictConfig, overrides: list[str], job: int | None, config_sha256: str) -> str:
+    """Returns the run's name; in a sweep with a name the one that a job of these settings had when it first began."""
+    sweep = cfg.name or name_of_job()
+    if job is None or sweep is None:
+        return name_run(cfg.name, overrides, job)
+    return name_job(Path(cfg.runs_folder) / ".sweep" / sweep, config_sha256, partial(name_run, cfg.name, overrides))
+
+
+def name_of_job() -> str | None:
+    """Returns a name for the SLURM job that this is, the same when it is requeued; None outside of one."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
+    job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
+    return f"slurm-{job}" if job else None
+
+
+@contextmanager
+def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> Iterator[tuple[Run, DictConfig]]:
+    """Gives the run that all processes share and its settings, and keeps other trainings out of its folder.
+
+    What an earlier start decided stays decided.
+
+    Args:
+        job: number in a sweep, None outside of one.
+
+    Raises:
+        InputError: the folder holds a run and `resume` is false, that run began with other settings, or another
+            process is at work in it.
+    """
+    check_numbers(cfg)
+    check_choice("resume", str(cfg.resume).lower(), ("auto", "true", "false"))
+    if cfg.resume is True and cfg.name is None:
+        raise InputError("resume=true needs name=<name of the run>")
+    if cfg.name is not None and not str(cfg.name).strip():
+        raise InputError("name is empty: give one, or leave it out")
+    cfg = with_absolute_paths(cfg)
+    config_sha256 = hash_config(cfg)
+    if cfg.name is not None:
+        cfg.name = str(cfg.name)  # 2024 came as a number
+    name = choose_name(cfg, overrides, job, config_sha256) if PartialState().is_main_process else None
+    folder = Path(cfg.runs_folder) / broadcast_object_list([name])[0]
+    with closing(lock_folder(folder)):
+        yield enter_run(Run(folder, config_sha256=config_sha256), cfg)
+
+
+def enter_run(run: Run, cfg: DictConfig) -> tuple[Run, DictConfig]:
+    """Returns whether the run goes on, and the settings with which it does."""
+    if PartialState().is_main_process:
+        run.recover()
+    PartialState().wait_for_everyone()
+    goes_on = bool(list_checkpoints(run.last))  # a start that failed before its first one has left nothing to lose
+    if cfg.resume is False and (goes_on or run.finished.exists()):
+        raise InputError(
+            f"{run.folder} holds a run already: resume=auto goes on with it, another name starts a new one"
+        )
+    if not goes_on and run.finished.exists() and run.read_finished(cfg.epochs, cfg.patience) is None:
+        raise InputError(
+            f"{run.folder} holds a finished run of other settings and no checkpoint to go on from: give this a new name"
+        )
+    run = replace(run, goes_on=goes_on, batch_size=cfg.batch_size)
+    if goes_on:
+        saved = read_config(run.config)
+        for key in DECIDED:
+            cfg[key] = saved[key] if cfg[key] in ("auto", "default") else cfg[key]
+        keep_global_batch(cfg, saved, run)
+        check_same_config(saved, cfg)
+    PartialState().wait_for_everyone()  # none may see what another has begun to write
+    return run, cfg
+
+
+def lock_folder(folder: Path) -> IO:
+    """Returns process 0's hold on a run folder, which ends with the process however it ends; the others hold nothing.
+
+    Raises:
+        InputError: another training has it, or the folder cannot be written.
+    """
+    lock, fault = StringIO(), None
+    if PartialState().is_main_process:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / ".lock").open("a+")
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, it is not passed on to forked processes
+        except BlockingIOError:
+            fault = f"another training is at work in {folder}: wait for it, or give this one another name"
+        except OSError as error:
+            fault = f"cannot write to the run folder {folder}: {error.strerror}; set runs_folder to another"
+    fault = broadcast_object_list([fault])[0]
+    if fault is not None:
+        lock.close()
+        raise InputError(fault)
+    return lock
+
+
+def keep_global_batch(cfg: DictConfig, saved: DictConfig, run: Run) -> None:
+    """Gives each process so many images that a batch of all processes has as many as when the run began.
+
+    Raises:
+        InputError: that number of images cannot be divided by the number of processes.
+    """
+    num_processes = PartialState().num_processes
+    place = next(filter(None, map(read_seal, list_checkpoints(run.last))), None)
+    if place is None or place["global_batch_size"] == cfg.batch_size * num_processes:
+        saved.batch_size = cfg.batch_size
+        return
+    if cfg.batch_size != saved.batch_size:
+        return  # a changed setting, which is refused
+    size, rest = divmod(place["global_batch_size"], num_processes)
+    if rest:
+        raise InputError(
+            f"the run began with batches of {place['global_batch_size']} images in all processes, which "
+            f"{num_processes} processes cannot share equally: start as many as divide it, or give the run a new name"
+        )
+    log.info("batch_size=%d: %d processes keep the batches of %d images", size, num_processes, size * num_processes)
+    cfg.batch_size = saved.batch_size = size

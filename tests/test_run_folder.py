@@ -1,0 +1,253 @@
+"""What a training finds in its run folder, and what it does where that is not what it left there."""
+
+import json
+import multiprocessing
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL_DIGITS, train_as_told
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from multihot.checkpoint import Checkpoints, list_checkpoints
+from multihot.errors import InputError
+from multihot.files import stage_folder
+from multihot.open_run import lock_folder
+from multihot.run import Run
+from multihot.seal import read_seal
+from multihot.settings import check_numbers
+from multihot.sweep import running
+
+
+def read(path: Path):
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Path:
+    """A run folder with a training of two epochs that has come to its end."""
+    folder = tmp_path_factory.mktemp("runs")
+    train_as_told(*SMALL_DIGITS, f"runs_folder={folder}", "name=a", "epochs=2")
+    return folder / "a"
+
+
+@pytest.fixture
+def run(done, tmp_path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(done, tmp_path / "a"))
+
+
+def test_a_finished_run_is_not_begun_again(run, train):
+    best, weights = read(run / "finished.json")["score"], (run / "best/model.safetensors").read_bytes()
+    for path in list_checkpoints(run / "last"):
+        shutil.rmtree(path)
+    assert train("name=a", "epochs=2") == best
+    with pytest.raises(InputError, match="a finished run of other settings and no checkpoint"):
+        train("name=a", "epochs=2", "seed=1")
+    with pytest.raises(InputError, match="holds a run already"):
+        train("name=a", "epochs=2", "seed=1", "resume=false")
+    assert (run / "best/model.safetensors").read_bytes() == weights
+
+
+def test_a_run_that_goes_on_is_not_finished(run, train, monkeypatch):
+    monkeypatch.setattr("multihot.training.compute_loss", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train("name=a", "epochs=3")
+    assert not (run / "finished.json").exists()
+
+
+def test_more_patience_goes_on(train, tmp_path):
+    train("name=a", "epochs=6", "patience=1", "optimizer.lr=1e-9", "monitor=val/subset_accuracy")
+    assert read(tmp_path / "a/finished.json") | {"config_sha256": ""} == {
+        "score": 0.0, "epoch": 0, "last_epoch": 1, "pruned": False, "global_batch_size": 8, "config_sha256": "",
+    }  # fmt: skip
+    again = ("name=a", "epochs=6", "optimizer.lr=1e-9", "monitor=val/subset_accuracy")
+    train(*again, "patience=3")
+    assert [row["epoch"] for row in read(tmp_path / "a/history.json")] == [0, 1, 2, 3]
+    written = (tmp_path / "a/last/seal.json").read_bytes()
+    train(*again, "patience=2")
+    assert (tmp_path / "a/last/seal.json").read_bytes() == written
+
+
+def test_what_a_search_gave_up_is_finished_for_the_search_alone(tmp_path, monkeypatch):
+    run = Run(tmp_path, config_sha256="x")
+    run.finish(score=0.5, epoch=1, last_epoch=1, pruned=True, global_batch_size=8)
+    assert run.read_finished(epochs=4, patience=None) is None
+    monkeypatch.setattr(running, "trial", object())
+    assert run.read_finished(epochs=4, patience=None)["score"] == 0.5
+    assert replace(run, config_sha256="y").read_finished(epochs=4, patience=None) is None
+
+
+@pytest.mark.parametrize("damage", ["empty", "gone"])
+def test_a_damaged_best_model_is_named_and_never_evaluated(run, train, evaluate, damage):
+    weights = run / "best/model.safetensors"
+    if damage == "empty":
+        weights.write_bytes(b"")
+    else:
+        shutil.rmtree(run / "best")
+    words = r"the best model .*a/best is damaged" if damage == "empty" else r"is damaged|best missing"
+    for overrides in (["epochs=2"], ["epochs=3"]):  # complete; it goes on
+        with pytest.raises(InputError, match=r"the best model .*a/best is damaged"):
+            train("name=a", *overrides)
+    with pytest.raises(InputError, match=words):
+        evaluate(f"run={run}", "split=test")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "labels.json", "manifests.json", "finished.json"])
+@pytest.mark.parametrize("content", ["", '{"a": [', None])
+def test_a_damaged_file_is_named(run, train, name, content):
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_text(content)
+    if content is None and name in ("manifests.json", "finished.json"):
+        train("name=a", "epochs=2")
+        return
+    with pytest.raises(InputError, match=rf"a/{name} is damaged .*bring it back from a copy, or give the run"):
+        train("name=a", "epochs=2")
+
+
+def test_a_training_ends_without_the_predictions_of_its_best_epoch(run, train):
+    shutil.rmtree(run / "val")
+    (run / "finished.json").unlink()
+    train("name=a", "epochs=2")
+    assert read(run / "finished.json")["last_epoch"] == 2
+
+
+def test_fewer_checkpoints_are_fewer_at_once(run, train, monkeypatch):
+    assert [path.name for path in list_checkpoints(run / "last")] == ["last", "last.1"]
+    monkeypatch.setattr(Checkpoints, "save", lambda self: (_ for _ in ()).throw(InputError("full")))
+    with pytest.raises(InputError, match="full"):
+        train("name=a", "epochs=3", "checkpoint.keep=1")
+    assert [path.name for path in list_checkpoints(run / "last")] == ["last"]
+
+
+def test_a_checkpoint_behind_a_link_is_replaced(run, train, tmp_path):
+    (run / "last").rename(tmp_path / "elsewhere")
+    (run / "last").symlink_to(tmp_path / "elsewhere")
+    train("name=a", "epochs=4", "checkpoint.keep=1")
+    assert read_seal(run / "last")["epoch"] == 4
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path):
+    with pytest.raises(InputError, match=r"gone is gone: it was moved or deleted"):
+        stage_folder(tmp_path / "gone/last")
+
+
+def test_a_stop_while_measuring_keeps_the_epoch(done, train, tmp_path, monkeypatch):
+    def end(self, is_saved):
+        if not is_saved and self.state.update == 14 and len(self.state.history) == 2:
+            self.stop.note(15, None)
+        original(self, is_saved)
+
+    original = Checkpoints.end_if_asked
+    monkeypatch.setattr(Checkpoints, "end_if_asked", end)
+    with pytest.raises(SystemExit) as stopped:
+        train("name=b", "epochs=2")
+    assert stopped.value.code == 75
+    assert {key: read_seal(tmp_path / "b/last")[key] for key in ("epoch", "batch", "update")} == {
+        "epoch": 1, "batch": 7, "update": 14,
+    }  # fmt: skip
+    monkeypatch.undo()
+    train("name=b", "epochs=2")
+    assert read(tmp_path / "b/history.json") == read(done / "history.json")
+    ends = [load_file(folder / "last/model.safetensors") for folder in (tmp_path / "b", done)]
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[1])
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight(train, tmp_path, monkeypatch):
+    from multihot import training
+
+    def compute(trainer, batch):
+        loss = original(trainer, batch)
+        if trainer.state.update == 3:
+            loss.register_hook(lambda gradient: gradient * float("nan"))
+        return loss
+
+    original = training.compute_loss
+    monkeypatch.setattr(training, "compute_loss", compute)
+    with pytest.raises(InputError, match=r"the gradient's norm is nan at update 4 \(epoch 1\).*optimizer.lr"):
+        train("name=a", "checkpoint.every_updates=1")
+    assert read_seal(tmp_path / "a/last")["update"] == 3
+    assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "a/last/model.safetensors").values())
+
+
+def test_a_version_of_the_code_that_changes_is_noted(run, train, caplog, monkeypatch):
+    assert set(read(run / "code.json")) >= {"version"}
+    monkeypatch.setattr("multihot.run.code_version", lambda: {"version": "9.9"})
+    train("name=a", "epochs=3")
+    assert "the code is not what the run began with" in caplog.text
+    assert read(run / "code.json")["went_on_with"] == {"version": "9.9"}
+
+
+def test_a_head_does_not_go_on_with_another_backbone(train, tmp_path):
+    for seed in (0, 1):
+        train(f"name=source-{seed}", "epochs=0", f"seed={seed}")
+    begin = ("name=a", "finetune=head", f"model.weights={tmp_path}/weights", f"data.feature_cache={tmp_path}/features")
+    shutil.copytree(tmp_path / "source-0/best", tmp_path / "weights")
+    train(*begin, "epochs=1")
+    shutil.rmtree(tmp_path / "weights")
+    shutil.copytree(tmp_path / "source-1/best", tmp_path / "weights")
+    with pytest.raises(InputError, match="a frozen backbone, which is now another than it began with"):
+        train(*begin, "epochs=2")
+    shutil.rmtree(tmp_path / "weights")
+    shutil.copytree(tmp_path / "source-0/best", tmp_path / "weights")
+    train(*begin, "epochs=2")
+
+
+def hold(path: Path, ready, end):
+    ready.set()
+    end.wait(60)
+
+
+def test_the_lock_ends_with_the_training_and_not_with_its_workers(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    ready, end = fork.Event(), fork.Event()
+    lock = lock_folder(tmp_path / "a")
+    worker = fork.Process(target=hold, args=(tmp_path, ready, end))
+    worker.start()
+    ready.wait(60)
+    lock.close()
+    result = fork.Process(target=lambda: lock_folder(tmp_path / "a"))
+    result.start()
+    result.join()
+    end.set()
+    worker.join()
+    assert result.exitcode == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("batch_size=0", "batch_size=0: it must be a whole number from 1 up"),
+        ("epochs=-1", "epochs=-1: it must be a whole number from 0 up"),
+        ("epochs=1.5", "epochs=1.5: it must be a whole number"),
+        ("seed=-5", "seed=-5"),
+        ("optimizer.lr=fast", "optimizer.lr=fast: it must be a number above 0"),
+        ("optimizer.lr=0", "optimizer.lr=0"),
+        ("checkpoint.every_updates=0", "checkpoint.every_updates=0"),
+        ("clip_norm=true", "clip_norm=True"),
+    ],
+)
+def test_numbers_are_checked_before_anything_is_made(train, tmp_path, override, words):
+    with pytest.raises(InputError) as raised:
+        train("name=a", override)
+    assert words in str(raised.value)
+    assert not list(tmp_path.iterdir())
+    check_numbers(OmegaConf.create({"epochs": 0, "optimizer": {"lr": 1}, "patience": None}))
+
+
+@pytest.mark.parametrize("name", ["name=''", "name=' '"])
+def test_an_empty_name_is_refused(train, name):
+    with pytest.raises(InputError, match="name is empty"):
+        train(name)
+
+
+@pytest.mark.parametrize("override", ["monitor=map", "threshold=2", "monitor=val_raw/map"])
+def test_what_is_measured_is_checked_before_the_model_is_made(train, monkeypatch, override):
+    monkeypatch.setattr("multihot.build.build_model", lambda *_: pytest.fail("too late"))
+    with pytest.raises(InputError, match=override.partition("=")[0]):
+        train("name=a", override)
