@@ -37,10 +37,11 @@ def main(cfg: DictConfig) -> None:
     names, wished = wished_parts(cfg)
     files = output_files(Path(cfg.out), cfg.num_folds, cfg.overwrite)
     data, splits = read_all(create_reader(cfg.data), cfg.pool, names if cfg.num_folds is None else ("train", "val"))
-    rows = np.flatnonzero(np.isin(splits, cfg.pool))
-    targets = data.targets[rows]
     of_file = read_clusters(cfg.clusters, data.images, cfg.data.root if "root" in cfg.data else None)
     clusters = join_clusters(data.clusters, of_file)
+    is_divided, is_tied = find_divided(splits, cfg.pool, clusters, data.images)
+    rows, tied = np.flatnonzero(is_divided), np.flatnonzero(is_tied)
+    targets = data.targets[rows]
     clusters = None if clusters is None else clusters[rows]
     if cfg.num_folds is None:
         parts = stratify(targets, wished, cfg.seed, clusters)
@@ -52,7 +53,7 @@ def main(cfg: DictConfig) -> None:
     print(format_labels(data.labels, names, describe_split(targets, parts, wished), cfg.num_worst))
     for division in divisions:
         reduce_train(division, targets, cfg.num_shots, cfg.seed, clusters)
-    new_splits = [replaced(splits, rows, division) for division in divisions]
+    new_splits = [replaced(replaced(splits, tied, LEFT_OUT), rows, division) for division in divisions]
     writer = choose_writer(data, new_splits, cfg.separator)
     for file, new_split in zip(files, new_splits, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +138,21 @@ def reduce_train(
     print(f"train keeps {len(kept):,} of {len(train):,} images, {num_shots} or more of each label that has them")
 
 
-def replaced(splits: np.ndarray, rows: np.ndarray, division: np.ndarray) -> np.ndarray:
+def find_divided(
+    splits: np.ndarray, pool: Sequence[str], clusters: np.ndarray | None, images: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which images are divided, and which are left out: they belong to one that keeps its split, bool (N,)."""
+    in_pool = np.isin(splits, pool)
+    if clusters is None:
+        return in_pool, np.zeros_like(in_pool)
+    is_tied = in_pool & np.isin(clusters, clusters[~in_pool])
+    if is_tied.any():
+        first = list_first([images[row] for row in np.flatnonzero(is_tied)])
+        print(f"{is_tied.sum():,} images of pool are left out: their clusters have images that are not in it\n{first}")
+    return in_pool & ~is_tied, is_tied
+
+
+def replaced(splits: np.ndarray, rows: np.ndarray, division: np.ndarray | str) -> np.ndarray:
     """Returns the splits with those of the given rows replaced."""
     result = splits.copy()
     result[rows] = division

@@ -336,3 +336,23 @@ def test_settings_that_cannot_act_on_stored_features_are_refused(settings, words
 
 def test_settings_that_do_act_on_stored_features_pass():
     combine(Head(num_views=4), start="by_name", drop_rate=0.1, drop_path_rate=0.0, embed_dim=24)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_merged_copy_computes_in_bfloat16_what_the_saved_model_does(head, image, tmp_path):
+    model = create(head=HEADS[head])
+    LORA.apply(model)
+    train_a_little(model, image)
+    whole = merge_lora(model)
+    saved = create(head=HEADS[head]).eval()
+    saved.load_state_dict(whole.state_dict())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(whole(image), saved(image))
+        assert not torch.equal(model(image), saved(image))  # which is why validation measures the copy
+
+
+def test_a_model_that_is_spread_over_processes_is_not_merged(monkeypatch):
+    model = create()
+    LORA.apply(model)
+    monkeypatch.setattr("multihot.model.finetune.FSDPModule", type(model))
+    assert merge_lora(model) is model

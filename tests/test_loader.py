@@ -1,11 +1,13 @@
 import math
 import random
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from timm.data import create_transform
 
 from multihot.data.loader import create_evaluation_batches, create_training_batches, seeded
@@ -122,3 +124,113 @@ def test_seeding_a_sample_leaves_the_generators_as_they_were():
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def images_of(manifest, augment, batch_size=8, num_workers=0, epoch=0):
+    """Returns the images of an epoch by row."""
+    batches = create_training_batches(
+        manifest, augment, accelerator=Accelerator(cpu=True), preprocessing=PREPROCESSING,
+        order=TrainingOrder(len(manifest), batch_size, seed=5), num_workers=num_workers, seed=5,
+    )  # fmt: skip
+    batches.order.epoch = epoch
+    return {row: image for batch in batches for row, image in zip(batch["index"].tolist(), batch["image"], strict=True)}
+
+
+def is_erased(plain, erased):
+    """Returns where pixels (H, W) differ."""
+    return (plain != erased).any(dim=0)
+
+
+@pytest.mark.parametrize("mode", ["const", "rand", "pixel"])
+def test_erased_rectangles_are_of_normalised_images_and_timms(manifest, mode):
+    flips = partial(create_transform, is_training=True, scale=(0.5, 1.0), color_jitter=None)
+    plain = images_of(manifest, flips)
+    erased = images_of(manifest, partial(flips, re_prob=1.0, re_mode=mode, re_count=1))
+    areas = []
+    for row, image in plain.items():
+        place = is_erased(image, erased[row])
+        rows, columns = place.any(dim=1).nonzero().flatten(), place.any(dim=0).nonzero().flatten()
+        inside = erased[row][:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        areas.append(inside[0].numel() / image[0].numel())
+        if mode == "const":
+            assert (inside == 0).all()  # the mean
+        elif mode == "rand":
+            assert len(inside.flatten(1).unique(dim=1).T) == 1
+        else:
+            assert inside.unique().numel() > 0.9 * inside.numel()
+    assert all(0.01 < area < 0.4 for area in areas)  # timm's 1/50 to 1/3
+    assert len(set(areas)) > 10  # each image has its own
+
+
+def test_what_is_erased_depends_on_seed_epoch_and_row_alone(manifest):
+    alone = partial(create_transform, is_training=True, scale=(1, 1), ratio=(1, 1), hflip=0.0, color_jitter=None)
+    augment = partial(alone, re_prob=0.5, re_mode="pixel", re_count=3)
+    before = random.getstate(), torch.get_rng_state()
+    first = images_of(manifest, augment)
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+    for again in (images_of(manifest, augment, batch_size=5), images_of(manifest, augment, num_workers=1)):
+        assert all(torch.equal(first[row], image) for row, image in again.items())
+    plain, later = images_of(manifest, alone), images_of(manifest, augment, epoch=1)
+    is_first, is_later = (
+        [bool(is_erased(plain[row], images[row]).any()) for row in plain] for images in (first, later)
+    )
+    assert 3 < sum(is_first) < 16  # half of 19
+    assert is_later != is_first
+
+
+def test_a_batch_of_evaluation_with_augmented_views_is_erased_too(manifest):
+    augment = partial(create_transform, is_training=True, scale=(1.0, 1.0), ratio=(1, 1), hflip=0, color_jitter=None)
+    settings = {"accelerator": Accelerator(cpu=True), "preprocessing": PREPROCESSING, "batch_size": 8, "num_workers": 0}
+    plain = next(iter(create_evaluation_batches(manifest, augment=augment, **settings)))
+    erased = next(iter(create_evaluation_batches(manifest, augment=partial(augment, re_prob=1.0), **settings)))
+    assert all(is_erased(one, two).any() for one, two in zip(plain["image"], erased["image"], strict=True))
+
+
+def tint(picture):
+    """Returns the bands of a picture, each darker than the one before it."""
+    return [band.point(lambda value, part=part: value // part) for part, band in enumerate(picture.split(), start=1)]
+
+
+SETTINGS_OF_TIMM = {
+    "color_jitter": 0.4,
+    "color_jitter_prob": 0.5,
+    "grayscale_prob": 1.0,
+    "gaussian_blur_prob": 1.0,
+    "auto_augment": "rand-m9-n2",
+    "interpolation": "bilinear",
+    "train_crop_mode": "rkrc",
+    "scale": (0.1, 0.2),
+    "ratio": (2.0, 3.0),
+    "hflip": 1.0,
+    "vflip": 1.0,
+    "re_prob": 1.0,
+    "no_aug": True,
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS_OF_TIMM)
+def test_each_setting_of_timms_augmentation_acts(manifest, name):
+    quiet = {"is_training": True, "scale": (0.5, 1.0), "ratio": (0.75, 1.3), "hflip": 0.0, "color_jitter": None}
+    quiet |= {"color_jitter": 0.4} if name == "color_jitter_prob" else {}
+    preprocessing = {**PREPROCESSING, "interpolation": "bicubic"}
+    coloured = replace(manifest, read=lambda image, **_: Image.merge("RGB", tint(manifest.read(image))))
+    images = []
+    for settings in (quiet, {**quiet, name: SETTINGS_OF_TIMM[name]}):
+        batches = create_training_batches(
+            coloured, partial(create_transform, **settings), accelerator=Accelerator(cpu=True),
+            preprocessing=preprocessing, order=TrainingOrder(len(manifest), 19, seed=5), num_workers=0, seed=5,
+        )  # fmt: skip
+        images.append(next(iter(batches))["image"])
+    assert not torch.equal(*images)
+
+
+@pytest.mark.parametrize("name", ["mean", "input_size", "normalize", "use_prefetcher"])
+def test_settings_that_are_the_models_are_refused(manifest, name):
+    with pytest.raises(InputError, match=f"augment.{name}: the model and the loader"):
+        images_of(manifest, partial(AUGMENT, **{name: PREPROCESSING.get(name, False)}))
+
+
+def test_augmentation_without_training_is_said_to_do_nothing(manifest, caplog):
+    images_of(manifest, partial(create_transform, re_prob=0.5, hflip=1.0, crop_pct=0.9))
+    assert "augment.re_prob, augment.hflip does nothing" in caplog.text

@@ -245,3 +245,25 @@ def test_cross_entropy_of_two_logits_equals_bce_of_their_difference():
     difference = logits[:, 1] - logits[:, 0]
     of_difference = loss_and_gradient(nn.BCEWithLogitsLoss(), difference, target.float())
     torch.testing.assert_close((loss, gradient[:, 1]), of_difference)
+
+
+@pytest.mark.parametrize("function", [TwoWayLoss(), ZlprLoss()])
+def test_losses_that_would_round_soft_targets_take_none(function):
+    loss = MultiLabelLoss(function, create_space(6))
+    check_loss(loss)
+    logits, target = draw(soft=True)
+    assert torch.equal(loss(logits, target), loss(logits, (target > 0.5).float()))  # why
+    with pytest.raises(InputError, match=r"mix\.mixup and mix\.cutmix make targets between 0 and 1.*take loss=bce"):
+        check_loss(loss, is_mixed=True)
+    with pytest.raises(InputError, match="the data has targets between 0 and 1"):
+        check_loss(loss, is_soft=True)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - {"two_way", "zlpr"}))
+def test_all_other_losses_tell_soft_targets_from_hard_ones(name):
+    logits, target = draw(soft=True)
+    space = create_space(6, *[Group("all", create_space(6).labels)] * (name == "cross_entropy"))
+    target = target / target.sum(dim=1, keepdim=True) if name == "cross_entropy" else target
+    loss = MultiLabelLoss(FUNCTIONS[name], space)
+    check_loss(loss, is_soft=True, is_mixed=True)
+    assert not torch.isclose(loss(logits, target), loss(logits, (target > 0.5).float()), rtol=0.01)

@@ -1,5 +1,6 @@
 """A loss from its settings and the counts of the train split."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,31 @@ def test_pos_weight_is_the_power_of_negatives_by_positives():
     assert create(pos_weight={"power": 0.5, "max": 2.5}).pos_weight.tolist() == [2.5, 1, 2.5, 2.5, 2, 1]
     assert create(pos_weight=3).pos_weight.tolist() == [3] * 6
     assert create(pos_weight=[1, 2, 3, 4, 5, 6]).pos_weight.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        ("ignore", [9, 1, 100, 9, 4, 1]),
+        ("negative", [9, 1, 100, 19, 4, 3]),  # 95 / 5 and 75 / 25 where 50 of 100 answers are unknown
+        ("large_loss_rejection", [9, 1, 100, 19, 4, 3]),
+        ("weak_negative", [9, 1, 100, 10, 4, 1.2]),  # (45 + 0.1 x 50) / 5 and (25 + 0.1 x 50) / 25
+    ],
+)
+def test_unknown_answers_that_are_trained_as_absent_are_negatives_of_pos_weight(strategy, expected):
+    unknown = {"strategy": strategy, "weight": 0.1}
+    assert create(pos_weight={"power": 1}, unknown=unknown).pos_weight.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("strategy", ["negative", "weak_negative", "large_loss_rejection"])
+def test_pos_weight_keeps_the_scale_of_a_loss_with_unknown_answers(strategy):
+    # of 100 images a label is present on COUNT and unknown behind KNOWN; at logits of 0 each answer costs log 2
+    row = torch.arange(100)[:, None]
+    target = torch.where(row < COUNT, 1.0, torch.where(row < KNOWN, 0.0, -1.0))
+    unknown, space = {"strategy": strategy, "weight": 0.25}, create_space(6)
+    answers = torch.where(target < 0, 0.25 if strategy == "weak_negative" else 1.0, 1.0).sum(dim=0)
+    each = create(pos_weight=5, unknown=unknown, reduction="none", space=space)(torch.zeros(100, 6), target)
+    assert (each.sum(dim=0) / answers).mean().item() == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("pos_weight", [3, [1, 2, 3, 4, 5, 6], {"power": 1, "max": 5}])

@@ -15,6 +15,7 @@ from multihot.errors import InputError
 from multihot.labels import LabelSpace
 from multihot.metrics import COLUMNS, SCORES, evaluate_logits, multi_label_scores
 from multihot.metrics.collection import create_metrics
+from multihot.metrics.single_label import evaluate_single_label
 
 NUM_IMAGES, NUM_LABELS = 40, 12
 
@@ -387,3 +388,19 @@ def test_a_wrong_threshold_is_refused(threshold: float, message: str) -> None:
 def test_torchmetrics_is_not_imported_before_the_first_metric() -> None:
     code = "import sys, multihot.metrics; sys.exit('torchmetrics' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_image_whose_one_label_is_unknown_is_left_out() -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.0], [3.0, 1.0, 0.0], [0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
+    target = torch.tensor([[1, 0, 0], [0, 1, 0], [-1, -1, -1], [0, -1, -1]], dtype=torch.int8)
+    labels = ("cat", "dog", "owl")
+    evaluation = evaluate_single_label(logits, target, labels)
+    known = evaluate_single_label(logits[:2], target[:2], labels)
+    assert evaluation.scores == known.scores
+    assert (evaluation.scores["accuracy"], evaluation.scores["num_images"]) == (0.5, 2)
+    assert [row["predicted"] for row in evaluation.table] == [row["predicted"] for row in known.table] == [2, 0, 0]
+
+
+def test_without_any_known_label_the_single_label_scores_are_nan() -> None:
+    scores = evaluate_single_label(torch.zeros(2, 3), torch.full((2, 3), -1), ("cat", "dog", "owl")).scores
+    assert scores == same({"accuracy": math.nan, "macro_f1": math.nan, "num_labels_evaluated": 0, "num_images": 0})

@@ -217,6 +217,13 @@ def test_mixed_images_and_weights_change_the_training_and_are_repeatable(train, 
     assert first == second != plain
 
 
+def test_random_erasing_changes_the_training(train, tmp_path):
+    for name, probability in (("a", 0.0), ("b", 0.5), ("c", 0.5)):
+        train(f"name={name}", "augment=light", f"+augment.re_prob={probability}")
+    plain, first, second = (read_json(tmp_path / name / "history.json") for name in "abc")
+    assert first == second != plain
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -227,6 +234,7 @@ def test_mixed_images_and_weights_change_the_training_and_are_repeatable(train, 
         (("loss=cross_entropy",), "compete"),
         (("single_label=true", "data.single_label=true", "monitor=val/accuracy"), "loss=cross_entropy"),
         (("loss=zlpr", "loss.pos_weight=2"), "pos_weight"),
+        (("augment=light", "+augment.normalize=false"), "augment.normalize"),
         (("loss.reduction=none",), "take mean, batchmean or sum"),
     ],
 )

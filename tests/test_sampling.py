@@ -94,3 +94,11 @@ def test_a_window_needs_shards():
 
 def test_uniform_sampling_is_a_permutation():
     assert draw_rows(None, 5, np.random.default_rng(0)).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_class_balanced_sampling_draws_a_label_and_then_one_of_its_images():
+    # "a" is on 3 images, "b" on 1 of them; 3 draws in 3: 1 of a, 1 of b, 1 of the image without any
+    targets = csr_array(np.int8([[1, 0], [1, 0], [1, 1], [0, 0]]))
+    repeats = image_repeats(Manifest(("a", "b"), list("wxyz"), targets), "class_balanced", 0.0)
+    np.testing.assert_allclose(repeats * 3 / 4, [1 / 3, 1 / 3, 1 / 3 + 1, 1])
+    assert repeats[:3].sum() == pytest.approx(2 * repeats[3])  # "a" is shown twice as often as what has no label

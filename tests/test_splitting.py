@@ -421,6 +421,20 @@ def test_cluster_files_that_fit_no_image_are_refused(split_data, tmp_path):
             split_data(f"data.path={path}", f"out={tmp_path}/split.csv", THREE_PARTS, f"clusters={clusters}")
 
 
+def test_what_belongs_to_an_image_that_keeps_its_split_is_left_out(split_data, tmp_path):
+    path = write_data(
+        tmp_path, "image,labels,split", lambda number: f"{animals(number)},{'test' * (number < 6) or 'train'}"
+    )
+    (tmp_path / "clusters.csv").write_text(
+        "image,cluster\nimages/2.png,a\nimages/40.png,a\nimages/41.png,b\nimages/42.png,b"
+    )
+    source = [f"data.path={path}", f"clusters={tmp_path}/clusters.csv", "pool=[train,val]"]
+    [overrides] = split_data(*source, f"out={tmp_path}/split.csv", "fractions={train:0.8,val:0.2}")
+    answers = read_answers(overrides)
+    assert sorted(map(len, answers.values())) == [6, 11, 42]
+    assert "40.png" not in {image for images in answers.values() for image in images}
+
+
 def test_a_file_is_replaced_only_if_told(split_data, tmp_path):
     path = write_data(tmp_path, "image,labels", animals)
     (tmp_path / "split.csv").write_text("precious")

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.labels import Group, LabelSpace
+from multihot.loss import BinaryCrossEntropy, MultiLabelLoss, UnknownStrategy
 from multihot.model.features import read_features
 from multihot.model.heads import CSRA, MLDecoder, TwoLogit, install_head, start_at_log_odds
 from multihot.model.logistic import fit_logistic
@@ -98,6 +100,96 @@ def test_labels_on_all_images_have_a_finite_prior():
     torch.testing.assert_close(probability, torch.tensor([0.75, 0.5, 0.5]))
 
 
+def test_the_prior_of_a_label_with_few_answers_is_half_an_image_of_these_away_from_certain():
+    target = np.full((1000, 3), -1)
+    target[:, 0], target[:5, 1], target[7, 2] = 0, 1, 1
+    probability = torch.sigmoid(prior_log_odds(SPACE, manifest(target)))
+    torch.testing.assert_close(probability, torch.tensor([0.5 / 1000, 1 - 0.5 / 5, 0.5]))
+
+
+def test_a_label_without_an_answer_has_the_mean_prior_of_the_others():
+    log_odds = prior_log_odds(SPACE, manifest([[1, 1, -1], [1, 0, -1], [1, 0, -1], [0, 0, -1]]))
+    torch.testing.assert_close(log_odds, torch.tensor([math.log(3), -math.log(3), 0.0]))
+    log_odds = prior_log_odds(SPACE, manifest([[1, -1, -1], [1, -1, -1], [1, -1, -1], [0, -1, -1]]))
+    torch.testing.assert_close(log_odds, torch.full((3,), math.log(3)))
+    assert prior_log_odds(SPACE, manifest(np.full((4, 3), -1))).tolist() == [0, 0, 0]
+
+
+def draw_answers(unknown=0.0, seed=0, groups=()):
+    """Returns a manifest of 400 images whose labels differ in frequency, and in how often they are unknown."""
+    generator = np.random.RandomState(seed)
+    target = (generator.random_sample((400, 3)) < [0.1, 0.5, 0.7]).astype(np.int8)
+    target[generator.random_sample((400, 3)) < unknown * np.array([1.0, 0.5, 0.2])] = -1
+    return manifest(target, groups=groups)
+
+
+STRATEGIES = [
+    UnknownStrategy(),
+    UnknownStrategy("negative"),
+    UnknownStrategy("weak_negative", weight=0.3),
+    UnknownStrategy("large_loss_rejection"),
+]
+EACH_STRATEGY = pytest.mark.parametrize("unknown", STRATEGIES, ids=lambda unknown: unknown.strategy)
+
+
+@EACH_STRATEGY
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("unlisted", [0, -1])
+def test_no_other_biases_than_the_prior_have_a_lower_first_loss(unknown, is_weighted, unlisted):
+    data = draw_answers(unknown=0.8)
+    if unlisted:
+        answers = data.targets.toarray()
+        answers[:, 2] = np.where(answers[:, 2] == 0, -1, answers[:, 2])
+        row, column = (answers >= 0).nonzero()  # which are stored
+        data = replace(data, targets=csr_array((answers[row, column], (row, column)), answers.shape), unlisted=-1)
+        unknown = unknown if unknown.element_weight else STRATEGIES[1]  # ignored, they leave a label that is certain
+    weights = np.random.RandomState(1).choice([0.0, 1.0, 5.0], 400).astype(np.float32) if is_weighted else None
+    data = replace(data, weights=weights)
+    log_odds = prior_log_odds(SPACE, data, unknown).double().requires_grad_()
+    loss = MultiLabelLoss(BinaryCrossEntropy(), SPACE, unknown=unknown, reduction="sum")
+    target = torch.from_numpy(data.dense_targets()).double()
+    loss(log_odds.expand(400, -1), target, None if weights is None else torch.from_numpy(weights)).backward()
+    torch.testing.assert_close(log_odds.grad, torch.zeros(3, dtype=torch.float64), atol=1e-4, rtol=0)
+
+
+@EACH_STRATEGY
+def test_the_prior_of_labels_that_are_fully_known_is_what_it_was(unknown):
+    data = draw_answers()
+    soft = replace(data, targets=data.targets.astype(np.float32))
+    for part in (data, soft, replace(data, weights=np.full(400, 3.0))):
+        frequency = torch.from_numpy(data.targets.toarray().mean(axis=0, dtype=np.float64))
+        assert torch.equal(prior_log_odds(SPACE, part, unknown), torch.logit(frequency).float())
+
+
+def test_images_of_weight_0_are_as_if_they_were_not_there():
+    data = draw_answers(unknown=0.5)
+    kept = np.arange(400) % 3 != 0
+    weighted = replace(data, weights=np.where(kept, 2.0, 0.0).astype(np.float32))
+    rare = replace(weighted, targets=csr_array(weighted.targets.toarray() * np.int8([0, 1, 1])))  # the margin too
+    for whole in (weighted, rare):
+        alone = replace(whole.subset(np.flatnonzero(kept)), weights=None)
+        torch.testing.assert_close(prior_log_odds(SPACE, whole), prior_log_odds(SPACE, alone))
+    nothing = replace(data, weights=np.zeros(400, np.float32))
+    assert prior_log_odds(SPACE, nothing).tolist() == [0, 0, 0]
+
+
+@EACH_STRATEGY
+@pytest.mark.parametrize("unlisted", [0, -1])
+def test_the_prior_of_a_group_counts_the_images_whose_outcome_is_known(unknown, unlisted):
+    group = Group("kind", ("dog", "owl"))
+    target = np.int8([[1, 1, -1]] * 6 + [[0, -1, 1]] * 2 + [[0, -1, -1]] * 5)
+    data = manifest(target, groups=(group,))
+    if unlisted:
+        stored = target >= 0
+        targets = csr_array((target[stored], stored.nonzero()), target.shape)
+        data = replace(data, targets=targets, unlisted=-1)
+    space = LabelSpace(LABELS, (group,))
+    probability = space.probability(prior_log_odds(space, data, unknown)[None])[0]
+    torch.testing.assert_close(probability, torch.tensor([6 / 13, 0.75, 0.25]))
+    silent = manifest([[1, -1, -1], [0, -1, -1]], groups=(group,))
+    assert prior_log_odds(space, silent, unknown).tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("none", [False, True])
 def test_the_prior_of_a_group_is_its_frequencies(none):
     labels, group = ("red", "cat", "green"), Group("colour", ("green", "red"), none)
@@ -161,6 +253,34 @@ def test_the_fit_leaves_unknown_answers_out(features, target):
     target[torch.rand(target.shape) < 0.3] = -1
     logits = logits_of(features, *fit_logistic(features, target, SPACE, 1.0))
     torch.testing.assert_close(logits, fit_with_sklearn(features, target, 1.0), atol=2e-3, rtol=1e-3)
+
+
+def fit_expanded(features, target, l2):
+    """Returns scikit-learn's log-odds (N, C) with each unknown answer as an absent one of weight 0.3."""
+    columns, standard = [], StandardScaler().fit_transform(features.double())
+    for answer in target.T:
+        weight = np.where(answer < 0, 0.3, 1.0)
+        model = LogisticRegression(C=1 / l2, max_iter=5000, tol=1e-8)
+        columns.append(model.fit(standard, answer.clamp(min=0), weight).decision_function(standard))
+    return torch.from_numpy(np.stack(columns, axis=1)).float()
+
+
+def test_the_fit_takes_unknown_answers_as_the_loss_does(features, target):
+    target[torch.rand(target.shape) < 0.3] = -1
+    ignored, negative, weak, rejecting = (
+        logits_of(features, *fit_logistic(features, target, SPACE, 1.0, None, unknown)) for unknown in STRATEGIES
+    )
+    torch.testing.assert_close(ignored, fit_with_sklearn(features, target, 1.0), atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(negative, fit_with_sklearn(features, target.clamp(min=0), 1.0), atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(rejecting, negative, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(weak, fit_expanded(features, target, 1.0), atol=5e-3, rtol=1e-3)
+
+
+def test_the_fit_counts_an_image_by_its_weight(features, target):
+    times = torch.randint(0, 4, (NUM_IMAGES,))
+    logits = logits_of(features, *fit_logistic(features, target, SPACE, 1.0, times.float()))
+    repeated = features.repeat_interleave(times, dim=0), target.repeat_interleave(times, dim=0)
+    torch.testing.assert_close(logits, logits_of(features, *fit_logistic(*repeated, SPACE, 1.0)), atol=5e-3, rtol=1e-3)
 
 
 def draw_colours(features):
@@ -303,6 +423,32 @@ def test_labels_of_a_group_are_scaled_together(features, target, none):
     probability = space.probability(model.head(features))
     torch.testing.assert_close(probability.mean(dim=0)[[0, 1, 3]], answers.mean(dim=0)[[0, 1, 3]], atol=1e-4, rtol=0)
     assert torch.equal(model.head(features)[:, 2], prior_log_odds(space, manifest(answers, labels))[2].expand(300))
+
+
+def test_rows_are_carried_and_fitted_to_the_answers_and_weights_of_the_loss(features, target):
+    target[:, 1] = torch.where(target[:, 1] == 0, -1, target[:, 1])  # no known negative
+    weights = np.random.RandomState(0).choice([0.0, 1.0, 4.0], NUM_IMAGES).astype(np.float32)
+    data, source = replace(manifest(target), weights=weights), classifier(LABELS)
+    share = torch.from_numpy(weights) / weights.sum()
+    for unknown, starts in ((STRATEGIES[0], ["{}", "prior", "{}"]), (STRATEGIES[1], ["{}", "{}", "{}"])):
+        for start, word in (("by_name", "carried"), ("fit", "fit")):
+            model = create()
+            table = start_head(
+                model, start, SPACE, data, read_classifier=lambda: source, pooled_features=lambda: features,
+                unknown=unknown,
+            )  # fmt: skip
+            assert [row.start for row in table] == [expected.format(word) for expected in starts]
+            # biases are free, so that the weighted mean probability is the weighted frequency
+            probability = share @ model.head(features).detach().sigmoid()
+            fitted = [column for column in range(3) if table[column].start == word]
+            torch.testing.assert_close(probability[fitted], (share @ target.clamp(min=0))[fitted], atol=2e-3, rtol=0)
+
+
+def test_labels_that_only_images_of_weight_0_tell_apart_keep_the_prior(features, target):
+    weights = torch.where(target[:, 0] == 1, 0.0, 1.0).numpy()
+    data = replace(manifest(target), weights=weights)
+    table = start_head(create(), "fit", SPACE, data, read_classifier=never, pooled_features=lambda: features)
+    assert [row.start for row in table] == ["prior", "fit", "fit"]
 
 
 def test_only_labels_with_a_class_and_both_answers_are_carried(features, target):

@@ -43,7 +43,7 @@ def read_clusters(file: str | None, images: Sequence[str], root: str | None) -> 
     row_of = {image: row for row, image in enumerate(images)}
     clusters, numbers, num_listed = np.arange(len(images)), {}, 0
     try:
-        with open(file, encoding="utf-8-sig", newline="") as text:
+        with open(file, encoding="utf-8-sig", newline="", errors="surrogateescape") as text:
             for line in csv.DictReader(text, strict=True):
                 if line.get("image") is None or line.get("cluster") is None:
                     raise InputError(f"{file} must have the columns image and cluster in every row, not {line}")

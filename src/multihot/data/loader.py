@@ -3,7 +3,7 @@
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,9 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from timm.data import create_transform
+from timm.data.random_erasing import RandomErasing
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import Compose
 
 from multihot.data.image_cache import cache_images
 from multihot.data.manifest import Manifest
@@ -26,6 +28,10 @@ from multihot.loss import check_target
 log = logging.getLogger(__name__)
 
 PREFETCH = 4  # batches that each worker is ahead
+OF_THE_LOADER = (
+    "input_size", "mean", "std", "normalize", "use_prefetcher", "separate", "tf_preprocessing", "naflex", "patchify",
+)  # fmt: skip
+OF_EVALUATION = ("is_training", "interpolation", "crop_pct", "crop_mode", "crop_border_pixels")
 
 
 class ManifestDataset(Dataset):
@@ -104,11 +110,19 @@ class Batches:
     """Iterates over batches on the device: image float (B, 3, H, W), target float (B, C), index int64 (B,).
 
     The target is sparse (COO) if the data set's samples have it so. Pictures travel as uint8, a quarter of the bytes,
-    and are normalised a batch at a time where the model is.
+    and are normalised a batch at a time where the model is, and there `erase` takes its rectangles out of them.
     """
 
-    def __init__(self, loader: DataLoader, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device):
+    def __init__(
+        self,
+        loader: DataLoader,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+        erase: RandomErasing | None = None,
+    ):
         self.loader = loader
+        self.erase = erase
         self.check_targets = isinstance(loader.batch_sampler, TrainingOrder)  # here, on the CPU, it costs no GPU a wait
         self.order = loader.batch_sampler
         self.device = device
@@ -133,7 +147,16 @@ class Batches:
             batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
             if batch["image"].dtype == torch.uint8:  # and not the features of a picture
                 batch["image"] = batch["image"].float().sub_(self.mean).mul_(self.scale)
+            if self.erase is not None:
+                self.erase_parts(batch)
             yield batch
+
+    def erase_parts(self, batch: dict[str, torch.Tensor]) -> None:
+        """Erases parts of each image by its seed, epoch and row, whatever batch it is in."""
+        with kept_generators():
+            for image, row in zip(batch["image"], batch["index"].tolist(), strict=True):
+                seed_generators(self.loader.dataset.seed, self.order.epoch, row, 1)  # 1: not again what a crop draws
+                self.erase(image)
 
 
 def create_training_batches(
@@ -160,11 +183,35 @@ def create_training_batches(
     num_workers = default_num_workers() if num_workers is None else num_workers
     by = f"{num_workers} processes, {PREFETCH} batches ahead each" if num_workers else "the process that trains"
     log.info("images are decoded by %s (num_workers)", by)
-    transform = use_tensor_resize(augment(**preprocessing, use_prefetcher=True))  # uint8, not yet normalised
+    transform, erase = create_steps(augment, preprocessing)
     read = cache_images(manifest, cache, cache_folder, transform, accelerator)
     read = partial(read, min_side=needed_side(transform))
     dataset = ManifestDataset(manifest, transform, seed, sparse_target=sparse_target, read=read)
-    return create_batches(dataset, order, accelerator.device, preprocessing, num_workers)
+    return create_batches(dataset, order, accelerator.device, preprocessing, num_workers, erase)
+
+
+def create_steps(augment: Callable, preprocessing: Mapping) -> tuple[Compose, RandomErasing | None]:
+    """Returns what makes uint8 pixels (3, H, W) of a picture, and what erases parts of them once they are normalised.
+
+    Args:
+        augment: `create_transform`, or a partial of it; what it has of the model's own preprocessing comes first.
+    """
+    own = getattr(augment, "keywords", {})
+    check_augment(own)
+    settings = {**preprocessing, **own}
+    erase = augment(**settings).transforms[-1]  # of the steps that timm leaves out where a loader of its own has them
+    transform = use_tensor_resize(augment(**settings, use_prefetcher=True))
+    return transform, erase if isinstance(erase, RandomErasing) else None
+
+
+def check_augment(settings: Mapping) -> None:
+    """Raises InputError for arguments of `create_transform` that cannot act here, and warns of those that do not."""
+    for name in settings:
+        if name in OF_THE_LOADER:
+            raise InputError(f"augment.{name}: the model and the loader of images decide this; leave it out")
+    useless = [] if settings.get("is_training") else [name for name in settings if name not in OF_EVALUATION]
+    if useless:
+        log.warning("images are not augmented, so augment.%s does nothing (augment=light)", ", augment.".join(useless))
 
 
 def create_evaluation_batches(
@@ -185,16 +232,21 @@ def create_evaluation_batches(
     they give the same pixels to the bit: where the preprocessing begins with a resize of the shorter side.
     """
     order = EvaluationOrder(len(manifest), batch_size, accelerator.process_index, accelerator.num_processes)
-    transform = use_tensor_resize((augment or create_transform)(**preprocessing, use_prefetcher=True))
+    transform, erase = create_steps(augment or create_transform, preprocessing)
     first = transform.transforms[0]
     is_exact = isinstance(first, TensorResize) and isinstance(first.size, int)
     read = cache_images(manifest, cache if is_exact else "none", cache_folder, transform, accelerator)
     dataset = ManifestDataset(manifest, transform, seed, read=partial(read, min_side=needed_side(transform)))
-    return create_batches(dataset, order, accelerator.device, preprocessing, num_workers)
+    return create_batches(dataset, order, accelerator.device, preprocessing, num_workers, erase)
 
 
 def create_batches(
-    dataset: Dataset, order: Sampler, device: torch.device, preprocessing: dict, num_workers: int | None
+    dataset: Dataset,
+    order: Sampler,
+    device: torch.device,
+    preprocessing: dict,
+    num_workers: int | None,
+    erase: RandomErasing | None = None,
 ) -> Batches:
     """Returns the batches of a data set in the given order."""
     if num_workers is None:
@@ -210,7 +262,7 @@ def create_batches(
         prefetch_factor=PREFETCH if num_workers else None,
         generator=torch.Generator(),  # the global one is for dropout, whatever the number of workers
     )
-    return Batches(loader, preprocessing["mean"], preprocessing["std"], device)
+    return Batches(loader, preprocessing["mean"], preprocessing["std"], device, erase)
 
 
 def collate(samples: list[dict | InputError]) -> dict[str, torch.Tensor] | InputError:

@@ -92,13 +92,14 @@ class EvaluationOrder(Sampler):
 def image_repeats(manifest: Manifest, strategy: str, threshold: float) -> np.ndarray | None:
     """Returns how often an epoch shows each image on average, float64 (N,); None: each once.
 
-    "class_balanced" shows every label equally often (images without any label count as one more), in as many images
-    as there are. "repeat_factor" (arxiv.org/abs/1908.03195) shows an image max(1, sqrt(threshold / f)) times, f the
+    "class_balanced" shows as many images as there are, each drawn by a label, all equally likely, and then one of its
+    images; having no label counts as one more. Labels that occur together are shown more often, each by the other's
+    draws too. "repeat_factor" (arxiv.org/abs/1908.03195) shows an image max(1, sqrt(threshold / f)) times, f the
     frequency of its rarest label.
 
     >>> from scipy.sparse import csr_array
     >>> data = Manifest(("a", "b"), list("wxyz"), csr_array(np.int8([[1, 0], [1, 0], [1, 1], [0, 0]])))
-    >>> image_repeats(data, "class_balanced", 0.0).round(3)  # shares 1/3, 1/3, 1/3 + 1 and 1 of 3, times 4 images
+    >>> image_repeats(data, "class_balanced", 0.0).round(3)  # drawn by a: 1/3 each, by b: y, by none: z; of 3, times 4
     array([0.444, 0.444, 1.778, 1.333])
     >>> image_repeats(data, "repeat_factor", 1.0).round(3)  # 1.155, 1.155, 2, 1, the additions scaled to a sum of 1
     array([1.118, 1.118, 1.764, 1.   ])

@@ -1,9 +1,12 @@
 """What every loss is given, checked."""
 
 import torch
+from timm.loss import TwoWayLoss, ZlprLoss
 from torch import Tensor, nn
 
 from multihot.errors import InputError
+
+BINARISING = (TwoWayLoss, ZlprLoss)  # take a target for present above 0.5, and for absent below
 
 
 def check_target(target: Tensor, num_labels: int) -> None:
@@ -27,10 +30,20 @@ def check_target(target: Tensor, num_labels: int) -> None:
         )
 
 
-def check_loss(loss: nn.Module) -> None:
+def check_loss(loss: nn.Module, *, is_soft: bool = False, is_mixed: bool = False) -> None:
     """Raises InputError if a loss cannot be trained with: a softmax of independent labels, any other of labels that all
-    exclude each other, or one that is no single number.
+    exclude each other, one that is no single number, or one that would round soft targets.
+
+    Args:
+        is_soft: whether the data has answers between absent and present.
+        is_mixed: whether Mixup or CutMix is on.
     """
+    if isinstance(loss.function, BINARISING) and loss.space.independent and (is_soft or is_mixed):
+        source = "mix.mixup and mix.cutmix make" if is_mixed else "the data has"
+        raise InputError(
+            f"{source} targets between 0 and 1, which {type(loss.function).__name__} would round to absent or present: "
+            "take loss=bce or loss=asymmetric"
+        )
     if loss.reduction == "none":
         raise InputError("loss.reduction=none leaves no number to train on: take mean, batchmean or sum")
     is_softmax, has_independent = isinstance(loss.function, nn.CrossEntropyLoss), bool(loss.space.independent)

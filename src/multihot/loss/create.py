@@ -32,7 +32,8 @@ def create_loss(
         function: A module, or a partial that is still to be given `class_counts` and `num_samples`.
         weight: None, a number, or one a label.
         pos_weight: None, a number, one a label, or `{power, max}`: (num_negative / num_positive)^power, at most max.
-            The scale of the loss is kept: what pos_weight adds to its mean is divided out.
+            The scale of the loss is kept: what pos_weight adds to its mean is divided out. Where unknown answers are
+            trained as absent they are negatives, each counting its weight; the weights of images count nothing.
         smoothing: From 0 to below 1.
         reduction: mean, batchmean, sum or none.
         unknown: The settings of UnknownStrategy.
@@ -45,11 +46,13 @@ def create_loss(
     independent = space.independent
     if not isinstance(function, nn.Module):
         function = function(class_counts=label_count[independent], num_samples=num_images)
+    unknown = read_unknown(unknown)
+    num_trained = unknown.num_trained(num_known, num_images)
     weight = read_weight("weight", weight, len(space.labels))
-    pos_weight = read_pos_weight(pos_weight, label_count, num_known)
+    pos_weight = read_pos_weight(pos_weight, label_count, num_trained)
     if pos_weight is not None and independent:
         weight = torch.ones(len(space.labels)) if weight is None else weight
-        weight[independent] /= mean_scale(pos_weight[independent], label_count[independent], num_known[independent])
+        weight[independent] /= mean_scale(pos_weight[independent], label_count[independent], num_trained[independent])
     loss = MultiLabelLoss(
         function,
         space,
@@ -57,7 +60,7 @@ def create_loss(
         pos_weight=pos_weight,
         smoothing=smoothing,
         reduction=reduction,
-        unknown=read_unknown(unknown),
+        unknown=unknown,
     )
     if loss.unknown.strategy == "ignore" and loss.num_dims == 2:
         loss.known_fraction = share_known(space, num_known, num_images)

@@ -35,6 +35,14 @@ class UnknownStrategy:
         """The weight of the loss of an unknown label, before any rejection."""
         return {"ignore": 0.0, "weak_negative": self.weight}.get(self.strategy, 1.0)
 
+    def num_trained(self, num_known: Tensor, num_images: int) -> Tensor:
+        """Returns how many answers (C,) of each label the loss is given, an unknown one counting its weight.
+
+        >>> UnknownStrategy("weak_negative", weight=0.25).num_trained(torch.tensor([20, 100]), num_images=100)
+        tensor([ 40., 100.])
+        """
+        return num_known + self.element_weight * (num_images - num_known)
+
     def reject(self, elements: Tensor, unknown: Tensor, epoch: int) -> Tensor:
         """Returns the elements (B, C) with 0 for the unknown (bool (B, C)) ones of the largest loss; epoch from 0."""
         num_rejected = math.ceil(int(unknown.sum()) * min(1.0, epoch * self.rejection / 100))

@@ -27,7 +27,7 @@ def read_weight(name: str, weight: float | Sequence[float] | Tensor | None, num_
 
 
 def read_pos_weight(
-    pos_weight: float | Sequence[float] | Tensor | Mapping | None, label_count: Tensor, num_known: Tensor
+    pos_weight: float | Sequence[float] | Tensor | Mapping | None, label_count: Tensor, num_trained: Tensor
 ) -> Tensor | None:
     """Returns the pos_weight (C,) that a number, a list, or `{power: p, max: m}` means, None for None."""
     if not isinstance(pos_weight, Mapping):
@@ -42,31 +42,32 @@ def read_pos_weight(
             raise InputError(
                 f"loss.pos_weight.{key}={value}: expected a number from 0 up" + " or null" * (key == "max")
             )
-    return balance(label_count, num_known, power, largest)
+    return balance(label_count, num_trained, power, largest)
 
 
-def balance(label_count: Tensor, num_known: Tensor, power: float, largest: float | None) -> Tensor:
+def balance(label_count: Tensor, num_trained: Tensor, power: float, largest: float | None) -> Tensor:
     """Returns (num_negative / num_positive)^power (C,), at most `largest`: power 1 makes both sides weigh the same.
 
-    A count of 0 is taken for 1, and a label without positives gets `largest` if there is one.
+    Negatives are the answers that the loss is given (`UnknownStrategy.num_trained`) and are not positive. A count of 0
+    is taken for 1, and a label without positives gets `largest` if there is one.
 
     >>> balance(torch.tensor([1, 5, 0]), torch.tensor([10, 10, 10]), power=1, largest=20).tolist()
     [9.0, 1.0, 20.0]
     """
-    num_negative = (num_known - label_count).clamp(min=1)
+    num_negative = (num_trained - label_count).clamp(min=1)
     weight = (num_negative / label_count.clamp(min=1)).pow(power)
     if largest is None:
         return weight
     return torch.where(label_count == 0, largest, weight.clamp(max=largest))
 
 
-def mean_scale(pos_weight: Tensor, label_count: Tensor, num_known: Tensor) -> float:
+def mean_scale(pos_weight: Tensor, label_count: Tensor, num_trained: Tensor) -> float:
     """Returns the mean over labels of f pos_weight + 1 - f, f = frequency: by how much pos_weight raises the loss.
 
     The loss is divided by it, as a larger loss would be a larger learning rate by another name.
 
-    >>> mean_scale(torch.tensor([3.0]), label_count=torch.tensor([50]), num_known=torch.tensor([100]))
+    >>> mean_scale(torch.tensor([3.0]), label_count=torch.tensor([50]), num_trained=torch.tensor([100]))
     2.0
     """
-    frequency = label_count / num_known.clamp(min=1)
+    frequency = label_count / num_trained.clamp(min=1)
     return (frequency * pos_weight + 1 - frequency).mean().item()

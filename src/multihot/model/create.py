@@ -2,8 +2,10 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 
 import timm
+from timm.layers import PatchEmbed
 from torch import nn
 
 from multihot.errors import InputError, list_first
@@ -20,7 +22,7 @@ def create_model(
     Everything but the classifier must fit exactly.
 
     Raises:
-        InputError: no such model, no network, weights that do not fit, no labels.
+        InputError: no such model, no network, weights that do not fit, no labels, a size that patches do not fill.
     """
     if num_labels < 1:
         raise InputError("a model needs at least one label, and the data names none; see data.labels")
@@ -33,6 +35,7 @@ def create_model(
             model = build_timm(name, pretrained=True, **kwargs)
     else:
         model = build_timm(name, **kwargs)
+    check_patches(model, kwargs["img_size"])
     if image_size is not None:  # models of any size would keep their pretraining's
         channels = model.pretrained_cfg["input_size"][0]
         model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (channels, image_size, image_size)}
@@ -48,6 +51,28 @@ def build_timm(name: str, **kwargs) -> nn.Module:
         raise InputError(
             f"{name} does not take all of model.image_size and model.kwargs; leave out what it has not: {error}"
         ) from error
+
+
+def check_patches(model: nn.Module, image_size: int | Sequence[int] | None) -> None:
+    """Raises InputError with the nearest sizes if the model would never see the edges of images of the chosen size.
+
+    A size that the model was pretrained with passes (384 pixels in patches of 14), and models that pad do.
+    """
+    embed = getattr(model, "patch_embed", None)
+    if image_size is None or not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
+        return
+    sizes = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
+    if sizes == tuple(model.pretrained_cfg["input_size"][1:]):
+        return
+    for size, patch in zip(sizes, embed.patch_size, strict=True):
+        if size % patch:
+            near = " or ".join(
+                str(multiple) for multiple in (size // patch * patch, -(-size // patch) * patch) if multiple
+            )
+            raise InputError(
+                f"model.image_size={size} is no multiple of the model's patches of {patch} pixels, so that it would never "
+                f"see the last {size % patch} at the edges: take {near}"
+            )
 
 
 def check_name(name: str) -> None:

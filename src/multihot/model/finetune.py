@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from timm.models import get_model_input_config
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from multihot.errors import InputError, list_first
 
@@ -151,8 +152,11 @@ def check_lora_is_used(model: nn.Module) -> None:
 
 
 def merge_lora(model: nn.Module) -> nn.Module:
-    """Returns the model with its low-rank updates added into the weights, a copy; without any, the model itself."""
-    if not any(".lora_" in name for name, _ in model.named_parameters()):
+    """Returns the model with its low-rank updates added into the weights, a copy.
+
+    Without any it is the model itself, and where it is spread over processes (FSDP2): none has the weights to be added.
+    """
+    if isinstance(model, FSDPModule) or not any(".lora_" in name for name, _ in model.named_parameters()):
         return model
     from peft.tuners.lora import LoraLayer
 

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import OmegaConf
+from scipy.sparse import csr_array
 from torch import nn
 
 from multihot.data.manifest import Manifest, target_of
 from multihot.errors import InputError, check_choice, list_first
 from multihot.labels import LabelSpace
+from multihot.loss import UnknownStrategy
 from multihot.model.heads import carry_rows, start_at_log_odds
-from multihot.model.logistic import create_likelihood, fit_logistic, fit_scales
+from multihot.model.logistic import IGNORE, create_likelihood, fit_logistic, fit_scales
 from multihot.model.weight_files import Classifier
 
 log = logging.getLogger(__name__)
@@ -47,8 +49,11 @@ def start_head(
     pooled_features: Callable[[], torch.Tensor],
     aliases: str | None = None,
     grow: bool = False,
+    unknown: UnknownStrategy = IGNORE,
 ) -> list[Row]:
     """Gives the fresh head its first weights and returns what each label got.
+
+    What is counted or fitted are the answers as the loss is given them, and each image by its weight.
 
     Args:
         start: `random` as the head was made; `prior`: zero weights and the log-odds of each label's frequency;
@@ -58,11 +63,13 @@ def start_head(
         pooled_features: gives those of the train split (N, D); called only if needed.
         aliases: a YAML or JSON file, `{label: class name or list of them}`.
         grow: with `keep`, labels that the source lacks start from the prior.
+        unknown: what the loss takes an unknown answer for.
     """
     check_choice("head.start", start, STARTS)
     if start in ("by_name", "fit", "keep"):
         carry_rows(model, {})  # a head that cannot take rows is refused before any work
-    log_odds = prior_log_odds(space, train_data)
+    log_odds = prior_log_odds(space, train_data, unknown)
+    image_weight = None if train_data.weights is None else torch.from_numpy(mean_one(train_data.weights)).float()
     if start != "random":
         start_at_log_odds(model, log_odds)
     if start in ("random", "prior"):
@@ -70,11 +77,14 @@ def start_head(
     elif start == "keep":
         table = keep_rows(model, space, read_classifier(), grow)
     elif start == "fit":
-        table = fit_rows(model, space, pooled_features(), target_of(train_data).float())
+        target = target_of(train_data).float()
+        table = fit_rows(model, space, pooled_features(), target, image_weight, unknown)
     else:
         classifier, target = read_classifier(), target_of(train_data).float()
         matches = match_labels(space, classifier, read_aliases(aliases))
-        table = carry_by_name(model, space, classifier, matches, log_odds, pooled_features(), target)
+        table = carry_by_name(
+            model, space, classifier, matches, log_odds, pooled_features(), target, image_weight, unknown
+        )
     counts = Counter(row.start for row in table)
     log.info("first weights of the labels: %s", ", ".join(f"{count} {start}" for start, count in counts.items()))
     carried = [f"{row.label} <- {row.source} (x {row.scale:.3g})" for row in table if row.start == "carried"]
@@ -83,19 +93,73 @@ def start_head(
     return table
 
 
-def prior_log_odds(space: LabelSpace, data: Manifest) -> torch.Tensor:
-    """Returns the logits (C,) that give every label its frequency in the data as probability.
+def prior_log_odds(space: LabelSpace, data: Manifest, unknown: UnknownStrategy = IGNORE) -> torch.Tensor:
+    """Returns the logits (C,) that give every label its frequency among its answers as probability.
 
-    A label on no image, or on all, counts as half an image away from that, so that its logit is finite. Inside an
-    exclusive group they are log frequencies, with "none" less that of none.
+    A label on none of the images with an answer for it, or on all, counts as half an image away from that, so that its
+    logit is finite; one without any answer has the mean logit of the others, 0 if there are none. Inside an exclusive
+    group they are log frequencies, with "none" less that of none; 0 if no image has an answer for the group.
     """
-    margin = 0.5 / len(data)
-    frequency = torch.from_numpy(data.label_frequency()).clamp(margin, 1 - margin)
-    log_odds = torch.logit(frequency)
+    present, answers = map(torch.from_numpy, count_answers(space, data, unknown))
+    margin = 0.5 / answers.clamp(min=1)
+    frequency = (present / answers.where(answers > 0, 1)).clamp(margin, 1 - margin)
+    log_odds, has_answers = torch.logit(frequency), answers > 0
+    others = log_odds[[column for column in space.independent if has_answers[column]]]
+    log_odds[~has_answers] = others.mean() if len(others) else 0.0
     for group, columns in zip(space.groups, space.columns, strict=True):
-        rest = (1 - frequency[columns].sum()).clamp(margin) if group.none else torch.ones(())
+        if not has_answers[columns[0]]:
+            log_odds[columns] = 0.0
+            continue
+        rest = (1 - frequency[columns].sum()).clamp(margin[columns[0]]) if group.none else torch.ones(())
         log_odds[columns] = torch.log(frequency[columns]) - torch.log(rest)
     return log_odds.float()
+
+
+def count_answers(space: LabelSpace, data: Manifest, unknown: UnknownStrategy) -> tuple[np.ndarray, np.ndarray]:
+    """Returns how often each label is present and how many answers it has, as the loss is given them, float64 (C,).
+
+    An image counts its weight, where 1 is the mean of those above 0, and an unknown answer what `unknown` makes of it.
+    In an exclusive group, of which only known answers count, all labels have the images of which the outcome is known.
+    """
+    weight = np.ones(len(data)) if data.weights is None else mean_one(data.weights)
+    values, columns = data.targets.data, data.targets.indices
+    stored, num_labels = weight[rows_of(data.targets)], len(space.labels)
+    present = np.bincount(columns, values.clip(0) * stored, num_labels)
+    known = np.bincount(columns, (values != -1) * stored, num_labels)
+    if data.unlisted == 0:
+        known = weight.sum() - np.bincount(columns, (values == -1) * stored, num_labels)
+    answers = known + unknown.element_weight * (weight.sum() - known)
+    for members in space.columns:
+        answers[members] = (known_outcomes(data, members) * weight).sum()
+    return present, answers
+
+
+def known_outcomes(data: Manifest, members: Sequence[int]) -> np.ndarray:
+    """Returns how much is known of each image's outcome in an exclusive group, float64 (N,) from 0 to 1.
+
+    All is, if every member has an answer, or if one is present, which rules the others out.
+    """
+    targets = data.targets[:, list(members)]
+    rows, num_images, is_unknown = rows_of(targets), len(data), targets.data == -1
+    num_unknown = np.bincount(rows, is_unknown, num_images)
+    if data.unlisted == -1:
+        num_unknown = len(members) - np.bincount(rows, ~is_unknown, num_images)
+    return np.where(num_unknown == 0, 1, np.bincount(rows, targets.data.clip(0), num_images))
+
+
+def rows_of(targets: csr_array) -> np.ndarray:
+    """Returns the row of each stored value."""
+    return np.repeat(np.arange(targets.shape[0]), np.diff(targets.indptr))
+
+
+def mean_one(weights: np.ndarray) -> np.ndarray:
+    """Returns weights from 0 up as float64, so scaled that those above 0 have the mean 1.
+
+    >>> mean_one(np.float32([0, 2, 6]))
+    array([0. , 0.5, 1.5])
+    """
+    weights = weights.astype(np.float64)
+    return weights / weights[weights > 0].mean() if weights.any() else weights
 
 
 def keep_rows(model: nn.Module, space: LabelSpace, classifier: Classifier, grow: bool) -> list[Row]:
@@ -127,15 +191,18 @@ def carry_by_name(
     prior: torch.Tensor,
     features: torch.Tensor,
     target: torch.Tensor,
+    image_weight: torch.Tensor | None = None,
+    unknown: UnknownStrategy = IGNORE,
 ) -> list[Row]:
     """Carries over the rows of the classes that labels match, each with a scale and a bias fitted to the data.
 
     A softmax logit says how one class compares with the others, not how likely it is. Log-odds are a * logit + b, with
-    a and b of each label by logistic regression (Platt scaling) on features (N, D) and target (N, C); those of an
-    exclusive group are fitted together. The other labels have their logits `prior` (C,).
+    a and b of each label by logistic regression (Platt scaling) on features (N, D) and target (N, C) of images that
+    count their weights (N,); those of an exclusive group are fitted together. The other labels have their logits
+    `prior` (C,).
     """
     rows, table, biases = {}, {}, bias_of(classifier)
-    carried = [column for column in range(len(space.labels)) if column in matches and has_both(target[:, [column]])]
+    carried = [column for column in find_fitted(space, target, image_weight, unknown) if column in matches]
     for part, columns in parts_of(space):
         places = [place for place, column in enumerate(columns) if column in carried]
         if not places:
@@ -143,7 +210,9 @@ def carry_by_name(
         classes = [matches[columns[place]] for place in places]
         weight = torch.stack([classifier.weight[found].float().mean(dim=0) for found in classes])
         bias = torch.stack([biases[found].float().mean() for found in classes])
-        scale, offset = fit_scales(features @ weight.T + bias, target[:, columns], part, places, prior[columns])
+        scale, offset = fit_scales(
+            features @ weight.T + bias, target[:, columns], part, places, prior[columns], image_weight, unknown
+        )
         weight, bias = scale[:, None] * weight, scale * bias + offset
         for number, place in enumerate(places):
             names = "; ".join(classifier.names[row] for row in classes[number])
@@ -177,23 +246,31 @@ def match_labels(
     return matches
 
 
-def fit_rows(model: nn.Module, space: LabelSpace, features: torch.Tensor, target: torch.Tensor) -> list[Row]:
+def fit_rows(
+    model: nn.Module,
+    space: LabelSpace,
+    features: torch.Tensor,
+    target: torch.Tensor,
+    image_weight: torch.Tensor | None = None,
+    unknown: UnknownStrategy = IGNORE,
+) -> list[Row]:
     """Fits the head to frozen features (N, D) and target (N, C): L2-regularised logistic regression of each label.
 
     The strength of the regularisation is the one with the least loss on every fifth image, when fitted to the others.
-    A label without a known positive or negative keeps the prior.
+    Images count their weights (N,). A label without a positive or a negative answer keeps the prior.
     """
-    fitted = [column for column in range(len(space.labels)) if has_both(target[:, [column]])]
+    fitted = find_fitted(space, target, image_weight, unknown)
     if not fitted:
         return [Row(label, "prior") for label in space.labels]
     held_out = torch.arange(len(features)) % 5 == 0
+    held_weight, other_weight = (None if image_weight is None else image_weight[p] for p in (held_out, ~held_out))
     losses = {}
     for l2 in L2_STRENGTHS:
-        weight, bias = fit_logistic(features[~held_out], target[~held_out], space, l2)
+        weight, bias = fit_logistic(features[~held_out], target[~held_out], space, l2, other_weight, unknown)
         logits = features[held_out] @ weight.T + bias
-        losses[l2] = create_likelihood(space)(logits, target[held_out]).item()
+        losses[l2] = create_likelihood(space, unknown)(logits, target[held_out], held_weight).item()
     best = min(losses, key=losses.get)
-    weight, bias = fit_logistic(features, target, space, best)
+    weight, bias = fit_logistic(features, target, space, best, image_weight, unknown)
     carry_rows(model, {column: (weight[column], bias[column].item()) for column in fitted})
     return [
         Row(label, "fit" if column in fitted else "prior", f"l2 {best:g}" if column in fitted else "")
@@ -201,9 +278,15 @@ def fit_rows(model: nn.Module, space: LabelSpace, features: torch.Tensor, target
     ]
 
 
-def has_both(target: torch.Tensor) -> bool:
-    """Returns whether the target (N, 1) has a known positive and a known negative."""
-    return bool((target >= 0.5).any() and ((target >= 0) & (target < 0.5)).any())
+def find_fitted(
+    space: LabelSpace, target: torch.Tensor, image_weight: torch.Tensor | None, unknown: UnknownStrategy
+) -> list[int]:
+    """Returns the columns of target (N, C) in which images that count have a positive and a negative answer."""
+    target = target if image_weight is None else target[image_weight > 0]
+    is_absent = (target >= 0) & (target < 0.5)
+    if unknown.element_weight:
+        is_absent[:, space.independent] |= target[:, space.independent] < 0
+    return ((target >= 0.5).any(dim=0) & is_absent.any(dim=0)).nonzero().flatten().tolist()
 
 
 def require_rows(classifier: Classifier, start: str) -> tuple[str, ...]:

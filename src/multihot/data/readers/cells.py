@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+SEPARATORS = (",", ";", "|", "\t")  # what texts are divided by elsewhere; a space is in many a label
 BLANK = {"unknown": -1.0, "absent": 0.0}  # what an empty cell can say
 
 
@@ -25,15 +26,33 @@ def as_list(cell: object) -> Sequence:
 
 
 def split_labels(cell: object, separator: str) -> list[str]:
-    """Returns the labels in a cell: text with separators, or a list; None is none.
+    """Returns the labels in a cell: text with separators, or a list; what is blank is none.
 
-    >>> split_labels("cat; dog ;", ";"), split_labels([" big cat", 7], ";"), split_labels(None, ";")
+    >>> split_labels("cat; dog ;", ";"), split_labels([" big cat", None, 7], ";"), split_labels(None, ";")
     (['cat', 'dog'], ['big cat', '7'], [])
     """
-    if cell is None:
-        return []
-    parts = cell.split(separator) if isinstance(cell, str) else map(str, as_list(cell))
-    return [label for part in parts if (label := part.strip())]
+    parts = cell.split(separator) if isinstance(cell, str) else as_list(cell)
+    return [str(part).strip() for part in parts if not is_blank(part)]
+
+
+def find_other_separator(labels: Sequence[str], separator: str) -> tuple[str, list[str]] | None:
+    """Returns what, instead of `separator`, seems to divide a tenth of the labels or more, and the labels that have it.
+
+    >>> find_other_separator(["female,", "people,", "portrait"], " "), find_other_separator(["ice bear", "ice"], ";")
+    ((',', ['female,', 'people,']), None)
+    """
+    having = {mark: [label for label in labels if mark in label] for mark in SEPARATORS if mark != separator}
+    mark = max(having, key=lambda mark: len(having[mark]))
+    return (mark, having[mark]) if 0 < len(labels) <= 10 * len(having[mark]) else None
+
+
+def write_override(setting: str, text: str) -> str:
+    """Returns an override as it is typed in a shell.
+
+    >>> print(write_override("data.separator", ";"), write_override("data.separator", "\\t"))
+    'data.separator=";"' $'data.separator="\\t"'
+    """
+    return f"""$'{setting}="\\t"'""" if text == "\t" else f"""'{setting}="{text}"'"""
 
 
 def parse_answer(cell: object) -> float:

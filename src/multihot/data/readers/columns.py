@@ -4,9 +4,9 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from multihot.data.readers.cells import BLANK, is_blank, parse_answer, parse_weight, split_labels
+from multihot.data.readers.cells import BLANK, is_blank, parse_answer, parse_weight
 from multihot.data.readers.reader import TableReader
-from multihot.data.readers.table import SPLITS, Table
+from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table
 from multihot.errors import InputError, check_choice
 
 LAYOUTS = ("cell", "columns", "pairs")
@@ -27,7 +27,7 @@ class ColumnReader(TableReader):
         blank: for "columns": what an empty cell says.
         value_column: for "pairs": the answer; None: every pair says that the label is present.
         unlisted_pairs: for "pairs": what is true of a label that has no row.
-        split_column: None, or missing in a file that has only the columns of image and labels: all is for training.
+        split_column: train, val (or valid, validation, dev) or test in small or capital letters; None, or missing in a file that has only the columns of image and labels: all is for training.
         weight_column: how much each image counts in the loss, 0 or more; None: all the same.
         cluster_column: images of one patient, scene, ... that must not be divided between train and val.
     """
@@ -160,12 +160,13 @@ class Columns:
             return
         labels, values = self.answers(cells)
         image = cells[self.image]
+        split = file_split if self.split is None else str(cells[self.split]).strip()
         table.add(
             number,
             image.strip() if isinstance(image, str) else image or "",
             labels,
             values,
-            split=file_split if self.split is None else str(cells[self.split]).strip(),
+            split=SPLIT_OF_NAME.get(split.lower(), split),
             weight=weight,
             cluster=None if self.cluster is None else str(cells[self.cluster]),
             again=self.reader.layout == "pairs",
@@ -181,8 +182,8 @@ class Columns:
         cell = cells[self.answer]
         if isinstance(cell, Mapping):
             return list(map(str, cell)), list(map(parse_answer, cell.values()))
-        present = split_labels(cell, self.reader.separator)
+        present = self.reader.labels_in(cell)
         if self.unknown is None:
             return present, None
-        unknown = split_labels(cells[self.unknown], self.reader.separator)
+        unknown = self.reader.labels_in(cells[self.unknown])
         return present + unknown, [1.0] * len(present) + [-1.0] * len(unknown)

@@ -12,12 +12,11 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from multihot.data.readers.reader import TableReader
-from multihot.data.readers.table import SPLITS, Table
+from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table
 from multihot.errors import InputError, check_choice
 
 log = logging.getLogger("multihot")
 
-SPLIT_OF_FOLDER = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 END = 4096  # bytes of a file's beginning and end, which are compared before the whole file is
 BLOCK = 1 << 20  # bytes that are read at once
 
@@ -31,7 +30,7 @@ class FolderReader(TableReader):
 
     Args:
         split_folders: whether the folders in `path` are splits and not labels; None: if all of them are called train,
-            val (or valid, validation) or test. Any others are left out.
+            val (or valid, validation, dev) or test. Any others are left out.
         same_file: which files are one image. "content": those with equal bytes, which must not be in two splits;
             "name": those of a split at the same place inside of their label folders; "never": none.
     """
@@ -67,9 +66,9 @@ class FolderReader(TableReader):
         names = list_folders(top)
         if not names:
             raise InputError(f"{self.path} holds no folders, of which each label must have one; correct data.path")
-        splits = [name for name in names if name.lower() in SPLIT_OF_FOLDER]
+        splits = [name for name in names if name.lower() in SPLIT_OF_NAME]
         if self.split_folders and not splits:
-            known = ", ".join(SPLIT_OF_FOLDER)
+            known = ", ".join(SPLIT_OF_NAME)
             raise InputError(f"data.split_folders=true, but no folder in {self.path} is called {known}")
         if self.split_folders is None and 0 < len(splits) < len(names):
             others = [name for name in names if name not in splits]
@@ -81,7 +80,7 @@ class FolderReader(TableReader):
             return {"train": top}
         folders = {}
         for name in splits:
-            other = folders.setdefault(SPLIT_OF_FOLDER[name.lower()], name)
+            other = folders.setdefault(SPLIT_OF_NAME[name.lower()], name)
             if other != name:
                 raise InputError(f"{self.path} has two folders for one split, {other} and {name}; keep one")
         return {split: os.path.join(top, folders[split]) for split in SPLITS if split in folders}

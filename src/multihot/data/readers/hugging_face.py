@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from multihot.data.readers.cells import BLANK, as_list, is_blank, parse_answer, parse_weight, split_labels
+from multihot.data.readers.cells import BLANK, as_list, is_blank, parse_answer, parse_weight
 from multihot.data.readers.hugging_face_images import (
     DatasetImages,
     holds_bytes,
@@ -265,8 +265,7 @@ class HuggingFaceReader(TableReader):
 
     def split_cell(self, cell: str | list[str] | None) -> Answers:
         """Returns the labels in a text with separators or a list of texts."""
-        texts = [text for text in cell if text is not None] if isinstance(cell, list) else cell
-        labels = split_labels(texts, self.separator)
+        labels = self.labels_in(cell)
         return list(dict.fromkeys(labels)) if "." in self.labels_column else labels, None
 
 

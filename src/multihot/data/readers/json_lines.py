@@ -13,7 +13,10 @@ LINES_FOR_THE_HEADER = 1000  # a key may be left out where it has no value
 
 @dataclass(kw_only=True)
 class JsonLinesReader(ColumnReader):
-    """A file of JSON objects; labels are a list, text with separators, or {label: answer}; see ColumnReader."""
+    """A file of JSON objects; labels are a list, in which null is none, text with separators, or {label: answer}.
+
+    See ColumnReader.
+    """
 
     def open(self, file: str) -> tuple[list[str], Rows]:
         """Returns the keys of the first objects and the values of all."""

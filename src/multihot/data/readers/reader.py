@@ -1,5 +1,6 @@
 """What all readers of listed images are: a table that they fill once, and the Manifest of each split of it."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,13 +11,21 @@ from typing import ClassVar
 import numpy as np
 
 from multihot.data.manifest import Manifest
-from multihot.data.readers.table import SPLITS, Problems, Table
+from multihot.data.readers.cells import find_other_separator, split_labels, write_override
+from multihot.data.readers.table import NOT_LISTED, SPLITS, UNKNOWN_SPLIT, Problems, Table, name_first
 from multihot.data.splitting import stratify
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first
 from multihot.labels import read_groups
 
+log = logging.getLogger(__name__)
+
 MOST_FILES = 3  # named in an error
 NO_ROWS = "splits without rows"
+NOT_IN_MODEL = (
+    "labels that the model does not have (correct their rows or take them out; or leave these answers out of the "
+    "evaluation by data.unseen_labels=drop, for evaluate.py +data.unseen_labels=drop; a new training learns labels that "
+    "have train rows or are in data.labels)"
+)
 SPLIT_BY_PATHS = "give each split its own source (data.path for train, data.val_path, data.test_path)"
 
 
@@ -33,6 +42,7 @@ class TableReader(ABC):
         root: folder that image paths start from and must not leave; None is the folder of the file that names them.
         labels: the label list in its order; None is the source's own, or all labels of the train rows, sorted.
         groups: labels that exclude each other, `{name: [label, ...]}` or `{name: {labels: [...], none: true}}`.
+        unseen_labels: what answers about labels are that the model does not have: "error", or "drop": left out.
     """
 
     root: str | None
@@ -40,8 +50,10 @@ class TableReader(ABC):
     groups: Mapping | None
     val_fraction: float
     split_seed: int
+    unseen_labels: str = "error"  # runs that began before there was this setting do not have it
 
     way_to_split: ClassVar[str]  # what gives a split rows, said of one that has none
+    has_text: ClassVar[bool] = False  # whether labels were divided by data.separator
 
     @abstractmethod
     def fill(self, table: Table) -> None:
@@ -52,7 +64,32 @@ class TableReader(ABC):
         """The rows of all files."""
         table = Table()
         self.fill(table)
+        if self.has_text:
+            self.check_separator(table)
         return table
+
+    def labels_in(self, cell: object) -> list[str]:
+        """Returns the labels in a cell (see `split_labels`), and remembers whether it was a text."""
+        self.has_text |= isinstance(cell, str)
+        return split_labels(cell, self.separator)
+
+    def check_separator(self, table: Table) -> None:
+        """Warns if the labels look as if something else divided them; those in data.labels are meant so."""
+        wanted = set(map(str, self.labels or ()))
+        found = find_other_separator([label for label in table.id_of if label not in wanted], self.separator)
+        if found is not None:
+            mark, having = found
+            log.warning(
+                "%s: %d of %d labels have a %r in them, as %s. If it stands between labels, set %s (data.separator is %r "
+                "now); if these are single labels, all is well",
+                ", ".join(table.files[:MOST_FILES]) + " ..." * (len(table.files) > MOST_FILES),
+                len(having),
+                len(table.id_of),
+                mark,
+                ", ".join(map(repr, having[:3])),
+                write_override("data.separator", mark),
+                self.separator,
+            )
 
     def __call__(self, split: str, labels: Sequence[str] | None = None, must_exist: bool = True) -> Manifest:
         """Returns the images and labels of one split ("train", "val" or "test"), in the order of the files.
@@ -62,19 +99,46 @@ class TableReader(ABC):
             must_exist: images for which there is no file are an error.
         """
         check_choice("split of the data", split, SPLITS)
+        check_choice("data.unseen_labels", self.unseen_labels, ("error", "drop"))
+        unseen = NOT_LISTED
+        if labels is not None:
+            unseen = NOT_IN_MODEL if self.unseen_labels == "error" else None
+        warns = split == "train" and labels is None
         problems = defaultdict(list, {kind: list(places) for kind, places in self.table.problems.items()})
         rows = self.select(split, problems)
         wanted = next((names for names in (labels, self.labels, self.table.labels) if names is not None), None)
         labels = self.table.train_labels() if wanted is None else tuple(map(str, wanted))
         if must_exist:
             self.table.check_existence(rows, problems)
-        targets = self.table.create_targets(rows, labels, problems)
+        targets = self.table.create_targets(rows, labels, problems, unseen)
         if problems:
             kinds = [f"{len(places)} {kind}:\n{list_first(places)}" for kind, places in problems.items()]
             files = ", ".join(self.table.files[:MOST_FILES]) + " ..." * (len(self.table.files) > MOST_FILES)
             error = MissingSplitError if list(problems) == [NO_ROWS] else InputError
             raise error(f"{files} cannot be used. There are\n" + "\n".join(kinds))
+        if warns:
+            self.warn_of_unseen(labels)
         return self.table.create_manifest(rows, labels, targets, read_groups(self.groups))
+
+    def warn_of_unseen(self, labels: tuple[str, ...]) -> None:
+        """Warns of labels that rows of other splits have and that are not to be trained."""
+        unseen = self.table.count_unseen(labels)
+        if not unseen:
+            return
+        described = [
+            f"{label} ({', '.join(f'{split} {num_rows}' for split, num_rows in sorted(counts.items(), reverse=True))})"
+            for label, counts in unseen.items()
+        ]
+        refused = (
+            "evaluate.py will refuse rows that name them: add train rows, correct these, or data.unseen_labels=drop"
+        )
+        log.warning(
+            "%d labels %s: %s; the model will not know them, and %s",
+            len(unseen),
+            "have no train row" if self.labels is None else "are not in data.labels",
+            name_first(described),
+            refused if self.unseen_labels == "error" else "evaluation leaves them out (data.unseen_labels=drop)",
+        )
 
     def select(self, split: str, problems: Problems) -> np.ndarray:
         """Returns the rows of a split; without rows for validation, train and val divide the train rows."""
@@ -87,7 +151,7 @@ class TableReader(ABC):
                     f"{self.val_fraction} of {sum(map(len, parts.values()))} train rows leaves none for val or none "
                     "for train; choose another, or give val rows of its own"
                 )
-        elif not len(parts[split]):
+        elif not len(parts[split]) and UNKNOWN_SPLIT not in problems:
             problems[NO_ROWS].append(f"{split}: {self.way_to_split}")
         return parts[split]
 

@@ -1,10 +1,13 @@
 """The rows of all files of a source in one table, everything that is wrong with them, and their Manifest."""
 
+import difflib
+import logging
 import os
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -15,7 +18,12 @@ from multihot.data.manifest import Manifest
 from multihot.data.readers.cells import describe_value
 from multihot.data.strings import PackedStrings
 
+log = logging.getLogger(__name__)
+
 SPLITS = ("train", "val", "test")
+SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
+UNKNOWN_SPLIT = f"splits other than {', '.join(SPLITS)}"
+NOT_LISTED = "labels that are not in the list (correct them, data.labels or data.separator)"
 LONGEST_NAME = 255  # bytes of a file's name; PATH_MAX of Linux is 4096
 LONGEST_PATH = 4095
 
@@ -78,7 +86,7 @@ class Table:
             self.note("rows without an image", number)
             return
         if split not in SPLITS:
-            self.note(f"splits other than {', '.join(SPLITS)}", number, repr(split))
+            self.note(UNKNOWN_SPLIT, number, f"{split!r}{suggest_split(split)}")
             return
         if not self.embedded and (image := self.locate(image, number)) is None:
             return
@@ -143,6 +151,22 @@ class Table:
         found = set(np.unique(np.asarray(self.label_ids)[in_train]).tolist())
         return tuple(sorted(label for label, number in self.id_of.items() if number in found))
 
+    def count_unseen(self, labels: Sequence[str]) -> dict[str, Counter]:
+        """Returns, for each label that is none of `labels`, how many rows of each split have an answer about it."""
+        known = set(labels)
+        unseen = {number: label for label, number in self.id_of.items() if label not in known}
+        if not unseen:
+            return {}
+        label_ids = np.asarray(self.label_ids)
+        answers = np.flatnonzero(np.isin(label_ids, list(unseen)))
+        split_ids = np.asarray(self.split_ids)[np.asarray(self.answer_rows)[answers]]
+        counts = {label: Counter() for label in unseen.values()}
+        for (number, split), count in Counter(
+            zip(label_ids[answers].tolist(), split_ids.tolist(), strict=True)
+        ).items():
+            counts[unseen[number]][SPLITS[split]] = count
+        return counts
+
     def check_existence(self, rows: np.ndarray, problems: Problems) -> None:
         """Notes the images of rows where no file is."""
         if self.read is not read_image:
@@ -156,8 +180,14 @@ class Table:
                 why = " (a link to nothing, or in a circle)" if os.path.islink(paths[row]) else ""
                 problems[missing].append(f"{self.place(row)}: {paths[row]}{why}")
 
-    def create_targets(self, rows: np.ndarray, labels: tuple[str, ...], problems: Problems) -> csr_array:
-        """Returns the targets of rows (N, C), int8, or float32 if one is soft; notes what cannot be an answer."""
+    def create_targets(
+        self, rows: np.ndarray, labels: tuple[str, ...], problems: Problems, unseen: str | None = NOT_LISTED
+    ) -> csr_array:
+        """Returns the targets of rows (N, C), int8, or float32 if one is soft; notes what cannot be an answer.
+
+        Args:
+            unseen: the problem that other labels are; None: answers about them are left out with a warning.
+        """
         names = list(self.id_of)
         column_of = {label: column for column, label in enumerate(labels)}
         row_of = np.full(len(self.numbers), -1, np.int32)
@@ -173,7 +203,16 @@ class Table:
                 problems[problem].append(f"{place}: {names[label_ids[k]]!r}{describe_value(values[k])}")
 
         is_answer = (values == -1) | (values >= 0) & (values <= 1)
-        note("labels that are not in the list (correct them, data.labels or data.separator)", columns < 0)
+        if unseen is not None:
+            note(unseen, columns < 0)
+        elif (columns < 0).any():
+            left_out = [names[number] for number in np.unique(label_ids[columns < 0])]
+            log.warning(
+                "data.unseen_labels=drop leaves out %d answers about %d labels that the model does not have: %s",
+                np.count_nonzero(columns < 0),
+                len(left_out),
+                name_first(left_out),
+            )
         note("answers that are not 1, 0, between them, or -1 for unknown", ~is_answer)
         note("labels that an image has twice", find_repeated(target_rows, label_ids))
         kept = (columns >= 0) & (values != self.unlisted)
@@ -199,6 +238,25 @@ class Table:
             **of_rows,
             places=places,
         )
+
+
+@cache
+def suggest_split(name: str) -> str:
+    """Returns the split that a name comes near to, as a question.
+
+    >>> suggest_split("Trian"), suggest_split("fold 3")
+    (', train?', '')
+    """
+    return "".join(f", {near}?" for near in difflib.get_close_matches(name.lower(), SPLIT_OF_NAME, n=1))
+
+
+def name_first(names: Sequence[str], limit: int = 5) -> str:
+    """Returns the first names in a line.
+
+    >>> name_first(["a", "b", "c"], limit=2)
+    'a, b, ...'
+    """
+    return ", ".join([*names[:limit], *["..."] * (len(names) > limit)])
 
 
 @dataclass(frozen=True)

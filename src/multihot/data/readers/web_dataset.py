@@ -14,7 +14,7 @@ from PIL import Image
 
 from multihot.data.images import decode_image
 from multihot.data.loader import default_num_workers
-from multihot.data.readers.cells import BLANK, as_list, parse_answer, parse_weight, split_labels
+from multihot.data.readers.cells import BLANK, as_list, parse_answer, parse_weight
 from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.readers.table import SPLITS, Table
 from multihot.data.readers.tar_index import ShardIndex, index_shards
@@ -106,7 +106,7 @@ class WebDatasetReader(TableReader):
         if extension.endswith("cls"):
             return [self.name_class(index) for index in text.split()], None, {}
         if extension.endswith("txt"):
-            return split_labels(text, self.separator), None, {}
+            return self.labels_in(text), None, {}
         content = json.loads(text)
         if self.labels_key is None:
             return *self.read_answers(content), {}
@@ -116,15 +116,15 @@ class WebDatasetReader(TableReader):
         return *self.read_answers(content[self.labels_key]), content
 
     def read_answers(self, content: object) -> tuple[list[str], list[float] | None]:
-        """Returns the labels and the answers of a part of a JSON file; null is no label, as an empty list is."""
+        """Returns the labels and the answers of a part of a JSON file; null is no label, alone and in a list."""
         if isinstance(content, dict):
             return list(content), [parse_answer(value) for value in content.values()]
         if isinstance(content, str):
-            return split_labels(content, self.separator), None
-        labels = [] if content is None else as_list(content)
+            return self.labels_in(content), None
+        labels = as_list(content)
         if any(isinstance(label, list | dict) for label in labels):
             raise ValueError("a label is a list or an object instead of a text")
-        return [str(label).strip() for label in labels], None
+        return self.labels_in(labels), None
 
     def name_class(self, index: str) -> str:
         """Returns the label that a class index means."""
