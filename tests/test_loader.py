@@ -1,5 +1,7 @@
 import math
+import multiprocessing
 import random
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -92,6 +94,17 @@ def test_the_pixels_do_not_depend_on_the_number_of_workers(manifest):
         for epoch, expected_epoch in zip(batches_with(manifest, num_workers), expected, strict=True):
             for batch, expected_batch in zip(epoch, expected_epoch, strict=True):
                 assert all(torch.equal(batch[key], expected_batch[key]) for key in ("image", "target", "index"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no safe fork")
+def test_workers_are_forked_whatever_python_prefers(manifest, monkeypatch):
+    monkeypatch.setattr(
+        multiprocessing.context._default_context, "_actual_context", multiprocessing.get_context("spawn")
+    )
+    batches = create_evaluation_batches(
+        manifest, accelerator=Accelerator(cpu=True), preprocessing=PREPROCESSING, batch_size=8, num_workers=1
+    )
+    assert batches.loader.multiprocessing_context.get_start_method() == "fork"
 
 
 def test_the_same_image_is_augmented_anew_in_each_epoch(manifest):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from multihot.errors import InputError
-from multihot.labels import LabelSpace
+from multihot.labels import Group, LabelSpace
 from multihot.metrics import COLUMNS, SCORES, evaluate_logits, multi_label_scores
 from multihot.metrics.collection import create_metrics
 from multihot.metrics.single_label import evaluate_single_label
@@ -404,3 +404,12 @@ def test_an_image_whose_one_label_is_unknown_is_left_out() -> None:
 def test_without_any_known_label_the_single_label_scores_are_nan() -> None:
     scores = evaluate_single_label(torch.zeros(2, 3), torch.full((2, 3), -1), ("cat", "dog", "owl")).scores
     assert scores == same({"accuracy": math.nan, "macro_f1": math.nan, "num_labels_evaluated": 0, "num_images": 0})
+
+
+def test_a_group_does_not_take_the_name_of_a_score() -> None:
+    labels = ("cat", "dog")
+    with pytest.raises(InputError, match="subset_accuracy in the place of the score"):
+        LabelSpace(labels, (Group("subset", labels),))
+    for name in ("set", "subsets", "label", "size"):
+        assert f"{name}_accuracy" not in SCORES
+        LabelSpace(labels, (Group(name, labels),))

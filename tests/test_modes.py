@@ -29,6 +29,17 @@ def read_csv(path):
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
+def write_photos(folder, weights, name="photos.csv", odd_labels="a"):
+    """Writes 16 pictures and a table of them: those in even rows have the label a, b or both, the others these."""
+    rows = ["image,labels,split,weight"]
+    for number, weight in enumerate(weights):
+        pixels = np.random.RandomState(number).randint(0, 255, (36, 36, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        labels = odd_labels if number % 2 else ("a", "b", "a b")[number % 3]
+        rows.append(f"{number}.png,{labels},train,{weight}")
+    (folder / name).write_text("\n".join(rows) + "\n")
+
+
 def quick(mode="full"):
     """Returns the settings of a run of a second."""
     return [f"finetune={mode}", QUICK[0], *([QUICK[1]] if mode == "last_blocks" else [])]
@@ -48,6 +59,15 @@ def test_every_head_trains_in_every_mode_and_evaluates_to_the_same_scores(train,
     if head == "linear":
         plain = timm.create_model(f"local-dir:{tmp_path}/a/best", pretrained=True)
         assert plain(torch.zeros(1, 3, 36, 36)).shape == (1, 10)
+
+
+@pytest.mark.parametrize("decay", ["null", "0.5"])
+def test_low_rank_updates_are_measured_in_bfloat16_as_they_are_saved(train, evaluate, tmp_path, decay):
+    train("name=a", "mixed_precision=bf16", "optimizer.lr=0.02", "epochs=2", f"ema.decay={decay}", *quick("lora"))
+    measured, logits = read_json(tmp_path / "a/val/metrics.json"), load_file(tmp_path / "a/val/predictions.safetensors")
+    evaluate(f"run={tmp_path}/a", "split=val")
+    assert read_json(tmp_path / "a/val/metrics.json") == measured
+    assert torch.equal(load_file(tmp_path / "a/val/predictions.safetensors")["logits"], logits["logits"])
 
 
 @pytest.mark.parametrize("mode", ["head", "lora", "last_blocks"])
@@ -217,6 +237,27 @@ def test_mixed_images_and_weights_change_the_training_and_are_repeatable(train, 
     assert first == second != plain
 
 
+def test_weights_of_images_count_where_they_are_mixed(train, tmp_path):
+    write_photos(tmp_path, weights=[1, 0] * 8)
+    write_photos(tmp_path, weights=[1, 0] * 8, name="other.csv", odd_labels="a b")  # of what has no weight
+    settings = ["data=csv", f"data.root={tmp_path}", "data.weight_column=weight", "data.val_fraction=0"]
+    settings += ["mix.mixup=0.5", "epochs=2", "optimizer.lr=0.01"]
+    for name in ("photos", "other"):
+        train(f"name={name}", f"data.path={tmp_path}/{name}.csv", *settings)
+    weights = [load_file(tmp_path / name / "best/model.safetensors") for name in ("photos", "other")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.parametrize("strategy", ["ignore", "negative", "weak_negative", "large_loss_rejection"])
+def test_the_first_loss_of_unknown_answers_is_the_entropy_of_what_they_are_taken_for(train, tmp_path, strategy):
+    train("name=a", "data.hidden_fraction=0.6", f"loss.unknown.strategy={strategy}", "epochs=0")
+    counts = read_json(tmp_path / "a/train_counts.json")
+    present, known = (np.array(counts[name], float) for name in ("label_count", "num_known"))
+    known += {"ignore": 0, "weak_negative": 0.1}.get(strategy, 1) * (counts["num_images"] - known)
+    bias = load_file(tmp_path / "a/best/model.safetensors")["head.bias"].numpy()
+    np.testing.assert_allclose(1 / (1 + np.exp(-bias)), np.maximum(present, 0.5) / known, rtol=1e-4)
+
+
 def test_random_erasing_changes_the_training(train, tmp_path):
     for name, probability in (("a", 0.0), ("b", 0.5), ("c", 0.5)):
         train(f"name={name}", "augment=light", f"+augment.re_prob={probability}")
@@ -234,6 +275,8 @@ def test_random_erasing_changes_the_training(train, tmp_path):
         (("loss=cross_entropy",), "compete"),
         (("single_label=true", "data.single_label=true", "monitor=val/accuracy"), "loss=cross_entropy"),
         (("loss=zlpr", "loss.pos_weight=2"), "pos_weight"),
+        (("loss=zlpr", "mix.mixup=0.2"), "would round"),
+        (("loss=two_way", "mix.cutmix=1.0"), "would round"),
         (("augment=light", "+augment.normalize=false"), "augment.normalize"),
         (("loss.reduction=none",), "take mean, batchmean or sum"),
     ],

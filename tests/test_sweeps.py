@@ -113,7 +113,9 @@ def test_a_failed_job_leaves_nothing_in_memory(tmp_path):
     error, model = fail_with_a_model(InputError("wrong"))
     value, written = end_job(tmp_path, error, JobStatus.FAILED)
     assert value is None
-    assert written == {"job": 3, "overrides": ["seed=1"], "folder": None, "error": "wrong", "score": None}
+    assert written == {
+        "job": 3, "overrides": ["seed=1"], "folder": None, "given_up": None, "error": "wrong", "score": None,
+    }  # fmt: skip
     del error
     gc.collect()
     assert model() is None
@@ -293,10 +295,10 @@ def agents_command(settings):
 
 def test_the_command_of_wandbs_agent_sets_what_it_says(monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "abc")
-    settings = {"optimizer.lr": 2.5e-5, "optimizer.layer_decay": 0.7, "loss": "two_way", "mix.mixup": 0.2}
+    settings = {"optimizer.lr": 2.5e-5, "optimizer.layer_decay": 0.7, "loss": "focal", "mix.mixup": 0.2}
     cfg = compose_config("train", agents_command(settings))
     assert (cfg.name, cfg.optimizer.lr, cfg.optimizer.layer_decay, cfg.mix.mixup) == ("wandb-abc", 2.5e-5, 0.7, 0.2)
-    assert cfg.loss == compose_config("train", ["experiment=photos", "data.path=my.csv", "loss=two_way"]).loss
+    assert cfg.loss == compose_config("train", ["experiment=photos", "data.path=my.csv", "loss=focal"]).loss
     assert cfg.data.path == "my.csv"
 
 

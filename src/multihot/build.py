@@ -24,7 +24,7 @@ from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
 from multihot.files import write_text
 from multihot.fsdp import create_ema, gather_before
 from multihot.labels import LabelSpace
-from multihot.loss import MANY_LABELS, MultiLabelLoss, can_factor, check_loss, create_loss
+from multihot.loss import MANY_LABELS, MultiLabelLoss, UnknownStrategy, can_factor, check_loss, create_loss
 from multihot.model.create import create_model
 from multihot.model.features import FeatureCache, HeadOnFeatures, complete_model, create_feature_batches, hash_backbone
 from multihot.model.finetune import check_combination, count_parameters, merge_lora
@@ -50,13 +50,13 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
     check_measured(cfg.monitor, cfg.ema.evaluate, cfg.threshold, space)
     counts = train_data.counts()
     loss = create_loss(**instantiate(cfg.loss, _convert_="all"), space=space, **counts)
-    check_loss(loss)
     mix = create_mixup(**cfg.mix, num_labels=len(space.labels))
+    check_loss(loss, is_soft=train_data.is_soft or val_data.is_soft, is_mixed=mix is not None)
     if accelerator.is_main_process:
         run.save(cfg, space.labels, counts, identify(train_data, val_data))
         for split, data in (("train", train_data), ("val", val_data)):
             save_dropped(data, run.dropped(split))
-    model = build_model(cfg, accelerator, run, train_data, space)
+    model = build_model(cfg, accelerator, run, train_data, space, loss.unknown)
     sparse_target = train_data.unlisted == 0 and factor_if_many(cfg, model, loss, mix)
     trained, train_batches, val_batches, complete = build_batches(
         cfg, accelerator, model, train_data, val_data, sparse_target
@@ -122,9 +122,18 @@ def read_splits(cfg: DictConfig) -> tuple[Manifest, Manifest, LabelSpace]:
 
 
 def build_model(
-    cfg: DictConfig, accelerator: Accelerator, run: Run, train_data: Manifest, space: LabelSpace
+    cfg: DictConfig,
+    accelerator: Accelerator,
+    run: Run,
+    train_data: Manifest,
+    space: LabelSpace,
+    unknown: UnknownStrategy,
 ) -> nn.Module:
-    """Returns the timm model with its new head and the head's first weights; what is not to be trained is frozen."""
+    """Returns the timm model with its new head and the head's first weights; what is not to be trained is frozen.
+
+    Args:
+        unknown: what the loss takes an unknown answer for.
+    """
     finetune, settings = instantiate(cfg.finetune), OmegaConf.to_container(cfg.model)
     is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
     check_combination(finetune, cfg.head.start, is_mixed, cfg.grad_checkpointing, settings["kwargs"])
@@ -133,16 +142,16 @@ def build_model(
     model.to(accelerator.device)
     if not run.goes_on:  # else its weights come with last/
         source = {"pretrained": cfg.model.pretrained, "weights": cfg.model.weights}
-        takes_unknown_for_absent = cfg.loss.unknown.strategy in ("negative", "large_loss_rejection")
         table = start_head(
             model,
             cfg.head.start,
             space,
-            train_data.with_unknown_absent() if takes_unknown_for_absent else train_data,
+            train_data,
             read_classifier=partial(read_classifier, cfg.model.name, class_names=cfg.head.class_names, **source),
             pooled_features=lambda: create_cache(cfg, accelerator, model).read_pooled(train_data),
             aliases=cfg.head.aliases,
             grow=cfg.head.grow,
+            unknown=unknown,
         )
         if accelerator.is_main_process:
             write_text(run.head_start, format_table(table))

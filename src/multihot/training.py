@@ -113,10 +113,12 @@ def num_updates(num_batches: int, accumulate_steps: int, epochs: int) -> int:
 
 
 def mix_images(trainer: Trainer, batch: dict[str, torch.Tensor], number: int) -> None:
-    """Mixes the images and targets of a batch, if that is wanted, by its place in the training alone."""
+    """Mixes images, targets and weights of a batch, if that is wanted, by its place in the training alone."""
     if trainer.mix is not None:
         with seeded(trainer.seed, trainer.state.epoch, number, trainer.accelerator.process_index):
-            batch["image"], batch["target"] = trainer.mix(batch["image"], batch["target"])
+            batch["image"], batch["target"], batch["weight"] = trainer.mix(
+                batch["image"], batch["target"], batch.get("weight")
+            )
 
 
 def compute_loss(trainer: Trainer, batch: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -19,6 +19,7 @@ from multihot.files import explaining_full_disk, write_json
 from multihot.labels import LabelSpace
 from multihot.metrics import Evaluation
 from multihot.metrics.checks import check_threshold
+from multihot.model.finetune import merge_lora
 from multihot.monitor import is_better
 from multihot.run import Run
 from multihot.tracker import log_best, log_examples, log_scores
@@ -97,7 +98,8 @@ class Validator:
             torch.compiler.set_stance("force_eager"),  # to the bit what evaluate.py computes
             explaining_failures(lambda: "in the validation", trainer.advice()),
         ):
-            logits = predict(trainer.accelerator, model, self.batches, "validation", after_batch=end_if_asked)
+            whole = merge_lora(model)  # what is saved: in bfloat16 the sum of two products rounds otherwise
+            logits = predict(trainer.accelerator, whole, self.batches, "validation", after_batch=end_if_asked)
         evaluation, target = evaluate_split(logits, self.data, self.space, self.threshold, trainer.loss)
         return evaluation, (logits, target)
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -260,6 +261,8 @@ def create_batches(
         persistent_workers=num_workers > 0,
         worker_init_fn=leave_to_parent,
         prefetch_factor=PREFETCH if num_workers else None,
+        # Not what Python 3.14 has on Linux: a signal that reaches a half-started worker would hang the training.
+        multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
         generator=torch.Generator(),  # the global one is for dropout, whatever the number of workers
     )
     return Batches(loader, preprocessing["mean"], preprocessing["std"], device, erase)

@@ -184,12 +184,6 @@ class Manifest:
                 states[file] = state
             yield f"{image} {state}"
 
-    def with_unknown_absent(self) -> "Manifest":
-        """Returns the manifest with every unknown answer taken for "absent"."""
-        targets = self.targets.copy()
-        targets.data = np.maximum(targets.data, 0)
-        return replace(self, targets=targets, unlisted=0)
-
     def label_frequency(self) -> np.ndarray:
         """Returns the share of the images with a known answer that have each label, float64 (C,)."""
         return self.label_count() / np.maximum(self.num_known(), 1)
