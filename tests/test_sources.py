@@ -3,12 +3,14 @@ import os
 import runpy
 import shutil
 
+import numpy as np
 import pytest
 import timm
 import torch
 from conftest import REPO
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from timm.data import ImageNetInfo, resolve_input_data_config
+from timm.data import ImageNetInfo, create_transform, resolve_input_data_config
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 
 from multihot.data.readers.digits import LABELS
@@ -401,6 +403,22 @@ def test_a_hugging_face_folder_brings_its_preprocessing_and_pytorch_bin(transfor
     assert preprocessing["input_size"] == (3, 32, 32)
     assert (preprocessing["mean"], preprocessing["std"]) == ((0.1, 0.2, 0.3), (1, 2, 3))
     assert preprocessing["interpolation"] == "bilinear"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"size": {"height": 32, "width": 32}}, {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}}],
+)
+def test_an_image_is_cut_as_its_hugging_face_preprocessor_does(transformers, tmp_path, settings):
+    save_hf(transformers, tmp_path, "ViT")
+    kind = transformers.ViTImageProcessor if "crop_size" not in settings else transformers.BitImageProcessor
+    processor = kind(**settings)
+    processor.save_pretrained(tmp_path)
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 60, 3), np.uint8)).resize((600, 300))
+    theirs = processor(photo, return_tensors="pt")["pixel_values"][0]
+    preprocessing = resolve_input_data_config(create(tmp_path))
+    ours = create_transform(**preprocessing)(photo)
+    assert (ours - theirs).abs().mean() < 0.02  # one of them may round the resized pixels
 
 
 @pytest.mark.parametrize(("setting", "value"), [("hidden_act", "laplace"), ("layer_norm_eps", 1e-3)])

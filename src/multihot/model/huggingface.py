@@ -120,7 +120,7 @@ def read_hf_kwargs(folder: Path, config: dict) -> dict:
 
 
 def read_hf_preprocessing(folder: Path) -> dict:
-    """Returns mean, std and interpolation as far as the folder has a preprocessor_config.json that says them."""
+    """Returns mean, std, interpolation and crop as far as the folder has a preprocessor_config.json that says them."""
     if not (folder / "preprocessor_config.json").is_file():
         return {}
     config, found = read_json_file(folder / "preprocessor_config.json"), {}
@@ -130,4 +130,21 @@ def read_hf_preprocessing(folder: Path) -> dict:
         found = {"mean": tuple(config["image_mean"]), "std": tuple(config["image_std"])}
     if "resample" in config:
         found["interpolation"] = Image.Resampling(config["resample"]).name.lower()
-    return found
+    return found | read_hf_crop(config)
+
+
+def read_hf_crop(config: dict) -> dict:
+    """Returns timm's crop for the sizes of a Hugging Face preprocessor; nothing where it does not say them.
+
+    >>> read_hf_crop({"size": {"height": 224, "width": 224}})
+    {'crop_pct': 1.0, 'crop_mode': 'squash'}
+    >>> read_hf_crop({"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": {"height": 224}})
+    {'crop_pct': 0.875, 'crop_mode': 'center'}
+    """
+    size, crop = config.get("size"), config.get("crop_size")
+    side = size.get("shortest_edge") if isinstance(size, dict) else None
+    if side is not None and config.get("do_center_crop") and isinstance(crop, dict):
+        return {"crop_pct": crop["height"] / side, "crop_mode": "center"}
+    if size is not None and side is None and config.get("do_resize", True) and not config.get("do_center_crop"):
+        return {"crop_pct": 1.0, "crop_mode": "squash"}
+    return {}
