@@ -141,6 +141,29 @@ def test_json_labels_are_a_list_text_or_answers(folder):
     assert manifest.labels == ("cat", "dog")
 
 
+def test_null_and_blank_in_a_list_of_json_labels_are_no_label(folder):
+    path = write_jsonl(folder, {"image": "a.png", "labels": ["cat", None, " "]}, {"image": "b.png", "labels": [None]})
+    manifest = read(path, source="jsonl")
+    assert manifest.labels == ("cat",)
+    assert manifest.dense_targets().tolist() == [[1], [0]]
+
+
+def test_only_labels_that_were_a_text_are_warned_of_as_wrongly_divided(folder, caplog):
+    read(write_jsonl(folder, {"image": "a.png", "labels": ["cat,tabby", "dog"]}), source="jsonl")
+    read(write_jsonl(folder, {"image": "a.png", "labels": {"cat,tabby": 1}}), source="jsonl")
+    both = write_jsonl(folder, {"image": "a.png", "labels": "dog,owl"}, {"image": "b.png", "labels": ["cat,tabby"]})
+    read(both, 'data.separator=","', source="jsonl")  # which is what divides already
+    assert not caplog.records
+    read(write_jsonl(folder, {"image": "a.png", "labels": "cat,tabby"}), source="jsonl")
+    assert "1 of 1 labels have a ',' in them, as 'cat,tabby'" in caplog.text
+
+
+def test_an_unknown_column_is_divided_and_checked_too(folder, caplog):
+    path = write_csv(folder, ["image", "labels", "maybe"], ["a.png", "cat", "dog;owl"], ["b.png", "cat", ""])
+    read(path, "data.unknown_column=maybe")
+    assert "1 of 2 labels have a ';' in them, as 'dog;owl'" in caplog.text
+
+
 def test_json_can_have_a_key_a_label(folder):
     path = write_jsonl(folder, {"image": "a.png", "cat": True, "dog": None}, {"image": "b.png", "cat": 0, "dog": 1})
     manifest = read(path, "data.layout=columns", source="jsonl")

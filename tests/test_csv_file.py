@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import compose_config
 from PIL import Image
 
+from multihot.data import create_reader
 from multihot.data.readers.csv_file import CsvReader
 from multihot.errors import InputError
 
@@ -238,11 +240,11 @@ def test_a_label_that_only_val_rows_have_is_an_error_there(tmp_path):
 
 
 def test_all_problems_come_in_one_error_with_lines_that_count_quoted_line_ends(tmp_path):
-    text = 'image,labels,split\n"a.png","cat\n",train\nb.png,cat,validation\n,cat,train\nc.png,cat cat,train\n'
+    text = 'image,labels,split\n"a.png","cat\n",train\nb.png,cat,tets\n,cat,train\nc.png,cat cat,train\n'
     text += "d.png,cat\ne.png,cat,train,more\nz.png,dog,train\nf.png,,val\n"
     path = write(tmp_path, text)
     message = error_of(path, labels=["cat"])
-    assert f"1 splits other than train, val, test:\n  {path} line 4: 'validation'" in message
+    assert f"1 splits other than train, val, test:\n  {path} line 4: 'tets', test?" in message
     assert f"1 rows without an image:\n  {path} line 5" in message
     assert f"1 labels that an image has twice:\n  {path} line 6: 'cat'" in message
     assert f"2 rows of the wrong length:\n  {path} line 7: 2 cells instead of 3\n  {path} line 8: 4 cells" in message
@@ -257,12 +259,24 @@ def test_of_many_problems_the_first_are_listed_and_the_rest_counted(tmp_path):
     assert "... and 15 more" in message
 
 
-@pytest.mark.parametrize(
-    ("split", "result"), [("train", "data.val_fraction"), ("val", "data.val_fraction"), ("test", "splits without rows")]
-)
-def test_bad_splits_are_named_before_the_lack_of_rows_that_they_cause(tmp_path, split, result):
-    message = error_of(write(tmp_path, "image,labels,split\na.png,x,Test\nb.png,x,train\n"), split)
-    assert message.index("line 2: 'Test'") < message.index(result)
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_bad_splits_are_named_before_the_lack_of_rows_that_they_cause(tmp_path, split):
+    message = error_of(write(tmp_path, "image,labels,split\na.png,x,tets\nb.png,x,train\n"), split)
+    assert message.index("line 2: 'tets'") < message.index("data.val_fraction")
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_unknown_names_of_splits_are_all_that_is_said_of_a_file_without_others(tmp_path, split):
+    message = error_of(write(tmp_path, "image,labels,split\na.png,x,trian\nb.png,x,fold 3\n"), split)
+    assert "2 splits other than train, val, test:" in message
+    assert "line 2: 'trian', train?\n" in message
+    assert message.endswith("line 3: 'fold 3'")
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "Validation", "VAL"])
+def test_splits_have_the_names_that_folders_may_have_in_any_case(tmp_path, name):
+    path = write(tmp_path, f"image,labels,split\na.png,x,Train\nb.png,x,{name}\nc.png,x,TEST \n")
+    assert [names(read(path, split)) for split in ("train", "val", "test")] == [["a.png"], ["b.png"], ["c.png"]]
 
 
 def test_a_split_without_rows_is_an_error_that_says_how_to_provide_one(tmp_path):
@@ -311,6 +325,32 @@ def test_files_that_are_missing_or_not_text_or_not_csv_are_errors_that_name_them
     assert "labels.csv line 3 is not CSV" in error_of(write(tmp_path, 'image,labels\na.png,x\nb.png,"x\n'))
 
 
+def test_a_file_that_is_not_utf_8_names_the_line_or_that_it_is_utf_16(tmp_path):
+    path = write(tmp_path, SMALL)
+    Path(path).write_bytes(SMALL.replace("\nc.png,dog", "\nc.png,été").encode("latin-1"))
+    assert error_of(path) == f"{path} is not UTF-8 from line 4 on; save it as UTF-8"
+    Path(path).write_bytes((SMALL + "# " * 5000).encode() + b"\n\xff\xfe")  # beyond the first block that is read
+    assert error_of(path) == f"{path} is not UTF-8 from line 7 on; save it as UTF-8"
+    for encoding in ("utf-16-le", "utf-16-be"):
+        Path(path).write_bytes(("\ufeff" + SMALL).encode(encoding))
+        assert error_of(path) == f"{path} is UTF-16: save it as UTF-8"
+
+
+@pytest.mark.parametrize(("mark", "override"), [(";", "'data.delimiter=\";\"'"), ("\t", "$'data.delimiter=\"\\t\"'")])
+def test_a_file_with_another_delimiter_says_how_to_read_it(tmp_path, mark, override):
+    path = write(tmp_path, SMALL.replace(",", mark).replace("dog cat", "dog,cat"))
+    message = error_of(path)
+    assert f"seems to be divided by {mark!r}" in message
+    assert f"Set {override}, or save it with commas" in message
+    assert read(path, delimiter=mark, separator=",").labels == ("cat", "dog")
+
+
+def test_a_delimiter_goes_before_the_name_of_the_file_and_is_one_character(tmp_path):
+    assert names(read(write(tmp_path, SMALL, "labels.tsv"), delimiter=",")) == ["a.png", "b.png"]
+    for delimiter in ("", "::", " ", '"'):
+        assert "expected one character" in error_of(write(tmp_path, SMALL), delimiter=delimiter)
+
+
 def test_wrong_settings_are_errors(tmp_path):
     assert "split of the data=validation: choose from train, val, test" in error_of(
         write(tmp_path, SMALL), "validation"
@@ -337,3 +377,108 @@ def test_labels_that_exclude_each_other_are_checked_row_by_row(tmp_path):
     message = r"(?s)2 images have not exactly one label of the group 'size'.*a.png: 2 labels.*b.png: 0"
     with pytest.raises(InputError, match=message):
         read(path, groups={"size": ["big", "red"]})
+
+
+def three_rows(folder: Path, *cells: str) -> str:
+    rows = "".join(f'{letter}.png,"{cell}"\n' for letter, cell in zip("abc", cells, strict=True))
+    return write(folder, f"image,labels\n{rows}")
+
+
+@pytest.mark.parametrize(
+    ("cells", "mark", "said", "labels"),
+    [
+        (["female, people, portrait", "people", "sky"], ",", "2 of 5 labels have a ',' in them, as 'female,'", 4),
+        (["female;people", "people;sea", "sky"], ";", "2 of 3 labels have a ';' in them, as 'female;people'", 4),
+        (["female | people", "people", "sky"], "|", "1 of 4 labels have a '|' in them, as '|'", 3),
+    ],
+)
+def test_a_wrong_separator_is_warned_of_once_with_the_right_one(tmp_path, caplog, cells, mark, said, labels):
+    path = three_rows(tmp_path, *cells)
+    reader = CsvReader(**{**SETTINGS, "path": path, "val_fraction": 0})
+    reader("train")
+    reader("val", labels=("unlike",))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"{path}: {said}" in record.getMessage()
+    assert f"set 'data.separator=\"{mark}\"' (data.separator is ' ' now)" in record.getMessage()
+    caplog.clear()
+    cfg = compose_config("train", ["data=csv", f"data.path={path}", f'data.separator="{mark}"', "data.val_fraction=0"])
+    assert len(create_reader(cfg.data)("train").labels) == labels
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("cells", "changes"),
+    [
+        (["cat dog", "dog", "owl"], {}),
+        (["tench, Tinca tinca;dog", "dog", "owl"], {"separator": ";", "labels": ["tench, Tinca tinca", "dog", "owl"]}),
+        (["a,b 1 2 3 4 5 6 7", "8", "9 10"], {}),  # 1 of 11 labels is less than a tenth
+        (["cat,tabby", "dog", "owl"], {"layout": "pairs"}),  # nothing is divided
+    ],
+)
+def test_labels_that_are_meant_so_are_not_warned_of(tmp_path, caplog, cells, changes):
+    read(three_rows(tmp_path, *cells), val_fraction=0, **changes)
+    assert not caplog.records
+
+
+UNSEEN = (
+    "image,labels,split\na.png,cat,train\nb.png,cat,train\nc.png,cat,val\n"
+    "d.png,river cat,test\ne.png,river,test\nf.png,lake,test\n"
+)
+
+
+def test_labels_that_no_train_row_has_are_warned_of_when_the_train_rows_are_read(tmp_path, caplog):
+    path = write(tmp_path, UNSEEN.replace("c.png,cat", "c.png,lake"))
+    assert read(path).labels == ("cat",)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "2 labels have no train row: 'lake' (val 1, test 1), 'river' (test 2); the model will not know them, and "
+        "evaluate.py will refuse rows that name them: add train rows"
+    )
+    caplog.clear()
+    read(path, unseen_labels="drop")
+    assert "evaluation leaves them out" in caplog.text
+    caplog.clear()
+    read(path, labels=["cat", "river"])
+    assert "1 labels are not in data.labels: 'lake' (val 1, test 1)" in caplog.text
+    caplog.clear()
+    read(path, labels=["cat", "river", "lake"])
+    read(path, "test", labels=["cat", "river", "lake"])
+    assert not caplog.records
+
+
+def evaluate(path: str, known=("cat",), **changes):
+    """Reads the test split for a model that has these labels."""
+    return CsvReader(**{**SETTINGS, "path": path, **changes})("test", labels=known)
+
+
+def test_labels_that_a_model_does_not_have_are_errors_that_can_be_mended(tmp_path):
+    path = write(tmp_path, UNSEEN)
+    with pytest.raises(InputError) as error:
+        evaluate(path)
+    assert "3 labels that the model does not have (correct their rows or take them out" in str(error.value)
+    assert "for evaluate.py +data.unseen_labels=drop" in str(error.value)
+    assert f"{path} line 5: 'river'" in str(error.value)
+    with pytest.raises(InputError, match=r"data.unseen_labels=skip: choose from error, drop"):
+        evaluate(path, unseen_labels="skip")
+
+
+def test_labels_that_a_model_does_not_have_can_be_left_out_with_a_warning(tmp_path, caplog):
+    manifest = evaluate(write(tmp_path, UNSEEN), unseen_labels="drop")
+    assert names(manifest) == ["d.png", "e.png", "f.png"]
+    np.testing.assert_array_equal(manifest.targets.toarray(), [[1], [0], [0]])
+    (record,) = caplog.records
+    assert "leaves out 3 answers about 2 labels that the model does not have: river, lake" in record.getMessage()
+
+
+def test_train_rows_never_lose_labels(tmp_path):
+    assert "1 labels that are not in the list" in error_of(write(tmp_path, SMALL), labels=["cat"], unseen_labels="drop")
+
+
+def test_labels_that_a_model_has_are_not_taken_for_wrongly_divided(tmp_path, caplog):
+    path = write(tmp_path, 'image,labels,split\na.png,"tench, Tinca tinca",test\n')
+    assert len(evaluate(path, separator=";", known=("tench, Tinca tinca",))) == 1
+    assert not caplog.records
+    with pytest.raises(InputError, match="the model does not have"):
+        evaluate(path, separator=";")
+    assert "set 'data.separator=\",\"'" in caplog.text

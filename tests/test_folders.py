@@ -99,7 +99,7 @@ def test_split_folders_are_found_by_themselves(tmp_path):
     assert read(path, "val").labels == ("cat", "dog")
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation", "Valid"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Valid", "dev"])
 def test_the_folder_of_validation_has_several_names(tmp_path, name):
     path = create_folders(tmp_path, "train/cat/a.bmp:1", f"{name}/cat/b.bmp:2")
     assert show(read(path, "val"), path) == {f"{name}/cat/b.bmp": "cat"}

@@ -132,6 +132,14 @@ def test_labels_are_a_list_of_strings_or_text_or_places_in_the_list_of_labels(tm
     assert targets(manifest) == ([[0, 1, 1], [0, 0, 0]] if "labels" in changes else [[1, 1], [0, 0]])
 
 
+@pytest.mark.parametrize("is_text", [True, False])
+def test_a_text_with_another_separator_is_warned_of_and_a_list_is_not(tmp_path, caplog, is_text):
+    cells, feature = ["cat;dog", "", "", ""], Value("string")
+    path = save(tmp_path, create(cells, feature) if is_text else create([[cell] for cell in cells], List(feature)))
+    read(path)
+    assert ("1 of 1 labels have a ';' in them, as 'cat;dog'. If it" in caplog.text) == is_text
+
+
 def test_a_single_number_is_a_place_in_the_list_of_labels(tmp_path):
     path = save(tmp_path, create([1, 0, 2, 2], Value("int64")))
     assert targets(read(path, numbers="ids", labels=NAMES)) == [[0, 1, 0], [1, 0, 0]]

@@ -70,9 +70,40 @@ def test_another_input_size_resamples_the_position_embedding(single_label, tmp_p
     "name", ["deit_tiny_distilled_patch16_224", "vit_small_patch14_dinov2", "eva02_tiny_patch14_224"]
 )
 def test_other_vit_families_become_multi_label_too(name):
-    model = create(name=name, image_size=56, kwargs={"depth": 1, "embed_dim": 24, "num_heads": 2}).eval()
+    model = create(name=name, image_size=112, kwargs={"depth": 1, "embed_dim": 24, "num_heads": 2}).eval()
     size = resolve_input_data_config(model)["input_size"]
     assert model(torch.randn(2, *size)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "kwargs", "way_out"),
+    [
+        (50, {"patch_size": 12}, "the last 2 pixels: choose 48 or 60"),
+        (None, {"patch_size": 12, "img_size": 50}, "choose 48 or 60"),
+        (None, {"patch_size": 12}, "model.image_size=224 .* the last 8 pixels: choose 216 or 228"),
+        (10, {"patch_size": 12}, "choose 12$"),
+        (100, {}, "choose 96 or 112"),
+    ],
+)
+def test_patches_that_leave_out_the_edges_are_refused_with_the_nearest_sizes(image_size, kwargs, way_out):
+    small = {"embed_dim": 24, "depth": 1, "num_heads": 2}
+    with pytest.raises(InputError, match=way_out):
+        create(image_size=image_size, kwargs={**small, **kwargs})
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "kwargs"),
+    [
+        ("vit_so400m_patch14_siglip_gap_384", None, {}),  # pretrained with 27 patches of 14 pixels, 378 of 384
+        ("vit_so400m_patch14_siglip_gap_384", 384, {}),
+        (NAME, 50, {"dynamic_img_pad": True, "dynamic_img_size": True}),
+    ],
+)
+def test_a_model_that_is_made_for_it_may_have_other_sizes(name, image_size, kwargs):
+    small = {"embed_dim": 24, "depth": 1, "num_heads": 2}
+    size = image_size or 384
+    model = create(name=name, image_size=image_size, kwargs={**small, **kwargs})
+    assert model(torch.zeros(1, 3, size, size)).shape == (1, 5)
 
 
 def test_weights_that_do_not_fit_are_named_key_by_key(single_label, tmp_path):

@@ -131,6 +131,13 @@ def test_labels_in_a_cell_are_a_list_or_text_or_a_map_or_a_struct(tmp_path, labe
     np.testing.assert_array_equal(read(path, "test").targets.toarray(), [[1, 0]])
 
 
+@pytest.mark.parametrize("is_text", [True, False])
+def test_a_text_with_another_separator_is_warned_of_and_a_list_is_not(tmp_path, caplog, is_text):
+    cells = ["cat;dog", "", "", ""]
+    read(write_paths(tmp_path, pa.array(cells if is_text else [[cell] for cell in cells])))
+    assert ("1 of 1 labels have a ';' in them, as 'cat;dog'. If it" in caplog.text) == is_text
+
+
 def test_a_map_holds_soft_and_unknown_answers(tmp_path):
     manifest = read(write_paths(tmp_path, pa.array(ANSWERS, pa.map_(pa.string(), pa.float32()))))
     np.testing.assert_array_equal(manifest.targets.toarray(), [[0.5, 1], [0, -1]])

@@ -205,6 +205,26 @@ def test_labels_may_be_json_text_or_class_indices(folder, members, settings):
     assert manifest.targets.sum() == 2
 
 
+def test_null_in_a_list_of_labels_is_no_label(folder):
+    manifest = read(write_shard(folder / "a.tar", one(png=encode(1), json={"labels": ["cat", None]})))
+    assert (manifest.labels, manifest.dense_targets().tolist()) == (("cat",), [[0], [1]])
+
+
+@pytest.mark.parametrize(
+    ("members", "is_text"),
+    [
+        ({"txt": "cat;dog"}, True),
+        ({"json": {"labels": "cat;dog"}}, True),
+        ({"json": {"labels": ["cat;dog"]}}, False),
+        ({"json": {"labels": {"cat;dog": 1}}}, False),
+    ],
+)
+def test_a_text_with_another_separator_is_warned_of(folder, caplog, members, is_text):
+    read(write_shard(folder / "a.tar", one(png=encode(1), **members)))
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * is_text
+    assert ("1 of 1 labels have a ';' in them, as 'cat;dog'. If it" in caplog.text) == is_text
+
+
 def test_one_class_index_as_the_webdataset_package_writes_it(folder):
     path = write_shard(folder / "a.tar", [{"__key__": f"{k}", "png": encode(k), "cls": k} for k in (2, 0)])
     manifest = read(path, labels=["zebra", "ant", "cat"])

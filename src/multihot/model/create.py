@@ -2,7 +2,6 @@
 
 import difflib
 import re
-from collections.abc import Sequence
 
 import timm
 from timm.layers import PatchEmbed
@@ -35,7 +34,7 @@ def create_model(
             model = build_timm(name, pretrained=True, **kwargs)
     else:
         model = build_timm(name, **kwargs)
-    check_patches(model, kwargs["img_size"])
+    check_patches(model, kwargs)
     if image_size is not None:  # models of any size would keep their pretraining's
         channels = model.pretrained_cfg["input_size"][0]
         model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (channels, image_size, image_size)}
@@ -53,25 +52,23 @@ def build_timm(name: str, **kwargs) -> nn.Module:
         ) from error
 
 
-def check_patches(model: nn.Module, image_size: int | Sequence[int] | None) -> None:
-    """Raises InputError with the nearest sizes if the model would never see the edges of images of the chosen size.
+def check_patches(model: nn.Module, kwargs: dict) -> None:
+    """Raises InputError with the nearest sizes if the patches of a chosen size leave out the edges of the image.
 
-    A size that the model was pretrained with passes (384 pixels in patches of 14), and models that pad do.
+    What a model was pretrained with passes (384 pixels in patches of 14), and so does a model that pads.
     """
     embed = getattr(model, "patch_embed", None)
-    if image_size is None or not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
+    if not isinstance(embed, PatchEmbed) or embed.img_size is None or embed.dynamic_img_pad:
         return
-    sizes = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
-    if sizes == tuple(model.pretrained_cfg["input_size"][1:]):
+    own_size = kwargs["img_size"] is None or embed.img_size == tuple(model.pretrained_cfg["input_size"][1:])
+    if own_size and "patch_size" not in kwargs:
         return
-    for size, patch in zip(sizes, embed.patch_size, strict=True):
+    for size, patch in zip(embed.img_size, embed.patch_size, strict=True):
         if size % patch:
-            near = " or ".join(
-                str(multiple) for multiple in (size // patch * patch, -(-size // patch) * patch) if multiple
-            )
+            below = size // patch * patch
             raise InputError(
-                f"model.image_size={size} is no multiple of the model's patches of {patch} pixels, so that it would never "
-                f"see the last {size % patch} at the edges: take {near}"
+                f"model.image_size={size} is no multiple of the model's patches of {patch} pixels, which leave out the "
+                f"last {size % patch} pixels: choose {f'{below} or ' if below else ''}{below + patch}"
             )
 
 

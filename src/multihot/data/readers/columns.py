@@ -27,7 +27,8 @@ class ColumnReader(TableReader):
         blank: for "columns": what an empty cell says.
         value_column: for "pairs": the answer; None: every pair says that the label is present.
         unlisted_pairs: for "pairs": what is true of a label that has no row.
-        split_column: train, val (or valid, validation, dev) or test in small or capital letters; None, or missing in a file that has only the columns of image and labels: all is for training.
+        split_column: train, val (or valid, validation, dev) or test, in small or capital letters; None, or missing in a
+            file that has only the columns of image and labels: all is for training.
         weight_column: how much each image counts in the loss, 0 or more; None: all the same.
         cluster_column: images of one patient, scene, ... that must not be divided between train and val.
     """

@@ -54,8 +54,8 @@ def check_delimiter(file: str, header: list[str]) -> None:
 def read_rows(file: str, delimiter: str | None = None) -> Iterator[tuple[int, list[str]]]:
     """Yields the line and the cells of each row of a file, the header first, blank lines left out.
 
-    A row of several lines (a quoted cell may hold line ends) has the number of its last one. None as delimiter: a tab if
-    the file is called .tsv or .tab, else a comma.
+    A row of several lines (a quoted cell may hold line ends) has the number of its last one. Without a delimiter it is
+    a tab if the file is called .tsv or .tab, else a comma.
     """
     if delimiter is None:
         delimiter = "\t" if file.endswith((".tsv", ".tab")) else ","

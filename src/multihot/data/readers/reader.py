@@ -23,9 +23,10 @@ MOST_FILES = 3  # named in an error
 NO_ROWS = "splits without rows"
 NOT_IN_MODEL = (
     "labels that the model does not have (correct their rows or take them out; or leave these answers out of the "
-    "evaluation by data.unseen_labels=drop, for evaluate.py +data.unseen_labels=drop; a new training learns labels that "
-    "have train rows or are in data.labels)"
+    "evaluation by data.unseen_labels=drop, for evaluate.py +data.unseen_labels=drop; a new training learns labels "
+    "that have train rows or are in data.labels)"
 )
+UNSEEN = {"error": NOT_IN_MODEL, "drop": None}
 SPLIT_BY_PATHS = "give each split its own source (data.path for train, data.val_path, data.test_path)"
 
 
@@ -53,7 +54,7 @@ class TableReader(ABC):
     unseen_labels: str = "error"  # runs that began before there was this setting do not have it
 
     way_to_split: ClassVar[str]  # what gives a split rows, said of one that has none
-    has_text: ClassVar[bool] = False  # whether labels were divided by data.separator
+    has_text: ClassVar[bool] = False  # whether data.separator has divided labels that nobody has looked at yet
 
     @abstractmethod
     def fill(self, table: Table) -> None:
@@ -64,27 +65,26 @@ class TableReader(ABC):
         """The rows of all files."""
         table = Table()
         self.fill(table)
-        if self.has_text:
-            self.check_separator(table)
         return table
 
     def labels_in(self, cell: object) -> list[str]:
-        """Returns the labels in a cell (see `split_labels`), and remembers whether it was a text."""
+        """Returns the labels in a cell (see `split_labels`); notes that there is a text."""
         self.has_text |= isinstance(cell, str)
         return split_labels(cell, self.separator)
 
-    def check_separator(self, table: Table) -> None:
-        """Warns if the labels look as if something else divided them; those in data.labels are meant so."""
-        wanted = set(map(str, self.labels or ()))
-        found = find_other_separator([label for label in table.id_of if label not in wanted], self.separator)
+    def warn_of_separator(self, known: Sequence[str]) -> None:
+        """Warns if the labels of texts look as if something else divided them; known ones are meant so."""
+        known = set(map(str, known))
+        labels = [label for label in self.table.id_of if label not in known]
+        found = find_other_separator(labels, self.separator)
         if found is not None:
             mark, having = found
             log.warning(
-                "%s: %d of %d labels have a %r in them, as %s. If it stands between labels, set %s (data.separator is %r "
-                "now); if these are single labels, all is well",
-                ", ".join(table.files[:MOST_FILES]) + " ..." * (len(table.files) > MOST_FILES),
+                "%s: %d of %d labels have a %r in them, as %s. If it stands between labels, set %s (data.separator is "
+                "%r now); if it is a part of these labels, all is well",
+                name_first(self.table.files, MOST_FILES),
                 len(having),
-                len(table.id_of),
+                len(labels),
                 mark,
                 ", ".join(map(repr, having[:3])),
                 write_override("data.separator", mark),
@@ -99,26 +99,31 @@ class TableReader(ABC):
             must_exist: images for which there is no file are an error.
         """
         check_choice("split of the data", split, SPLITS)
-        check_choice("data.unseen_labels", self.unseen_labels, ("error", "drop"))
-        unseen = NOT_LISTED
-        if labels is not None:
-            unseen = NOT_IN_MODEL if self.unseen_labels == "error" else None
-        warns = split == "train" and labels is None
+        check_choice("data.unseen_labels", self.unseen_labels, list(UNSEEN))
         problems = defaultdict(list, {kind: list(places) for kind, places in self.table.problems.items()})
         rows = self.select(split, problems)
-        wanted = next((names for names in (labels, self.labels, self.table.labels) if names is not None), None)
-        labels = self.table.train_labels() if wanted is None else tuple(map(str, wanted))
+        of_model = labels is not None
+        if self.has_text:
+            self.has_text = False  # one warning a source
+            self.warn_of_separator((labels if of_model else self.labels) or ())
+        labels = tuple(map(str, labels)) if of_model else self.own_labels()
         if must_exist:
             self.table.check_existence(rows, problems)
+        unseen = UNSEEN[self.unseen_labels] if of_model else NOT_LISTED
         targets = self.table.create_targets(rows, labels, problems, unseen)
         if problems:
             kinds = [f"{len(places)} {kind}:\n{list_first(places)}" for kind, places in problems.items()]
-            files = ", ".join(self.table.files[:MOST_FILES]) + " ..." * (len(self.table.files) > MOST_FILES)
+            files = name_first(self.table.files, MOST_FILES)
             error = MissingSplitError if list(problems) == [NO_ROWS] else InputError
             raise error(f"{files} cannot be used. There are\n" + "\n".join(kinds))
-        if warns:
+        if split == "train" and not of_model:
             self.warn_of_unseen(labels)
         return self.table.create_manifest(rows, labels, targets, read_groups(self.groups))
+
+    def own_labels(self) -> tuple[str, ...]:
+        """Returns the labels of the settings, of the source, or of the train rows."""
+        wanted = self.table.labels if self.labels is None else self.labels
+        return self.table.train_labels() if wanted is None else tuple(map(str, wanted))
 
     def warn_of_unseen(self, labels: tuple[str, ...]) -> None:
         """Warns of labels that rows of other splits have and that are not to be trained."""
@@ -126,8 +131,7 @@ class TableReader(ABC):
         if not unseen:
             return
         described = [
-            f"{label} ({', '.join(f'{split} {num_rows}' for split, num_rows in sorted(counts.items(), reverse=True))})"
-            for label, counts in unseen.items()
+            f"{label!r} ({', '.join(f'{split} {counts[split]}' for split in counts)})" for label, counts in unseen
         ]
         refused = (
             "evaluate.py will refuse rows that name them: add train rows, correct these, or data.unseen_labels=drop"

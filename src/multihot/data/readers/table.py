@@ -151,21 +151,20 @@ class Table:
         found = set(np.unique(np.asarray(self.label_ids)[in_train]).tolist())
         return tuple(sorted(label for label, number in self.id_of.items() if number in found))
 
-    def count_unseen(self, labels: Sequence[str]) -> dict[str, Counter]:
-        """Returns, for each label that is none of `labels`, how many rows of each split have an answer about it."""
+    def count_unseen(self, labels: Sequence[str]) -> list[tuple[str, dict[str, int]]]:
+        """Returns each label that is none of `labels`, with the number of answers about it in each split."""
         known = set(labels)
         unseen = {number: label for label, number in self.id_of.items() if label not in known}
         if not unseen:
-            return {}
+            return []
         label_ids = np.asarray(self.label_ids)
         answers = np.flatnonzero(np.isin(label_ids, list(unseen)))
         split_ids = np.asarray(self.split_ids)[np.asarray(self.answer_rows)[answers]]
-        counts = {label: Counter() for label in unseen.values()}
-        for (number, split), count in Counter(
-            zip(label_ids[answers].tolist(), split_ids.tolist(), strict=True)
-        ).items():
-            counts[unseen[number]][SPLITS[split]] = count
-        return counts
+        counts = Counter(zip(label_ids[answers].tolist(), split_ids.tolist(), strict=True))
+        return [
+            (label, {split: counts[number, k] for k, split in enumerate(SPLITS) if counts[number, k]})
+            for number, label in unseen.items()
+        ]
 
     def check_existence(self, rows: np.ndarray, problems: Problems) -> None:
         """Notes the images of rows where no file is."""
