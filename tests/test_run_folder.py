@@ -198,6 +198,18 @@ def test_a_head_does_not_go_on_with_another_backbone(train, tmp_path):
     train(*begin, "epochs=2")
 
 
+def test_settings_that_are_newer_than_the_run_are_warned_of(run, train, caplog):
+    config = OmegaConf.load(run / "config.yaml")
+    del config["compile"]
+    OmegaConf.save(config, run / "config.yaml")
+    with pytest.raises(InputError, match="compile: None -> True"):
+        train("name=a", "epochs=3", "compile=true")
+    train("name=a", "epochs=3")
+    assert "did not have these settings: compile=False" in caplog.text
+    with pytest.raises(InputError, match=r"model.kwargs.drop_rate: None -> 0.1"):
+        train("name=a", "epochs=4", "+model.kwargs.drop_rate=0.1")
+
+
 def hold(path: Path, ready, end):
     ready.set()
     end.wait(60)

@@ -38,7 +38,7 @@ def test_train_returns_the_best_score_and_fills_the_run_folder(train, tmp_path):
     assert best == max(row["val/map"] for row in history)
     assert {path.name for path in (tmp_path / "a").iterdir()} == {
         ".lock", "config.yaml", "finished.json", "labels.json", "last.1", "manifests.json", "train_counts.json",
-        "head_start.csv", "history.json", "best", "last", "val",
+        "code.json", "head_start.csv", "history.json", "best", "last", "val",
     }  # fmt: skip
     config = OmegaConf.load(tmp_path / "a/config.yaml")
     assert (config.name, config.kernels, config.mixed_precision) == ("a", "fused-highest", "no")

@@ -1,5 +1,6 @@
 """Files and folders: written in full or not at all, even if the power fails; read with words for what is wrong."""
 
+import codecs
 import json
 import math
 import os
@@ -145,4 +146,6 @@ def reading(file: str, way_out: str = "correct its path in data or restore it") 
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}; {way_out}") from error
     except UnicodeDecodeError as error:
+        if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InputError(f"{file} is UTF-16; save it as UTF-8") from error
         raise InputError(f"{file} is not UTF-8; save it as UTF-8") from error

@@ -90,10 +90,10 @@ def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> Iterator
     name = choose_name(cfg, overrides, job, config_sha256) if PartialState().is_main_process else None
     folder = Path(cfg.runs_folder) / broadcast_object_list([name])[0]
     with closing(lock_folder(folder)):
-        yield enter_run(Run(folder, config_sha256=config_sha256), cfg)
+        yield enter_run(Run(folder, config_sha256=config_sha256), cfg, overrides)
 
 
-def enter_run(run: Run, cfg: DictConfig) -> tuple[Run, DictConfig]:
+def enter_run(run: Run, cfg: DictConfig, overrides: list[str]) -> tuple[Run, DictConfig]:
     """Returns whether the run goes on, and the settings with which it does."""
     if PartialState().is_main_process:
         run.recover()
@@ -113,7 +113,7 @@ def enter_run(run: Run, cfg: DictConfig) -> tuple[Run, DictConfig]:
         for key in DECIDED:
             cfg[key] = saved[key] if cfg[key] in ("auto", "default") else cfg[key]
         keep_global_batch(cfg, saved, run)
-        check_same_config(saved, cfg)
+        check_same_config(saved, cfg, overrides)
     PartialState().wait_for_everyone()  # none may see what another has begun to write
     return run, cfg
 

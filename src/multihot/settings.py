@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -92,7 +93,12 @@ def hash_config(cfg: DictConfig) -> str:
 
 def is_free(key: str) -> bool:
     """Returns whether a setting, or the group it is in, may differ when a run goes on."""
-    return any(key == name or key.startswith(f"{name}.") for name in FREE_ON_RESUME)
+    return any(is_inside(key, name) for name in FREE_ON_RESUME)
+
+
+def is_inside(key: str, name: str) -> bool:
+    """Returns whether a setting is `name` or in the group of that name."""
+    return key == name or key.startswith(f"{name}.")
 
 
 def with_absolute_paths(cfg: DictConfig) -> DictConfig:
@@ -114,9 +120,20 @@ def absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def check_same_config(saved: DictConfig, wanted: DictConfig) -> None:
-    """Raises InputError naming each setting in which a run that goes on would differ from how it began."""
+def check_same_config(saved: DictConfig, wanted: DictConfig, overrides: Sequence[str]) -> None:
+    """Raises InputError naming each setting in which a run that goes on would differ from how it began.
+
+    A setting that the version of then did not have, and that nobody gives now (`overrides`), is only warned of.
+    """
     before, now = flatten(saved), flatten(wanted)
+    told = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    new = [
+        key for key in now.keys() - before.keys() if not any(is_inside(key, name) for name in (*told, *FREE_ON_RESUME))
+    ]
+    if new:
+        values = ", ".join(f"{key}={now[key]}" for key in sorted(new))
+        log.warning("the version that the run began with did not have these settings: %s", values)
+        now = {key: value for key, value in now.items() if key not in new}
     changed = [
         f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())

@@ -11,7 +11,7 @@ from math import sqrt
 from multihot.comparison.results import HASHES, Result, split_of
 from multihot.errors import InputError
 from multihot.monitor import is_better_lower
-from multihot.settings import FREE_ON_RESUME
+from multihot.settings import FREE_ON_RESUME, is_inside
 
 # what repeats a run, or is without effect on its scores
 NOT_COMPARED = ("seed", "mixed_precision", "kernels", *(key for key in FREE_ON_RESUME if key != "patience"))
@@ -181,11 +181,6 @@ def is_chosen(key: str, by: Sequence[str]) -> bool:
     (True, False, False)
     """
     return any(is_inside(key, name) for name in by or NOT_COMPARED) == bool(by)
-
-
-def is_inside(key: str, name: str) -> bool:
-    """Returns whether a setting is `name` or in the group of that name."""
-    return key == name or key.startswith(f"{name}.")
 
 
 def check_by(by: Sequence[str], runs: Sequence[Result]) -> None:
