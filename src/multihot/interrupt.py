@@ -40,7 +40,7 @@ class StopSignal:
 def noting_signals() -> Iterator[StopSignal]:
     """Gives what SIGTERM, SIGUSR1 and Ctrl-C are noted in, as long as it is open."""
     stop = StopSignal()
-    numbers = [getattr(signal, name) for name in NOTED if hasattr(signal, name)]  # Windows lacks SIGUSR1
+    numbers = [getattr(signal, name) for name in NOTED]
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
         yield stop
         return
