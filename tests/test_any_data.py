@@ -59,6 +59,11 @@ def read_csv(path: Path, key: str) -> dict[str, dict]:
         return {row[key]: row for row in csv.DictReader(file)}
 
 
+def test_what_is_trained_on_is_said(train, folder, caplog):
+    train("name=a", "data=csv", write_cells(folder), "epochs=0")
+    assert "16 train and 8 val images, 2 labels: cat, dog" in caplog.text
+
+
 def test_unknown_answers_go_from_the_file_to_the_metric(train, evaluate, tmp_path, folder):
     path = write_columns(folder, lambda number: "" if number >= 12 else -1 if number % 4 == 0 else number % 2)
     train("name=a", "data=csv", "data.layout=columns", path)

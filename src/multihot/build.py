@@ -41,6 +41,7 @@ from multihot.zero import ZeroAccelerator
 
 log = logging.getLogger(__name__)
 
+LABELS_SHOWN = 8
 Complete = Callable[[nn.Module], nn.Module | None]  # what is trained, or its average -> the whole model to be saved
 
 
@@ -48,6 +49,8 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
     """Returns all that trains, the batches it trains on, and what measures it."""
     train_data, val_data, space = read_splits(cfg)
     check_measured(cfg.monitor, cfg.ema.evaluate, cfg.threshold, space)
+    names = ", ".join([*space.labels[:LABELS_SHOWN], *["..."] * (len(space.labels) > LABELS_SHOWN)])
+    log.info("%d train and %d val images, %d labels: %s", len(train_data), len(val_data), len(space.labels), names)
     counts = train_data.counts()
     loss = create_loss(**instantiate(cfg.loss, _convert_="all"), space=space, **counts)
     mix = create_mixup(**cfg.mix, num_labels=len(space.labels))
