@@ -72,6 +72,19 @@ def test_more_patience_goes_on(train, tmp_path):
     assert (tmp_path / "a/last/seal.json").read_bytes() == written
 
 
+def test_another_number_of_processes_may_go_on_again_and_again(run, train, caplog):
+    seal = read(run / "last/seal.json")
+    (run / "last/seal.json").write_text(json.dumps(seal | {"global_batch_size": 16}))  # as if two had begun it
+    for epochs in (3, 4):
+        caplog.clear()
+        train("name=a", f"epochs={epochs}")
+        assert "batch_size=16: 1 processes keep the batches of 16 images" in caplog.text
+        assert OmegaConf.load(run / "config.yaml").batch_size == 8
+        assert read(run / "finished.json")["global_batch_size"] == 16
+    with pytest.raises(InputError, match="batch_size: 8 -> 4"):
+        train("name=a", "epochs=5", "batch_size=4")
+
+
 def test_what_a_search_gave_up_is_finished_for_the_search_alone(tmp_path, monkeypatch):
     run = Run(tmp_path, config_sha256="x")
     run.finish(score=0.5, epoch=1, last_epoch=1, pruned=True, global_batch_size=8)
