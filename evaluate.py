@@ -3,7 +3,6 @@
 python evaluate.py run=runs/<name> split=test
 """
 
-import json
 import logging
 from pathlib import Path
 
@@ -19,16 +18,7 @@ log = logging.getLogger("multihot")
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Writes runs/<name>/<split>/: metrics.json, labels.csv and the predictions; prints a table."""
-    from timm.data import resolve_input_data_config  # torch and timm, which --help need not wait for
-
-    from multihot.data import create_reader, load_split
-    from multihot.data.bad_images import save_dropped
-    from multihot.data.loader import create_evaluation_batches
-    from multihot.errors import InputError
-    from multihot.evaluation import evaluate_split, format_evaluation, predict, save_evaluation
-    from multihot.failures import explaining_failures
-    from multihot.loss import create_loss
-    from multihot.model.saved import load_model
+    from multihot.files import read_json  # what loads torch, --help need not wait for
     from multihot.run import load_run
     from multihot.session import open_session, start_processes
 
@@ -36,42 +26,78 @@ def main(cfg: DictConfig) -> None:
     changes = ("data", "threshold", "batch_size", "num_workers", "mixed_precision")
     run, trained, labels = load_run(cfg.run, changes={key: cfg[key] for key in changes})
     with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
-        accelerator = session.accelerator
-        data = load_split(
-            create_reader(trained.data),
-            cfg.split,
-            labels,
-            max_images=trained.max_images,
-            bad_images=trained.data.bad_images,
-            cache_folder=trained.data.cache_folder,
-            num_workers=trained.num_workers,
-        )
-        if not data.label_count().any():
-            raise InputError(f"none of the {len(data)} {cfg.split} images has a label: there is nothing to measure")
+        data = read_split(cfg.split, trained, labels)
         space = data.label_space(trained.single_label, trained.activation)
-        model = load_model(run.best, labels).to(accelerator.device)
-        batches = create_evaluation_batches(
-            data,
-            accelerator=accelerator,
-            preprocessing=resolve_input_data_config(model),
-            batch_size=trained.batch_size,
-            num_workers=trained.num_workers,
-        )
-        advice = f"Lower batch_size={trained.batch_size}."
-        with explaining_failures(lambda: f"while it predicts the {cfg.split} split", advice):
-            logits = predict(accelerator, model, batches, title=cfg.split)
-        if accelerator.is_main_process:
+        logits = predict_split(cfg.split, data, run.best, labels, trained, session.accelerator)
+        if session.accelerator.is_main_process:
             if cfg.out is None:
                 run.note_split(cfg.split, data.identity())
-            save_dropped(data, run.dropped(cfg.split))
-            counts = json.loads(run.counts.read_text())
-            loss = create_loss(**instantiate(trained.loss, _convert_="all"), space=space, **counts)
-            evaluation, target = evaluate_split(logits, data, space, trained.threshold, loss)
             folder = Path(cfg.out) if cfg.out else run.split(cfg.split)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            save_evaluation(folder, data, logits, target, evaluation)
-            log.info("%s of %s\n%s", cfg.split, run.folder, format_evaluation(evaluation))
-            log.info("\nwritten to %s", folder)
+            log.info("%s of %s", cfg.split, run.folder)
+            measure(logits, data, space, trained, read_json(run.counts), folder)
+
+
+def read_split(split: str, trained: DictConfig, labels: tuple[str, ...]):
+    """Returns the images of a split as a Manifest; raises InputError if there is nothing to measure.
+
+    Args:
+        trained: the settings of the run.
+    """
+    from multihot.data import create_reader, load_split
+    from multihot.errors import InputError
+
+    data = load_split(
+        create_reader(trained.data),
+        split,
+        labels,
+        max_images=trained.max_images,
+        bad_images=trained.data.bad_images,
+        cache_folder=trained.data.cache_folder,
+        num_workers=trained.num_workers,
+    )
+    if not data.label_count().any():
+        raise InputError(f"none of the {len(data)} {split} images has a label: there is nothing to measure")
+    return data
+
+
+def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained: DictConfig, accelerator):
+    """Returns the best model's logits of all images, float32 (N, C)."""
+    from timm.data import resolve_input_data_config
+
+    from multihot.data.loader import create_evaluation_batches
+    from multihot.evaluation import predict
+    from multihot.failures import explaining_failures
+    from multihot.model.saved import load_model
+
+    model = load_model(best, labels).to(accelerator.device)
+    batches = create_evaluation_batches(
+        data,
+        accelerator=accelerator,
+        preprocessing=resolve_input_data_config(model),
+        batch_size=trained.batch_size,
+        num_workers=trained.num_workers,
+    )
+    advice = f"Lower batch_size={trained.batch_size}."
+    with explaining_failures(lambda: f"while the {split} split is predicted", advice):
+        return predict(accelerator, model, batches, title=split)
+
+
+def measure(logits, data, space, trained: DictConfig, counts: dict, folder: Path) -> None:
+    """Writes what logits (N, C) come to into a folder, and prints it.
+
+    Args:
+        counts: how often the train split has each label, which the loss may depend on.
+    """
+    from multihot.data.bad_images import save_dropped
+    from multihot.evaluation import evaluate_split, format_evaluation, save_evaluation
+    from multihot.loss import create_loss
+
+    loss = create_loss(**instantiate(trained.loss, _convert_="all"), space=space, **counts)
+    evaluation, target = evaluate_split(logits, data, space, trained.threshold, loss)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save_dropped(data, folder.parent / f"bad_images_{folder.name}.csv")
+    save_evaluation(folder, data, logits, target, evaluation)
+    log.info("%s\n\nwritten to %s", format_evaluation(evaluation), folder)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from multihot.loss import BinaryCrossEntropy, MultiLabelLoss, UnknownStrategy
 from multihot.model.features import read_features
 from multihot.model.heads import CSRA, MLDecoder, TwoLogit, install_head, start_at_log_odds
 from multihot.model.logistic import fit_logistic
+from multihot.model.prior import prior_log_odds
 from multihot.model.sources import name_imagenet
 from multihot.model.start import (
     carry_by_name,
@@ -27,7 +28,6 @@ from multihot.model.start import (
     format_table,
     keep_rows,
     match_labels,
-    prior_log_odds,
     read_aliases,
     start_head,
 )

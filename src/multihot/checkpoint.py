@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list, gather_object
 
-from multihot.errors import InputError, is_lost
+from multihot.errors import InputError
 from multihot.files import explaining_full_disk, publish_folder, remove_folder, stage_folder
 from multihot.interrupt import StopSignal
 from multihot.seal import find_fault, read_seal, seal
@@ -215,10 +215,9 @@ def find_whole(folder: Path) -> Path | None:
 
 @contextmanager
 def removing_unfinished(folder: Path) -> Iterator[None]:
-    """Deletes a folder that could not be completed; where another process has ended, that one may be writing on."""
+    """Deletes a folder that could not be completed, so that it does not fill the disk."""
     try:
         yield
-    except Exception as error:
-        if not is_lost(error):
-            remove_folder(folder)
+    except InputError:
+        remove_folder(folder)
         raise
