@@ -215,6 +215,9 @@ def test_settings_that_are_newer_than_the_run_are_warned_of(run, train, caplog):
     config = OmegaConf.load(run / "config.yaml")
     del config["compile"]
     OmegaConf.save(config, run / "config.yaml")
+    with pytest.raises(InputError, match="compile: None -> False"):  # by the same code: somebody has changed it
+        train("name=a", "epochs=3")
+    (run / "code.json").unlink()
     with pytest.raises(InputError, match="compile: None -> True"):
         train("name=a", "epochs=3", "compile=true")
     train("name=a", "epochs=3")

@@ -113,7 +113,7 @@ def enter_run(run: Run, cfg: DictConfig, overrides: list[str]) -> tuple[Run, Dic
         for key in DECIDED:
             cfg[key] = saved[key] if cfg[key] in ("auto", "default") else cfg[key]
         keep_global_batch(cfg, saved, run)
-        check_same_config(saved, cfg, overrides)
+        check_same_config(saved, cfg, overrides, run.has_other_code())
     PartialState().wait_for_everyone()  # none may see what another has begun to write
     return run, cfg
 

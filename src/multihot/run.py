@@ -117,6 +117,10 @@ class Run:
             log.warning("the code is not what the run began with (%s): %s then, %s now", self.code, before, now)
         write_json(self.code, before | ({"went_on_with": now} if before != now else {}))
 
+    def has_other_code(self) -> bool:
+        """Returns whether the run began with another version of the code, or with one that did not write it down."""
+        return not self.code.exists() or read_json(self.code) != code_version()
+
     def check_same_data(self, labels: tuple[str, ...], splits: Mapping[str, Mapping]) -> None:
         """Raises InputError if labels or splits are not those that the run began with."""
         if read_json(self.labels) != list(labels):

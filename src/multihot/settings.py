@@ -120,17 +120,20 @@ def absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def check_same_config(saved: DictConfig, wanted: DictConfig, overrides: Sequence[str]) -> None:
+def check_same_config(saved: DictConfig, wanted: DictConfig, overrides: Sequence[str], is_other_code: bool) -> None:
     """Raises InputError naming each setting in which a run that goes on would differ from how it began.
 
-    A setting that the version of then did not have, and that nobody gives now (`overrides`), is only warned of.
+    Args:
+        overrides: of the command line.
+        is_other_code: the run began with another version: settings that are new since then, and that no override gives,
+            are only warned of.
     """
     before, now = flatten(saved), flatten(wanted)
     told = {override.lstrip("+~").partition("=")[0] for override in overrides}
     new = [
         key for key in now.keys() - before.keys() if not any(is_inside(key, name) for name in (*told, *FREE_ON_RESUME))
     ]
-    if new:
+    if new and is_other_code:
         values = ", ".join(f"{key}={now[key]}" for key in sorted(new))
         log.warning("the version that the run began with did not have these settings: %s", values)
         now = {key: value for key, value in now.items() if key not in new}

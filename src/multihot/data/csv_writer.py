@@ -54,6 +54,7 @@ class PairWriter:
         missing = labels_not_in_train(data, splits)
 
         def rows() -> Iterable[list]:
+            """Yields the cells of each row."""
             nonlocal missing
             for row, image in each_image(data, splits, folder):
                 columns, values = data.sparse_target(row)
