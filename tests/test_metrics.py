@@ -49,20 +49,24 @@ def draw(case: str, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def compute_with_sklearn(logits: Tensor, target: Tensor, threshold: float = 0.5) -> dict[str, float]:
-    """Returns scikit-learn's scores of logits and target (N, C), C > 1; macro over the labels with a positive."""
+    """Returns scikit-learn's scores of logits and target (N, C), C > 1; macro over the labels with a positive, those of
+    rankings over the labels with a negative too.
+    """
     scores, truth = logits.numpy(), target.numpy()
     decisions = (torch.sigmoid(logits) > threshold).numpy().astype(np.int8)
     present = np.flatnonzero(truth.any(axis=0))
+    ranked = np.flatnonzero(truth.any(axis=0) & ~truth.all(axis=0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        aps = [sklearn.metrics.average_precision_score(truth[:, label], scores[:, label]) for label in present]
-        aurocs = [measure_auroc_with_sklearn(truth[:, label], scores[:, label]) for label in present]
+        aps = [sklearn.metrics.average_precision_score(truth[:, label], scores[:, label]) for label in ranked]
+        aurocs = [sklearn.metrics.roc_auc_score(truth[:, label], scores[:, label]) for label in ranked]
+        micro_ap = sklearn.metrics.average_precision_score(truth, scores, average="micro")
         macro = [decide_with_sklearn(truth[:, label], decisions[:, label], "binary") for label in present]
         micro = decide_with_sklearn(truth, decisions, "micro")
         return {
             "map": mean(aps),
-            "micro_ap": sklearn.metrics.average_precision_score(truth, scores, average="micro") if aps else math.nan,
-            "macro_auroc": mean([auroc for auroc in aurocs if not math.isnan(auroc)]),
+            "micro_ap": micro_ap if np.unique(truth).size == 2 else math.nan,
+            "macro_auroc": mean(aurocs),
             "micro_f1": micro[2],
             "macro_f1": mean([f1 for _, _, f1 in macro]),
             "micro_precision": micro[0],
@@ -71,6 +75,7 @@ def compute_with_sklearn(logits: Tensor, target: Tensor, threshold: float = 0.5)
             "macro_recall": mean([recall for _, recall, _ in macro]),
             "hamming_loss": sklearn.metrics.hamming_loss(truth, decisions),
             "num_labels_evaluated": len(present),
+            "num_labels_ranked": len(ranked),
             "num_images": len(truth),
             **compute_image_scores_with_sklearn(truth, scores, decisions),
         }
@@ -190,7 +195,8 @@ def test_one_label_is_scored_like_a_binary_classifier(seed: int) -> None:
         **{"map": ap, "micro_ap": ap, "macro_auroc": auroc, "micro_f1": f1, "macro_f1": f1},
         **{"samples_f1": hits, "jaccard_samples": hits},
         **{"micro_precision": precision, "macro_precision": precision, "micro_recall": recall, "macro_recall": recall},
-        **{"hamming_loss": wrong, "subset_accuracy": 1 - wrong, "num_labels_evaluated": 1, "num_images": NUM_IMAGES},
+        **{"hamming_loss": wrong, "subset_accuracy": 1 - wrong},
+        **{"num_labels_evaluated": 1, "num_labels_ranked": 1, "num_images": NUM_IMAGES},
         # an image's only label is ranked first: nothing is ranked wrongly, and the depth is 1 where it is present
         **{"lrap": 1.0, "ranking_loss": 0.0, "coverage_error": truth.mean()},
     }
@@ -205,14 +211,23 @@ def test_without_any_positive_what_needs_one_is_nan() -> None:
     assert scores["num_labels_evaluated"] == 0
 
 
-def test_a_label_without_a_known_negative_is_left_out_of_macro_auroc_alone() -> None:
+def test_a_label_without_a_known_negative_is_left_out_of_map_and_macro_auroc() -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0], [1.0, 3.0, 0.0], [1.0, 2.0, 0.0]])
     target = torch.tensor([[0, 1, 0], [1, -1, 0], [1, 1, 0]])
     evaluation = evaluate_logits(logits, target, LabelSpace(("cat", "dog", "owl")))
     assert [row["auroc"] for row in evaluation.table] == same([0.0, math.nan, math.nan])
-    assert [row["ap"] for row in evaluation.table] == same([2 / 3, 1.0, math.nan])
-    assert evaluation.scores["macro_auroc"] == 0.0
-    assert evaluation.scores["num_labels_evaluated"] == 2
+    assert [row["ap"] for row in evaluation.table] == same([2 / 3, math.nan, math.nan])
+    assert [row["recall"] for row in evaluation.table] == same([1.0, 1.0, math.nan])
+    assert (evaluation.scores["map"], evaluation.scores["macro_auroc"]) == (2 / 3, 0.0)
+    assert (evaluation.scores["num_labels_evaluated"], evaluation.scores["num_labels_ranked"]) == (2, 1)
+
+
+def test_without_any_known_negative_no_ranking_is_measured() -> None:
+    target = torch.tensor([[1, -1, -1], [-1, 1, -1]])  # a file whose "no" was read as unknown: once map 1.0
+    evaluation = evaluate_logits(torch.randn(2, 3), target, unnamed(3))
+    rankings = [evaluation.scores[name] for name in ("map", "micro_ap", "macro_auroc")]
+    assert rankings == same([math.nan] * 3)
+    assert (evaluation.scores["num_labels_evaluated"], evaluation.scores["num_labels_ranked"]) == (2, 0)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])

@@ -2,7 +2,8 @@
 
 Absent labels, those without a known positive, are left out of macro averages and NaN in the table; unknown targets (-1)
 are left out everywhere, and an image without any known label is left out of the means over images. A label without a
-known negative counts as evaluated, but has no ROC curve: `macro_auroc` alone leaves it out.
+known negative has nothing to rank, any model's average precision is 1: `map` and `macro_auroc` leave it out too.
+`num_labels_evaluated` have a positive, of them `num_labels_ranked` have a negative.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ SCORES = (
     "ranking_loss",
     "coverage_error",
     "num_labels_evaluated",
+    "num_labels_ranked",
     "num_images",
 )
 COLUMNS = ("support", "predicted", "ap", "auroc", "precision", "recall", "f1")

@@ -76,12 +76,14 @@ class AveragePrecision(Metric):
         self.target.append(target)
 
     def compute(self) -> dict[str, Tensor]:
-        """Returns `map`, `micro_ap`, `macro_auroc`, and `label_ap` and `label_auroc` (C,)."""
+        """Returns `map`, `micro_ap`, `macro_auroc`, `num_labels_ranked`, and `label_ap` and `label_auroc` (C,)."""
         logits, target = _join(self.logits).cpu().numpy(), _join(self.target).cpu().numpy()
         label_ap, label_auroc = rank_labels(logits, target)
         means = {"map": mean_of_evaluated(label_ap), "macro_auroc": mean_of_evaluated(label_auroc)}
         micro_ap = average_precision(logits.ravel(), target.ravel())
-        return _to_tensors({**means, "micro_ap": micro_ap, "label_ap": label_ap, "label_auroc": label_auroc})
+        num_ranked = np.count_nonzero(~np.isnan(label_ap))
+        of_labels = {"num_labels_ranked": num_ranked, "label_ap": label_ap, "label_auroc": label_auroc}
+        return _to_tensors({**means, "micro_ap": micro_ap, **of_labels})
 
 
 class Decisions(Metric):

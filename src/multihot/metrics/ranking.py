@@ -14,11 +14,14 @@ def average_precision(scores: np.ndarray, target: np.ndarray) -> float:
     """Returns the average precision of one ranking: scores (K,), target (K,) of 1, 0 and -1 (left out).
 
     It is the mean over the positives of the precision among all entries that score at least as much, so equal scores
-    share one threshold, as in sklearn.metrics.average_precision_score. NaN without a positive.
+    share one threshold, as in sklearn.metrics.average_precision_score. NaN without a positive, and without a negative:
+    there any ranking has 1.
 
     >>> average_precision(np.array([0.9, 0.8, 0.7, 0.7]), np.array([1, 0, 1, 0]))
     0.75
     """
+    if not (target == 0).any():
+        return np.nan
     num_entries, num_hits = _count_at_least(*_sort(_sink_unknown(scores, target), target == 1))
     return float((num_hits / num_entries).mean()) if num_hits.size else np.nan
 
@@ -27,10 +30,11 @@ def rank_labels(logits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.
     """Returns the average precision (C,) and the area under the ROC curve (C,) of labels: logits and target (N, C).
 
     The area is the share of the pairs of a positive and a negative in which the positive scores higher; equal scores
-    count one half, as in sklearn.metrics.roc_auc_score. NaN without a positive, the area also without a negative.
+    count one half, as in sklearn.metrics.roc_auc_score. Both are NaN for a label without a positive or a negative:
+    nothing is to be ranked.
 
     >>> rank_labels(np.array([[3.0, 1.0], [2.0, 5.0], [2.0, 4.0]]), np.array([[0, 1], [0, 1], [1, 1]]))
-    (array([0.33333333, 1.        ]), array([0.25,  nan]))
+    (array([0.33333333,        nan]), array([0.25,  nan]))
     """
     columns = zip(_transpose(_sink_unknown(logits, target)), _transpose(target == 1), strict=True)
     precision, area = np.array([_rank_label(*_sort(*column)) for column in columns]).T
@@ -78,15 +82,14 @@ def score_image_rankings(sums: ImageRankingSums) -> dict[str, np.ndarray]:
 def _rank_label(entries: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
     if not positive.size:
         return np.nan, np.nan
-    num_at_least, num_hits = _count_at_least(entries, positive)
-    precision = (num_hits / num_at_least).mean()
     num_negative = np.count_nonzero(entries > -np.inf) - positive.size
     if not num_negative:
-        return precision, np.nan
+        return np.nan, np.nan
+    num_at_least, num_hits = _count_at_least(entries, positive)
     num_above = entries.size - entries.searchsorted(positive, side="right")
     # A pair in the wrong order counts 2 and a tie 1; the P positives, each compared with all of them, add P * P.
     num_wrong = (num_at_least + num_above).sum() - positive.size**2
-    return precision, 1 - num_wrong / (2 * positive.size * num_negative)
+    return (num_hits / num_at_least).mean(), 1 - num_wrong / (2 * positive.size * num_negative)
 
 
 def _sort(scores: np.ndarray, is_positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
