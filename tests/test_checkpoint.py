@@ -11,9 +11,10 @@ from scipy.sparse import csr_array
 
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.evaluation import evaluate, format_evaluation, load_predictions, save_evaluation
+from multihot.evaluation import evaluate, format_evaluation, load_predictions, mean_loss, save_evaluation
 from multihot.files import publish_folder, recover_folder, stage_folder
 from multihot.labels import Group, LabelSpace
+from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
 from multihot.model.create import create_model
 from multihot.model.heads import install_head
 from multihot.model.heads.install import SingleHeadDeiT
@@ -119,3 +120,18 @@ def test_saved_predictions_give_the_same_scores_again(tmp_path):
     shown = format_evaluation(evaluation)
     assert f"{evaluation.scores['map']:.4f}" in shown
     assert "num_labels_evaluated   2" in shown
+
+
+@pytest.mark.parametrize("groups", [(), (Group("colour", ("0", "1", "2")),)])
+def test_scores_do_not_depend_on_the_number_of_threads(groups):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3333, 77, generator=generator)
+    target = (torch.rand(3333, 77, generator=generator) < 0.1).to(torch.int8)
+    space = LabelSpace(tuple(map(str, range(77))), groups)
+    loss, scores, num_threads = MultiLabelLoss(BinaryCrossEntropy(), space), [], torch.get_num_threads()
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        scores.append({"loss": mean_loss(loss, logits, target), **evaluate(logits, target, space).scores})
+        assert torch.get_num_threads() == number
+    torch.set_num_threads(num_threads)
+    assert scores[0] == scores[1] == scores[2]

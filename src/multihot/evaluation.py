@@ -4,7 +4,8 @@ import copy
 import csv
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -96,9 +97,10 @@ def evaluate(
     """
     if target.is_floating_point():
         target = torch.where(target < 0, -1, target >= 0.5).to(torch.int8)
-    if space.is_single_label:
-        return evaluate_single_label(logits, target, space.labels)
-    return evaluate_logits(logits, target, space, threshold)
+    with in_one_thread():
+        if space.is_single_label:
+            return evaluate_single_label(logits, target, space.labels)
+        return evaluate_logits(logits, target, space, threshold)
 
 
 def score_names(space: LabelSpace) -> tuple[str, ...]:
@@ -115,7 +117,19 @@ def mean_loss(loss: MultiLabelLoss, logits: torch.Tensor, target: torch.Tensor) 
     loss.unknown = UnknownStrategy("ignore")
     if loss.num_dims == 2:
         loss.known_fraction = share_known(loss.space, (target >= 0).sum(dim=0), len(target))
-    return loss(logits, target.float()).item()
+    with in_one_thread():
+        return loss(logits, target.float()).item()
+
+
+@contextmanager
+def in_one_thread() -> Iterator[None]:
+    """Lets torch compute in one thread: several divide a tensor otherwise, and its sum and last elements round so."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def save_evaluation(
