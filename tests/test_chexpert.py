@@ -167,7 +167,9 @@ def test_all_bad_lines_come_in_one_error(tmp_path):
     message = error_of(tmp_path, train=TRAIN + bad)
     assert f"patient00001/study1/view1_frontal.jpg:\n  {file} line 5: {FOLDER}/train/a.jpg" in message
     assert f"1 rows of the wrong length:\n  {file} line 6: 18 cells instead of 19" in message
-    assert f"answers that are not 1, 0, between them, or -1 for unknown:\n  {file} line 7: 'Edema'" in message
+    assert (
+        f"answers that are not 1, 0, between them, or -1 for unknown:\n  {file} line 7: 'Edema' is 'maybe'" in message
+    )
     assert (
         f"{file} line 8: {tmp_path}/{FOLDER}/train/patient00001/study1/view1_frontal.jpg, as in {file} line 2"
         in message

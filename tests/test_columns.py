@@ -12,6 +12,7 @@ from hydra.utils import get_class
 from PIL import Image
 
 from multihot.data import create_reader
+from multihot.data.readers.answers import Answers
 from multihot.errors import InputError, MissingSplitError
 
 SOURCES = sorted({file.stem for file in (REPO / "conf/data").glob("*.yaml")} - {"digits"})  # that list their images
@@ -74,19 +75,84 @@ def test_columns_with_another_meaning_are_no_labels(folder):
     manifest = read(path, "data.layout=columns", "data.label_columns=[cat]", "data.cluster_column=patient")
     assert (manifest.labels, names(manifest), manifest.clusters.tolist()) == (("cat",), ["a.png"], [0])
     message = error_of(path, "data.layout=columns", "data.cluster_column=patient")
-    assert "answers that are not 1, 0, between them, or -1 for unknown:" in message
-    assert "data.csv line 2: 'width' is 640" in message
+    assert "answers that are not 1, 0, between them, or -1 for unknown (" in message
+    assert "data.csv line 2: 'width' is '640'" in message
     assert "has no column 'dog' of data.label_columns" in error_of(
         path, "data.layout=columns", "data.label_columns=[dog]"
     )
 
 
 def test_cells_that_are_no_answer_are_named(folder):
-    path = write_csv(folder, ["image", "cat"], ["a.png", "yes"], ["b.png", 1.5], ["c.png", 1])
+    path = write_csv(folder, ["image", "cat"], ["a.png", "maybe"], ["b.png", 1.5], ["c.png", 1])
     message = error_of(path, "data.layout=columns")
     assert "2 answers that are not 1, 0, between them" in message
-    assert "line 2: 'cat' is -2" in message
-    assert "line 3: 'cat' is 1.5" in message
+    assert "line 2: 'cat' is 'maybe'" in message
+    assert "line 3: 'cat' is '1.5'" in message
+    path = write_csv(folder, ["image", "labels", "sure"], ["a.png", "cat", 1], ["a.png", "dog", "often"])
+    message = error_of(path, "data.layout=pairs", "data.value_column=sure")
+    assert "data.csv line 3: 'dog' is 'often' in the column 'sure'" in message
+
+
+def test_words_and_decimal_commas_are_answers_without_a_setting(folder):
+    path = write_csv(folder, ["image", "cat", "dog"], ["a.png", "TRUE", '"0,5"'], ["b.png", "no", "Y"])
+    manifest = read(path, "data.layout=columns")
+    assert manifest.dense_targets().tolist() == [[1, 0.5], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("answers", "cells", "expected"),
+    [
+        ("{-1: absent, 0: unknown}", [1, -1, "-1.0", " 0 "], [1, 0, 0, -1]),
+        ("{yes: present, no: absent, ?: unknown}", ["Yes", "NO", "?", 1], [1, 0, -1, 1]),
+        ("{positive: 1, negative: 0, uncertain: 0.5}", ["positive", "Negative", "uncertain", ""], [1, 0, 0.5, -1]),
+        ("{1: absent, 2: present}", ["1", "2", "2.0", 1], [0, 1, 1, 0]),
+        ("{P: present, p: 0.5, n: absent}", ["P", "p", "N", "n"], [1, 0.5, 0, 0]),
+    ],
+)
+def test_answers_may_be_written_in_the_users_own_way(folder, answers, cells, expected):
+    path = write_csv(folder, ["image", "cat"], *(["abcd"[k] + ".png", cell] for k, cell in enumerate(cells)))
+    manifest = read(path, "data.layout=columns", f"data.answers={answers}")
+    assert manifest.dense_targets()[:, 0].tolist() == expected
+    path = write_csv(
+        folder, ["image", "labels", "v"], *(["abcd"[k] + ".png", "x", cell] for k, cell in enumerate(cells))
+    )
+    manifest = read(path, "data.layout=pairs", "data.value_column=v", f"data.answers={answers}")
+    assert manifest.dense_targets()[:, 0].tolist() == expected
+    rows = [{"image": "abcd"[k] + ".png", "labels": {"x": cell}} for k, cell in enumerate(cells)]
+    manifest = read(write_jsonl(folder, *rows), f"data.answers={answers}", source="jsonl")
+    assert manifest.dense_targets()[:, 0].tolist() == expected
+
+
+def test_yaml_may_have_made_a_boolean_of_a_word(folder):
+    says = Answers({True: "absent", False: 0.5, "": "absent"})  # {yes: absent, off: 0.5, "": absent} in a file
+    assert says.of(["yes", "On", True, "false", False, 1, "0", "", None]) == [0, 0, 0, 0.5, 0.5, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ({"yes": "true"}, "'yes' is 'true'; choose from present, absent, unknown, a number 0 to 1"),
+        ({"yes": True}, "'yes' is True; choose from"),
+        ({2: 2}, "2 is 2; choose from"),
+        ({"?": None}, "'?' is None; choose from"),
+        ({1: "absent", "1.0": "present"}, "names the same cell twice, as 1 and as '1.0'"),
+        (["yes"], "expected what cells mean"),
+    ],
+)
+def test_answers_that_cannot_be_meant_are_refused(answers, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        Answers(answers)
+    with pytest.raises(InputError, match="say different things of an empty cell"):
+        Answers({"": "unknown"}, blank="absent")
+
+
+def test_answers_that_no_cell_has_are_named(folder, caplog):
+    path = write_csv(folder, ["image", "cat"], ["a.png", -1], ["b.png", 1])
+    read(path, "data.layout=columns", "data.answers={-1: absent}")
+    assert not caplog.records
+    read(path, "data.layout=columns", "data.answers={-1: absent, ja: present}")
+    assert "data.answers: no cell of" in caplog.text
+    assert "data.csv is 'ja'" in caplog.text
 
 
 def test_a_row_a_pair_gathers_the_answers_of_an_image(folder):

@@ -157,7 +157,7 @@ def test_a_column_a_label_may_hold_integers_booleans_numbers_and_nulls(tmp_path,
     assert manifest.labels == ("dog", "cat", "owl")
     np.testing.assert_array_equal(manifest.dense_targets(), np.array(expected, np.float32))
     assert "4 answers that are not" not in error_of(path, layout="columns")  # labels holds no answers at all
-    assert "0: 'labels' is -2" in error_of(path, layout="columns")
+    assert "0: 'labels' is 'x'" in error_of(path, layout="columns")
 
 
 def test_pairs_of_image_and_label_make_one_row_an_image(tmp_path):

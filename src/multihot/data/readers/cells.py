@@ -1,6 +1,5 @@
-"""What a cell of a file means: labels, an answer, a weight, or nothing."""
+"""What a cell of a file means: labels, or nothing; answers.py knows answers and weights."""
 
-import math
 from collections.abc import Sequence
 
 SEPARATORS = (",", ";", "|", "\t")  # what texts are divided by elsewhere; a space is in many a label
@@ -53,32 +52,6 @@ def write_override(setting: str, text: str) -> str:
     'data.separator=";"' $'data.separator="\\t"'
     """
     return f"""$'{setting}="\\t"'""" if text == "\t" else f"""'{setting}="{text}"'"""
-
-
-def parse_answer(cell: object) -> float:
-    """Returns an answer as a number: 1 present, 0 absent, -1 unknown, or soft; -2 is no answer at all.
-
-    >>> [parse_answer(cell) for cell in ("1", "0.0", -1.0, True, " 0.25 ", "yes", float("inf"))]
-    [1.0, 0.0, -1.0, 1.0, 0.25, -2.0, -2.0]
-    """
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        return -2.0
-    return value if math.isfinite(value) else -2.0
-
-
-def parse_weight(cell: object) -> float | None:
-    """Returns a finite number from 0 up, else None.
-
-    >>> parse_weight("0.5"), parse_weight("-1"), parse_weight("nan"), parse_weight("much")
-    (0.5, None, None, None)
-    """
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        return None
-    return value if 0 <= value < math.inf else None
 
 
 def describe_value(value: float) -> str:

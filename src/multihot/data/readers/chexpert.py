@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from multihot.data.readers.cells import BLANK, is_blank, parse_answer
+from multihot.data.readers.answers import NO_ANSWER, Answers
+from multihot.data.readers.cells import BLANK, is_blank
 from multihot.data.readers.csv_file import read_rows
 from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.readers.table import SPLITS, Table
@@ -96,6 +97,7 @@ class ChexpertReader(TableReader):
         image_column, label_columns = header.index("Path"), [header.index(label) for label in table.labels]
         policies = self.uncertain_by_label or {}
         uncertain = [UNCERTAIN[policies.get(label, self.uncertain)] for label in table.labels]
+        says, table.no_answer = Answers(blank=self.blank), NO_ANSWER
         for number, cells in rows:
             if len(cells) != len(header):
                 table.note_width(number, len(cells), len(header))
@@ -105,12 +107,10 @@ class ChexpertReader(TableReader):
             if name is None:
                 table.note("paths that do not end like patient00001/study1/view1_frontal.jpg", number, image)
             elif self.view in ("all", name["view"]):
-                values = [self.answer(cells[k], value) for k, value in zip(label_columns, uncertain, strict=True)]
+                answers = [cells[k] for k in label_columns]
+                values = table.read_answers(says, number, table.labels, answers)
+                values = [
+                    value if value != -1 or is_blank(cell) else policy
+                    for cell, value, policy in zip(answers, values, uncertain, strict=True)
+                ]
                 table.add(number, image, table.labels, values, split=split, cluster=name["patient"])
-
-    def answer(self, cell: str, uncertain: float) -> float:
-        """Returns what a cell says, -1 for unknown."""
-        if is_blank(cell):
-            return BLANK[self.blank]
-        value = parse_answer(cell)
-        return uncertain if value == -1 else value

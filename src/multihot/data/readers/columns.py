@@ -4,9 +4,10 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from multihot.data.readers.cells import BLANK, is_blank, parse_answer, parse_weight
+from multihot.data.readers.answers import Answers, parse_weight
+from multihot.data.readers.cells import BLANK, is_blank
 from multihot.data.readers.reader import TableReader
-from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table
+from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table, name_first
 from multihot.errors import InputError, check_choice
 
 LAYOUTS = ("cell", "columns", "pairs")
@@ -24,7 +25,8 @@ class ColumnReader(TableReader):
         separator: stands between the labels of a cell. An empty cell is an image with none of the labels.
         unknown_column: for "cell": the labels about which nothing is known.
         label_columns: for "columns": which; None is all that have no other meaning.
-        blank: for "columns": what an empty cell says.
+        answers: what stands in the cells of answers, if it is not 1, 0, ...: see Answers.
+        blank: what an empty cell says where an answer belongs.
         value_column: for "pairs": the answer; None: every pair says that the label is present.
         unlisted_pairs: for "pairs": what is true of a label that has no row.
         split_column: train, val (or valid, validation, dev) or test, in small or capital letters; None, or missing in a
@@ -48,6 +50,7 @@ class ColumnReader(TableReader):
     split_column: str | None
     weight_column: str | None
     cluster_column: str | None
+    answers: Mapping[object, str | float] | None = None  # runs that began before there was this setting do not have it
 
     unit = "line"  # what the numbers of its rows count
     way_to_split = (
@@ -79,20 +82,22 @@ class ColumnReader(TableReader):
         if self.layout == "pairs" and self.unlisted_pairs == "unknown":
             table.unlisted = -1
         one_file = set(files) == {"train"}
+        says = Answers(self.answers, self.blank)
         for split, file in ((split, file) for split, path in files.items() for file in self.parts(path)):
             header, rows = self.open(file)
             table.begin(file, self.root, self.unit, embedded=self.holds_images(file))
-            columns = Columns(self, file, header, one_file)
+            columns = Columns(self, file, header, one_file, says)
             if self.layout == "columns":
                 table.labels = tuple(dict.fromkeys([*(table.labels or ()), *columns.labels]))
             for number, cells in rows:
                 columns.add_row(table, number, cells, split)
+        says.warn_of_unused(name_first(table.files))
 
 
 class Columns:
     """Where the columns of one file are, and what a row of theirs says."""
 
-    def __init__(self, reader: ColumnReader, file: str, header: list[str], one_file: bool):
+    def __init__(self, reader: ColumnReader, file: str, header: list[str], one_file: bool, says: Answers):
         self.reader, self.file, self.header = reader, file, header
         self.image = self.find("image_column", required=True)
         has_labels = reader.layout != "columns"
@@ -103,7 +108,7 @@ class Columns:
         self.split = self.find_split(one_file)
         self.labels = [] if has_labels else self.find_labels()
         self.places = [header.index(label) for label in self.labels]
-        self.blank = BLANK[reader.blank]
+        self.says = says
 
     def find(self, setting: str, required: bool = False) -> int | None:
         """Returns where the column of a setting is; None if the setting is."""
@@ -159,7 +164,7 @@ class Columns:
         if self.weight is not None and weight is None:
             table.note_weight(number, cells[self.weight])
             return
-        labels, values = self.answers(cells)
+        labels, values = self.answers(table, number, cells)
         image = cells[self.image]
         split = file_split if self.split is None else str(cells[self.split]).strip()
         table.add(
@@ -173,16 +178,21 @@ class Columns:
             again=self.reader.layout == "pairs",
         )
 
-    def answers(self, cells: Sequence) -> tuple[Sequence[str], list[float] | None]:
+    def answers(self, table: Table, number: int, cells: Sequence) -> tuple[Sequence[str], list[float] | None]:
         """Returns the labels that a row speaks of and its answers; None: all are present."""
         if self.reader.layout == "columns":
-            return self.labels, [self.blank if is_blank(cells[k]) else parse_answer(cells[k]) for k in self.places]
-        if self.reader.layout == "pairs":
-            labels = [] if is_blank(cells[self.answer]) else [str(cells[self.answer]).strip()]
-            return labels, None if self.value is None else [parse_answer(cells[self.value])] * len(labels)
+            answers = [cells[k] for k in self.places]
+            return self.labels, table.read_answers(self.says, number, self.labels, answers)
         cell = cells[self.answer]
+        if self.reader.layout == "pairs":
+            labels = [] if is_blank(cell) else [str(cell).strip()]
+            if self.value is None or not labels:
+                return labels, None
+            column = self.header[self.value]
+            return labels, table.read_answers(self.says, number, labels, [cells[self.value]], column)
         if isinstance(cell, Mapping):
-            return list(map(str, cell)), list(map(parse_answer, cell.values()))
+            labels = list(map(str, cell))
+            return labels, table.read_answers(self.says, number, labels, list(cell.values()))
         present = self.reader.labels_in(cell)
         if self.unknown is None:
             return present, None

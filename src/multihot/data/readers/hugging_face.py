@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from multihot.data.readers.cells import BLANK, as_list, is_blank, parse_answer, parse_weight
+from multihot.data.readers.answers import Answers, parse_weight
+from multihot.data.readers.cells import BLANK, as_list
 from multihot.data.readers.hugging_face_images import (
     DatasetImages,
     holds_bytes,
@@ -26,7 +27,7 @@ BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 NUMBERS = ("multi_hot", "ids")
 LONGEST_REASON = 300  # characters of what `datasets` says
 
-Answers = tuple[Sequence[str], list[float] | None]  # labels and what is said of each; None: all are present
+Cells = tuple[Sequence[str], Sequence | None]  # labels and the answer to each; None: all are present
 
 
 @dataclass(kw_only=True)
@@ -46,6 +47,7 @@ class HuggingFaceReader(TableReader):
         labels_column: a dot leads into a struct ("objects.category").
         label_columns: columns that are labels, with 1, 0, a soft answer between them, -1 for unknown, or nothing; in
             the place of `labels_column`.
+        answers: what stands in the cells of answers, if it is not 1, 0, ...: see Answers.
         numbers: what plain numbers in the labels column are: "multi_hot", an answer for each label, or "ids", places in
             the list of labels. Both need `labels`.
         unlisted: what is true of a label that is not listed for an image.
@@ -67,6 +69,7 @@ class HuggingFaceReader(TableReader):
     unlisted: str
     weight_column: str | None
     cluster_column: str | None
+    answers: Mapping[object, str | float] | None = None  # runs that began before there was this setting do not have it
 
     way_to_split = "name what the source calls it by data.train_split, data.val_split or data.test_split"
 
@@ -84,6 +87,7 @@ class HuggingFaceReader(TableReader):
         check_choice("data.numbers", self.numbers, NUMBERS)
         if not self.separator:
             raise InputError("data.separator must not be empty")
+        says = Answers(self.answers, self.blank)
         with quiet():
             splits = self.choose(self.load())
             parts = {split: self.divide_columns(data) for split, data in splits.items()}
@@ -94,7 +98,8 @@ class HuggingFaceReader(TableReader):
                 table.read = DatasetImages(pictures, self.image_column)
             for split, (images, others) in parts.items():
                 table.begin(self.place(split), self.root, "row", embedded=has_bytes)
-                self.add_rows(table, split, images, others)
+                self.add_rows(table, split, images, others, says)
+        says.warn_of_unused(self.source)
 
     def place(self, split: str) -> str:
         """Returns what its rows are called by: the file, or the source and what that calls the split."""
@@ -183,7 +188,7 @@ class HuggingFaceReader(TableReader):
                 "data.image_column, data.labels_column or data.label_columns, data.weight_column, data.cluster_column"
             )
 
-    def add_rows(self, table: Table, split: str, images, others) -> None:
+    def add_rows(self, table: Table, split: str, images, others, says: Answers) -> None:
         """Adds the rows of a split to the table."""
         place = table.files[-1]
         read_cells, names = self.interpret(others.features)
@@ -200,7 +205,7 @@ class HuggingFaceReader(TableReader):
                 rows, pictures, cells, weights, clusters, strict=True
             ):
                 try:
-                    labels, values = read_cells(*answers)
+                    labels, answers = read_cells(*answers)
                 except CellError as error:
                     table.note(error.problem, number, error.details)
                     continue
@@ -209,13 +214,14 @@ class HuggingFaceReader(TableReader):
                     table.note_weight(number, weight_cell)
                     continue
                 cluster = None if self.cluster_column is None else str(cluster)
+                values = None if answers is None else table.read_answers(says, number, labels, answers)
                 table.add(number, image, labels, values, split=split, weight=weight, cluster=cluster)
 
-    def interpret(self, features: Mapping) -> tuple[Callable[..., Answers], Sequence[str]]:
+    def interpret(self, features: Mapping) -> tuple[Callable[..., Cells], Sequence[str]]:
         """Returns what makes labels and answers of a row's cells, and the labels if the source has them in an order."""
         if self.label_columns is not None:
             names = self.answer_columns()
-            return lambda *cells: (names, self.parse_all(cells)), names
+            return lambda *cells: (names, cells), names
         feature = features[self.labels_column]
         if hasattr(feature, "names"):
             return partial(self.pick, feature.names), feature.names
@@ -232,7 +238,7 @@ class HuggingFaceReader(TableReader):
             'by data.labels_column (a dot leads into a struct: "objects.category") or data.label_columns'
         )
 
-    def interpret_numbers(self) -> Callable[..., Answers]:
+    def interpret_numbers(self) -> Callable[..., Cells]:
         """Returns what makes labels and answers of plain numbers."""
         if self.labels is None:
             raise InputError(
@@ -242,7 +248,7 @@ class HuggingFaceReader(TableReader):
         labels = list(map(str, self.labels))
         return partial(self.pick, labels) if self.numbers == "ids" else partial(self.answer_each, labels)
 
-    def pick(self, names: Sequence[str], cell: int | list[int] | None) -> Answers:
+    def pick(self, names: Sequence[str], cell: int | list[int] | None) -> Cells:
         """Returns the labels of an id or a list of them; an object each (objects.category) may name a label twice."""
         ids = as_list(cell)
         if not all(isinstance(number, int) and 0 <= number < len(names) for number in ids):
@@ -251,19 +257,15 @@ class HuggingFaceReader(TableReader):
         labels = [names[number] for number in ids]
         return list(dict.fromkeys(labels)) if "." in self.labels_column else labels, None
 
-    def answer_each(self, labels: Sequence[str], cell: list | None) -> Answers:
+    def answer_each(self, labels: Sequence[str], cell: list | None) -> Cells:
         """Returns an answer for each label."""
         answers = as_list(cell)
         if len(answers) != len(labels):
             problem = "rows that have not one answer for each of data.labels (are they data.numbers=ids?)"
             raise CellError(problem, f"{len(answers)} instead of {len(labels)}")
-        return labels, self.parse_all(answers)
+        return labels, answers
 
-    def parse_all(self, cells: Sequence) -> list[float]:
-        """Returns the answers in some cells."""
-        return [BLANK[self.blank] if is_blank(cell) else parse_answer(cell) for cell in cells]
-
-    def split_cell(self, cell: str | list[str] | None) -> Answers:
+    def split_cell(self, cell: str | list[str] | None) -> Cells:
         """Returns the labels in a text with separators or a list of texts."""
         labels = self.labels_in(cell)
         return list(dict.fromkeys(labels)) if "." in self.labels_column else labels, None

@@ -12,7 +12,8 @@ from operator import itemgetter
 
 import numpy as np
 
-from multihot.data.readers.cells import BLANK, parse_answer
+from multihot.data.readers.answers import parse_number
+from multihot.data.readers.cells import BLANK
 from multihot.data.readers.csv_file import read_rows
 from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.readers.table import SPLITS, Table
@@ -163,8 +164,8 @@ class Confidences(dict):
     """What each way to write a confidence says: a number from 0 to 1, or None."""
 
     def __missing__(self, cell: str) -> float | None:
-        value = parse_answer(cell)
-        self[cell] = value if 0 <= value <= 1 else None
+        value = parse_number(cell)
+        self[cell] = value if value is not None and 0 <= value <= 1 else None
         return self[cell]
 
 

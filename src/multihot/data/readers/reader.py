@@ -12,7 +12,7 @@ import numpy as np
 
 from multihot.data.manifest import Manifest
 from multihot.data.readers.cells import find_other_separator, split_labels, write_override
-from multihot.data.readers.table import NOT_LISTED, SPLITS, UNKNOWN_SPLIT, Problems, Table, name_first
+from multihot.data.readers.table import NOT_LISTED, SPLITS, UNKNOWN_SPLIT, Cases, Problems, Table, name_first
 from multihot.data.splitting import stratify
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first
 from multihot.labels import read_groups
@@ -100,7 +100,7 @@ class TableReader(ABC):
         """
         check_choice("split of the data", split, SPLITS)
         check_choice("data.unseen_labels", self.unseen_labels, list(UNSEEN))
-        problems = defaultdict(list, {kind: list(places) for kind, places in self.table.problems.items()})
+        problems = defaultdict(Cases, {kind: places.copy() for kind, places in self.table.problems.items()})
         rows = self.select(split, problems)
         of_model = labels is not None
         if self.has_text:
@@ -165,7 +165,7 @@ class TableReader(ABC):
             return {"train": rows, "val": rows[:0]}
         if not 0 < self.val_fraction < 1:
             raise InputError(f"data.val_fraction={self.val_fraction}: expected a share from 0 to below 1")
-        targets = self.table.create_targets(rows, tuple(self.table.id_of), defaultdict(list))
+        targets = self.table.create_targets(rows, tuple(self.table.id_of), defaultdict(Cases))
         clusters = np.asarray(self.table.clusters)[rows] if self.table.clusters else None
         fraction = max(self.val_fraction, 1 / len(rows))  # one row at least
         part = stratify(targets, (1 - fraction, fraction), self.split_seed, clusters)

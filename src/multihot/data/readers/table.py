@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from multihot.data.images import read_image
 from multihot.data.manifest import Manifest
+from multihot.data.readers.answers import NO_ANSWER, WAY_OUT, Answers
 from multihot.data.readers.cells import describe_value
 from multihot.data.strings import PackedStrings
 
@@ -27,7 +28,34 @@ NOT_LISTED = "labels that are not in the list (correct them, data.labels or data
 LONGEST_NAME = 255  # bytes of a file's name; PATH_MAX of Linux is 4096
 LONGEST_PATH = 4095
 
-Problems = dict[str, list[str]]  # what is wrong -> where
+MOST_NOTED = 100  # places of a problem; the others are counted
+LONGEST_CELL = 80  # characters that are quoted
+
+
+class Cases(Sequence):
+    """The places of a problem: the first of them, and how many there are."""
+
+    def __init__(self, first: Sequence[str] = (), count: int = 0):
+        self.first, self.count = list(first), count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, key: int | slice) -> str | list[str]:
+        return self.first[key]
+
+    def append(self, place: str) -> None:
+        """Adds a place."""
+        self.count += 1
+        if len(self.first) < MOST_NOTED:
+            self.first.append(place)
+
+    def copy(self) -> "Cases":
+        """Returns the same places."""
+        return Cases(self.first, self.count)
+
+
+Problems = dict[str, Cases]  # what is wrong -> where
 
 
 class Table:
@@ -49,7 +77,8 @@ class Table:
         self.answer_rows, self.label_ids, self.values = array("i"), array("i"), array("f")
         self.weights, self.clusters, self.shards = array("f"), array("q"), array("i")  # empty: the source has none
         self.cluster_of: dict[str, int] = {}
-        self.problems: Problems = defaultdict(list)
+        self.problems: Problems = defaultdict(Cases)
+        self.no_answer = NO_ANSWER + WAY_OUT  # the problem that a cell is no answer
 
     def begin(self, file: str, root: str | None = None, unit: str = "line", *, embedded: bool = False) -> None:
         """Says which file the rows that follow are from, and the folder of their images; None is the file's own.
@@ -116,13 +145,30 @@ class Table:
             f"{self.files[-1]} {self.units[-1]} {number}" + (f": {details}" if details else "")
         )
 
+    def read_answers(
+        self, says: Answers, number: int, labels: Sequence[str], cells: Sequence, column: str | None = None
+    ) -> list[float]:
+        """Returns what the cells of the row `number` say of its labels, and notes those that are no answer.
+
+        Args:
+            column: that holds them, if it is not called by the label.
+        """
+        values = says.of(cells)
+        if None not in values:
+            return values
+        for label, cell, value in zip(labels, cells, values, strict=True):
+            if value is None:
+                where = "" if column is None else f" in the column {column!r}"
+                self.note(self.no_answer, number, f"{label!r} is {quote(cell)}{where}")
+        return [-1.0 if value is None else value for value in values]
+
     def note_width(self, number: int, num_cells: int, num_columns: int) -> None:
         """Notes that the row `number` of the current file has a cell too few or too many."""
         self.note("rows of the wrong length", number, f"{num_cells} cells instead of {num_columns}")
 
     def note_weight(self, number: int, cell: object) -> None:
         """Notes that a cell of the row `number` is no weight."""
-        self.note("weights that are no number from 0 up", number, repr(cell))
+        self.note("weights that are no number from 0 up", number, quote(cell))
 
     def locate(self, image: str, number: int) -> str | None:
         """Returns the path of an image, or notes why it has none."""
@@ -201,7 +247,6 @@ class Table:
                 place = self.place(rows[target_rows[k]])
                 problems[problem].append(f"{place}: {names[label_ids[k]]!r}{describe_value(values[k])}")
 
-        is_answer = (values == -1) | (values >= 0) & (values <= 1)
         if unseen is not None:
             note(unseen, columns < 0)
         elif (columns < 0).any():
@@ -212,7 +257,6 @@ class Table:
                 len(left_out),
                 name_first(left_out),
             )
-        note("answers that are not 1, 0, between them, or -1 for unknown", ~is_answer)
         note("labels that an image has twice", find_repeated(target_rows, label_ids))
         kept = (columns >= 0) & (values != self.unlisted)
         is_soft = np.any((values > 0) & (values < 1))
@@ -237,6 +281,16 @@ class Table:
             **of_rows,
             places=places,
         )
+
+
+def quote(cell: object) -> str:
+    """Returns a cell as it is written, its end cut off if it is long.
+
+    >>> quote("cat"), len(quote("cat" * 100))
+    ("'cat'", 80)
+    """
+    text = repr(cell)
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
 
 
 @cache

@@ -14,9 +14,10 @@ from PIL import Image
 
 from multihot.data.images import decode_image
 from multihot.data.loader import default_num_workers
-from multihot.data.readers.cells import BLANK, as_list, parse_answer, parse_weight
+from multihot.data.readers.answers import Answers, parse_weight
+from multihot.data.readers.cells import BLANK, as_list
 from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
-from multihot.data.readers.table import SPLITS, Table
+from multihot.data.readers.table import SPLITS, Table, name_first
 from multihot.data.readers.tar_index import ShardIndex, index_shards
 from multihot.errors import InputError, ShardError, check_choice, list_first
 from multihot.files import file_stamp
@@ -47,6 +48,7 @@ class WebDatasetReader(TableReader):
         unlisted: what is true of a label that a sample does not name.
         weight_key: in the JSON object: how much each image counts in the loss; None: all the same.
         cluster_key: in the JSON object: what must not be divided between train and val.
+        answers: what stands in {label: answer}, if it is not 1, 0, ...: see Answers.
         index_path: folder that keeps where each file of a shard begins; None keeps nothing.
     """
 
@@ -61,6 +63,7 @@ class WebDatasetReader(TableReader):
     weight_key: str | None
     cluster_key: str | None
     index_path: str | None
+    answers: Mapping[object, str | float] | None = None  # runs that began before there was this setting do not have it
 
     way_to_split = SPLIT_BY_PATHS
 
@@ -74,9 +77,11 @@ class WebDatasetReader(TableReader):
         table.read = ShardImages(
             {shard: tuple(index.stamp.tolist()) for shard, index in zip(shards, indexes, strict=True)}
         )
+        says = Answers(self.answers)
         for number, ((shard, split), index) in enumerate(zip(shards.items(), indexes, strict=True)):
             table.begin(shard, unit="sample", embedded=True)
-            Shard(self, table, shard, number, split).add_samples(index)
+            Shard(self, table, shard, number, split, says).add_samples(index)
+        says.warn_of_unused(name_first(table.files))
 
     def check_settings(self) -> None:
         """Raises InputError if a setting has none of its values."""
@@ -100,8 +105,8 @@ class WebDatasetReader(TableReader):
                 split_of[shard] = split
         return split_of
 
-    def read_labels(self, extension: str, text: bytes) -> tuple[list[str], list[float] | None, Mapping]:
-        """Returns the labels that a file speaks of, its answers (None: all are present), and its JSON object."""
+    def read_labels(self, extension: str, text: bytes) -> tuple[list[str], list | None, Mapping]:
+        """Returns the labels in a file, the cells of its answers (None: all are present), and its JSON object."""
         text = text.decode("utf-8-sig")
         if extension.endswith("cls"):
             return [self.name_class(index) for index in text.split()], None, {}
@@ -115,10 +120,10 @@ class WebDatasetReader(TableReader):
             raise ValueError(f"there is no {self.labels_key!r} but {keys} (data.labels_key)")
         return *self.read_answers(content[self.labels_key]), content
 
-    def read_answers(self, content: object) -> tuple[list[str], list[float] | None]:
-        """Returns the labels and the answers of a part of a JSON file; null is no label, alone and in a list."""
+    def read_answers(self, content: object) -> tuple[list[str], list | None]:
+        """Returns the labels and the cells of answers in a part of a JSON file; null is no label, also in lists."""
         if isinstance(content, dict):
-            return list(content), [parse_answer(value) for value in content.values()]
+            return list(content), list(content.values())
         if isinstance(content, str):
             return self.labels_in(content), None
         labels = as_list(content)
@@ -144,6 +149,7 @@ class Shard:
     path: str
     number: int  # among all shards
     split: str
+    says: Answers
 
     def add_samples(self, index: ShardIndex) -> None:
         """Adds a row for each sample, or notes what is wrong with it."""
@@ -170,7 +176,7 @@ class Shard:
         if image is None or answers is None:
             return
         try:
-            labels, values, content = reader.read_labels(answers, members[answers][3])
+            labels, cells, content = reader.read_labels(answers, members[answers][3])
         except ValueError as error:
             self.table.note("samples whose labels cannot be read", number, f"{members[answers][0]}: {error}")
             return
@@ -181,6 +187,7 @@ class Shard:
             self.table.note("samples without data.cluster_key", number, key)
         else:
             name, offset, size, _ = members[image]
+            values = None if cells is None else self.table.read_answers(self.says, number, labels, cells)
             cluster = None if cluster is None else str(cluster)
             image = f"{self.path}#{offset}+{size}#{name}"
             more = {"split": self.split, "weight": weight, "cluster": cluster, "shard": self.number}
