@@ -173,11 +173,81 @@ def test_pairs_without_values_say_present_and_keep_labels_with_spaces(folder):
     assert manifest.dense_targets().tolist() == [[1, 1], [1, 0]]
 
 
-def test_a_pair_may_stand_there_once(folder):
-    path = write_csv(folder, ["image", "labels", "v"], ["a.png", "cat", 1], ["b.png", "cat", 1], ["a.png", "cat", 0])
+def test_pairs_may_repeat_each_other_but_not_contradict(folder):
+    rows = [["a.png", "cat", 1], ["b.png", "cat", 1], ["a.png", "dog", 0], ["a.png", "cat", 1]]
+    path = write_csv(folder, ["image", "labels", "v"], *rows)
+    manifest = read(path, "data.layout=pairs", "data.value_column=v")
+    assert manifest.dense_targets().tolist() == [[1, 0], [1, 0]]
+    path = write_csv(folder, ["image", "labels", "v"], *rows, ["a.png", "dog", 0.5], ["a.png", "owl", "perhaps"])
     message = error_of(path, "data.layout=pairs", "data.value_column=v")
-    assert "1 labels that an image has twice:\n" in message
-    assert "data.csv line 2: 'cat' is 0" in message
+    assert "1 answers that contradict another one about the same image and label" in message
+    assert "data.agree=majority, any, all or mean" in message
+    assert f"{folder}/data.csv line 6: 'dog' is 0.5, but 0 in {folder}/data.csv line 4" in message
+    assert f"{folder}/data.csv line 7: 'owl' is 'perhaps'" in message
+
+
+def test_every_problem_of_pairs_has_its_own_line(folder):
+    path = write_csv(folder, ["image", "labels"], ["a.png", "cat"], ["b.png", "cat"], ["a.png", "dgo"])
+    assert "data.csv line 4: 'dgo'" in error_of(path, "data.layout=pairs", "data.labels=[cat]")
+    rows = [["a.png", "cat", 1, "x"], ["a.png", "dog", 2, "x"], ["a.png", "owl", 1, "y"]]
+    path = write_csv(folder, ["image", "labels", "w", "patient"], *rows)
+    message = error_of(path, "data.layout=pairs", "data.weight_column=w", "data.cluster_column=patient")
+    assert f"differ from the first one of their image in data.weight_column:\n  {folder}/data.csv line 3" in message
+    assert f"differ from the first one of their image in data.cluster_column:\n  {folder}/data.csv line 4" in message
+
+
+# three people about a, b and c; -1 is unknown
+VOTES = {"a.png": [1, 1, 0], "b.png": [1, 0, -1], "c.png": [-1, -1, -1], "d.png": [0.75, 0.5, 0]}
+
+
+@pytest.mark.parametrize(
+    ("agree", "expected"),
+    [
+        ("majority", [1, -1, -1, 1]),
+        ("any", [1, 1, -1, 0.75]),
+        ("all", [0, 0, -1, 0]),
+        ("mean", [2 / 3, 0.5, -1, 1.25 / 3]),
+    ],
+)
+def test_several_people_agree_as_the_setting_says(folder, agree, expected):
+    rows = [[image, votes[k]] for k in range(3) for image, votes in VOTES.items()]
+    path = write_csv(folder, ["image", "x"], *rows)
+    manifest = read(path, "data.layout=columns", f"data.agree={agree}")
+    np.testing.assert_allclose(manifest.dense_targets()[:, 0], np.float32(expected))
+    path = write_csv(folder, ["image", "labels", "v"], *([image, "x", vote] for image, vote in rows))
+    manifest = read(path, "data.layout=pairs", "data.value_column=v", f"data.agree={agree}")
+    np.testing.assert_allclose(manifest.dense_targets()[:, 0], np.float32(expected))
+    path = write_jsonl(folder, *({"image": image, "labels": {"x": vote}} for image, vote in rows))
+    manifest = read(path, f"data.agree={agree}", source="jsonl")
+    np.testing.assert_allclose(manifest.dense_targets()[:, 0], np.float32(expected))
+
+
+def test_a_label_that_one_of_several_people_does_not_list_is_absent_to_them(folder):
+    rows = [
+        ["a.png", "cat dog", ""],
+        ["a.png", "cat", ""],
+        ["b.png", "", "dog"],
+        ["a.png", "", ""],
+        ["b.png", "dog", ""],
+    ]
+    path = write_csv(folder, ["image", "labels", "maybe"], *rows)
+    overrides = (path, "data.unknown_column=maybe", "data.split_column=null")
+    assert read(*overrides, "data.agree=majority").dense_targets().tolist() == [[1, 0], [0, 1]]
+    assert read(*overrides, "data.agree=all").dense_targets().tolist() == [[0, 0], [0, 1]]
+    np.testing.assert_allclose(
+        read(*overrides, "data.agree=mean").dense_targets(), np.float32([[2 / 3, 1 / 3], [0, 1]])
+    )
+    message = error_of(*overrides)
+    assert "3 images that have a row already" in message
+    assert "a row an image and a label is data.layout=pairs" in message
+    assert "data.agree=majority, any, all or mean" in message
+
+
+def test_pairs_that_only_say_present_have_no_majority(folder):
+    path = write_csv(folder, ["image", "labels"], ["a.png", "cat"], ["a.png", "cat"], ["b.png", "dog"])
+    assert read(path, "data.layout=pairs", "data.agree=any").dense_targets().tolist() == [[1, 0], [0, 1]]
+    assert "data.agree=majority needs data.value_column" in error_of(path, "data.layout=pairs", "data.agree=majority")
+    assert "data.agree: choose from" in error_of(path, "data.layout=pairs", "data.agree=most").replace("=most", "")
 
 
 def test_an_image_of_pairs_is_in_one_split(folder):

@@ -4,12 +4,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from multihot.data.readers.agreement import AGREE
 from multihot.data.readers.answers import Answers, parse_weight
 from multihot.data.readers.cells import BLANK, is_blank
 from multihot.data.readers.reader import TableReader
 from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table, name_first
 from multihot.errors import InputError, check_choice
 
+SEVERAL = "rows of several people about an image are data.agree=majority, any, all or mean"
 LAYOUTS = ("cell", "columns", "pairs")
 
 Rows = Iterator[tuple[int, Sequence]]  # number and cells of each row
@@ -28,6 +30,12 @@ class ColumnReader(TableReader):
         answers: what stands in the cells of answers, if it is not 1, 0, ...: see Answers.
         blank: what an empty cell says where an answer belongs.
         value_column: for "pairs": the answer; None: every pair says that the label is present.
+        agree: how several answers about an image and a label go together, of pairs, or of the rows that several people
+            have filled in for an image. "error": they must be equal, and in "cell" and "columns" an image has one row;
+            "majority": what more than half of them say, a tie is unknown; "any": the largest answer, present if one
+            says so; "all": the smallest; "mean": the mean, a soft answer. Who says unknown does not vote; a soft answer
+            votes for present from 0.5 up. A label that a row of "cell" does not list is absent to it and votes so; in
+            "columns" a blank cell votes as `blank` says; in "pairs" only those vote who have a row for the label.
         unlisted_pairs: for "pairs": what is true of a label that has no row.
         split_column: train, val (or valid, validation, dev) or test, in small or capital letters; None, or missing in a
             file that has only the columns of image and labels: all is for training.
@@ -50,7 +58,8 @@ class ColumnReader(TableReader):
     split_column: str | None
     weight_column: str | None
     cluster_column: str | None
-    answers: Mapping[object, str | float] | None = None  # runs that began before there was this setting do not have it
+    answers: Mapping[object, str | float] | None = None  # runs that began before there were these settings have none
+    agree: str = "error"
 
     unit = "line"  # what the numbers of its rows count
     way_to_split = (
@@ -79,6 +88,8 @@ class ColumnReader(TableReader):
         check_choice("data.layout", self.layout, LAYOUTS)
         for setting in ("blank", "unlisted_pairs"):
             check_choice(f"data.{setting}", getattr(self, setting), list(BLANK))
+        check_choice("data.agree", self.agree, AGREE)
+        self.check_agree(table)
         if self.layout == "pairs" and self.unlisted_pairs == "unknown":
             table.unlisted = -1
         one_file = set(files) == {"train"}
@@ -92,6 +103,20 @@ class ColumnReader(TableReader):
             for number, cells in rows:
                 columns.add_row(table, number, cells, split)
         says.warn_of_unused(name_first(table.files))
+
+    def check_agree(self, table: Table) -> None:
+        """Tells the table how several answers agree; raises InputError where they cannot."""
+        if self.layout == "pairs" or self.agree != "error":
+            table.agree = self.agree
+        if self.layout == "cell":
+            table.twice = f"keep one row; a row an image and a label is data.layout=pairs; {SEVERAL}"
+        elif self.layout == "columns":
+            table.twice = f"keep one row; {SEVERAL}"
+        if self.layout == "pairs" and self.value_column is None and self.agree not in ("error", "any"):
+            raise InputError(
+                f"data.agree={self.agree} needs data.value_column: without it every pair says present, and nobody is "
+                "seen to say absent. Set it, or data.agree=any"
+            )
 
 
 class Columns:
@@ -175,7 +200,8 @@ class Columns:
             split=SPLIT_OF_NAME.get(split.lower(), split),
             weight=weight,
             cluster=None if self.cluster is None else str(cells[self.cluster]),
-            again=self.reader.layout == "pairs",
+            again=table.agree is not None,
+            is_whole=table.agree is not None and self.reader.layout == "cell",
         )
 
     def answers(self, table: Table, number: int, cells: Sequence) -> tuple[Sequence[str], list[float] | None]:

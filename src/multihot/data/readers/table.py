@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from multihot.data.images import read_image
 from multihot.data.manifest import Manifest
+from multihot.data.readers.agreement import settle
 from multihot.data.readers.answers import NO_ANSWER, WAY_OUT, Answers
 from multihot.data.readers.cells import describe_value
 from multihot.data.strings import PackedStrings
@@ -25,6 +26,11 @@ SPLITS = ("train", "val", "test")
 SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 UNKNOWN_SPLIT = f"splits other than {', '.join(SPLITS)}"
 NOT_LISTED = "labels that are not in the list (correct them, data.labels or data.separator)"
+TWICE_IN_A_ROW = "labels that an image has twice"
+CONTRADICTIONS = (
+    "answers that contradict another one about the same image and label (correct them; or, if several people have "
+    "answered, say how they agree: data.agree=majority, any, all or mean)"
+)
 LONGEST_NAME = 255  # bytes of a file's name; PATH_MAX of Linux is 4096
 LONGEST_PATH = 4095
 
@@ -69,12 +75,16 @@ class Table:
         self.files: list[str] = []
         self.units: list[str] = []  # what the numbers of each file count: lines, rows, ...
         self.labels: tuple[str, ...] | None = None  # those that the source lists itself
+        self.agree: str | None = None  # how several answers about an image and label agree; None: there must be one
+        self.twice = "keep one row"  # what to do about an image in two rows
         self.unlisted = 0  # what an answer that is not there means: 0 absent, -1 unknown
         self.read: Callable[..., Image.Image] = read_image
         self.row_of: dict[str, int] = {}  # image -> row
         self.id_of: dict[str, int] = {}  # label -> number, in the order of appearance
         self.file_ids, self.numbers, self.split_ids = array("i"), array("q"), array("b")
         self.answer_rows, self.label_ids, self.values = array("i"), array("i"), array("f")
+        self.line_files, self.lines = array("i"), array("q")  # of each answer; empty: that of its row
+        self.num_readings = array("i")  # of each row, if a label that one of them does not list is absent to it
         self.weights, self.clusters, self.shards = array("f"), array("q"), array("i")  # empty: the source has none
         self.cluster_of: dict[str, int] = {}
         self.problems: Problems = defaultdict(Cases)
@@ -105,11 +115,13 @@ class Table:
         cluster: str | None = None,
         shard: int | None = None,
         again: bool = False,
+        is_whole: bool = False,
     ) -> None:
         """Adds the row `number` of the current file; None as values: its labels are present.
 
         Args:
             again: the image may have rows already, whose answers these are added to.
+            is_whole: of such rows, each is a reading of the whole image: labels that it does not list are absent to it.
         """
         if not image:
             self.note("rows without an image", number)
@@ -122,9 +134,10 @@ class Table:
         row = self.row_of.setdefault(image, len(self.numbers))
         if row < len(self.numbers):
             if not again or SPLITS[self.split_ids[row]] != split:
-                twice = "images that have a row already; in two splits they make scores too good (keep one row)"
+                twice = f"images that have a row already; in two splits they make scores too good ({self.twice})"
                 self.note(twice, number, f"{image}, as in {self.place(row)}")
                 return
+            self.check_same(row, number, image, weight, cluster)
         else:
             self.file_ids.append(len(self.files) - 1)
             self.numbers.append(number)
@@ -135,9 +148,29 @@ class Table:
                 self.clusters.append(self.cluster_of.setdefault(cluster, len(self.cluster_of)))
             if shard is not None:
                 self.shards.append(shard)
+            if is_whole:
+                self.num_readings.append(0)
+        if again:
+            self.line_files.extend([len(self.files) - 1] * len(labels))
+            self.lines.extend([number] * len(labels))
+        if is_whole:
+            self.num_readings[row] += 1
+            if len(set(labels)) < len(labels):
+                self.note(TWICE_IN_A_ROW, number, quote(next(label for label in labels if labels.count(label) > 1)))
         self.answer_rows.extend([row] * len(labels))
         self.label_ids.extend([self.id_of.setdefault(label, len(self.id_of)) for label in labels])
         self.values.extend([1.0] * len(labels) if values is None else values)
+
+    def check_same(self, row: int, number: int, image: str, weight: float | None, cluster: str | None) -> None:
+        """Notes that a further row of an image has another weight or cluster than the first one."""
+        for name, values, value in (
+            ("weights", self.weights, weight),
+            ("clusters", self.clusters, None if cluster is None else self.cluster_of.get(cluster, -1)),
+        ):
+            if value is not None and abs(values[row] - value) > 1e-6 * max(1, abs(value)):
+                self.note(
+                    f"rows that differ from the first one of their image in data.{name[:-1]}_column", number, image
+                )
 
     def note(self, problem: str, number: int, details: str = "") -> None:
         """Notes what is wrong with the row `number` of the current file."""
@@ -190,6 +223,12 @@ class Table:
     def place(self, row: int) -> str:
         """Returns the file and the line of a row."""
         return Places(self.files, self.units, self.file_ids, self.numbers)[row]
+
+    def place_of(self, answer: int) -> str:
+        """Returns the file and the line of an answer, which in pairs is not that of its image."""
+        if not self.lines:
+            return self.place(self.answer_rows[answer])
+        return Places(self.files, self.units, self.line_files, self.lines)[answer]
 
     def train_labels(self) -> tuple[str, ...]:
         """Returns the labels of the train rows, sorted."""
@@ -244,8 +283,9 @@ class Table:
 
         def note(problem: str, wrong: np.ndarray) -> None:
             for k in np.flatnonzero(wrong):
-                place = self.place(rows[target_rows[k]])
-                problems[problem].append(f"{place}: {names[label_ids[k]]!r}{describe_value(values[k])}")
+                problems[problem].append(
+                    f"{self.place_of(answers[k])}: {names[label_ids[k]]!r}{describe_value(values[k])}"
+                )
 
         if unseen is not None:
             note(unseen, columns < 0)
@@ -257,7 +297,15 @@ class Table:
                 len(left_out),
                 name_first(left_out),
             )
-        note("labels that an image has twice", find_repeated(target_rows, label_ids))
+        if self.agree is None:
+            note(TWICE_IN_A_ROW, find_repeated(target_rows, label_ids))
+        else:
+            num_readings = np.asarray(self.num_readings)[rows] if self.num_readings else None
+            settled = settle(target_rows, label_ids, values, self.agree, num_readings)
+            for k, first in settled.contradictions:
+                place = f"{self.place_of(answers[k])}: {names[label_ids[k]]!r} is {values[k]:g}"
+                problems[CONTRADICTIONS].append(f"{place}, but {values[first]:g} in {self.place_of(answers[first])}")
+            target_rows, columns, values = target_rows[settled.kept], columns[settled.kept], settled.values
         kept = (columns >= 0) & (values != self.unlisted)
         is_soft = np.any((values > 0) & (values < 1))
         data = values[kept].astype(np.float32 if is_soft else np.int8)

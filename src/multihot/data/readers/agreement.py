@@ -1,0 +1,71 @@
+"""What several answers about the same image and label come to."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+AGREE = ("error", "majority", "any", "all", "mean")
+UNKNOWN = -1.0
+
+
+class Settled(NamedTuple):
+    """One answer an image and label: A of the answers that came in, in the order of rows and labels."""
+
+    kept: np.ndarray  # int64 (A,), the first answer about each image and label
+    values: np.ndarray  # float32 (A,)
+    contradictions: np.ndarray  # int64 (K, 2), an answer and the first one about its image and label, which differs
+
+
+def settle(
+    rows: np.ndarray, label_ids: np.ndarray, values: np.ndarray, agree: str, num_readings: np.ndarray | None = None
+) -> Settled:
+    """Returns what all answers about an image and label come to. Unknown answers do not vote.
+
+    Args:
+        rows: of the images, int (N,), with label_ids (N,) and values (N,): 1, 0, -1 for unknown, or between 0 and 1.
+        agree: "any" takes the largest answer, "all" the smallest, "mean" the mean, which is a soft answer, and
+            "majority" what more than half of them say, of whom soft ones say present from 0.5 up; a tie is unknown.
+            "error" takes the first, and the others must equal it.
+        num_readings: how often each row has been read, int (R,), where a reading that does not list a label says
+            absent; None: what is not listed is no vote.
+
+    >>> rows, labels, values = np.zeros(3, int), np.array([5, 5, 5]), np.array([1, 0, 1], np.float32)
+    >>> [settle(rows, labels, values, agree).values.tolist() for agree in ("majority", "any", "all")]
+    [[1.0], [1.0], [0.0]]
+    >>> settle(rows, labels, values, "error").contradictions.tolist()  # the second, and the first
+    [[1, 0]]
+    """
+    order = np.lexsort((label_ids, rows))  # stable: the answers of a group stay in their order
+    changes = (np.diff(rows[order]) != 0) | (np.diff(label_ids[order]) != 0)
+    starts = np.flatnonzero(np.r_[np.ones(min(1, len(order)), bool), changes])
+    sizes = np.diff(np.r_[starts, len(order)])
+    kept, values = order[starts], values[order].astype(np.float32)
+    if agree == "error":
+        first = np.repeat(starts, sizes)
+        different = np.flatnonzero(values != values[first])
+        return Settled(kept, values[starts], np.stack([order[different], order[first[different]]], axis=1))
+    silent = np.zeros(len(kept), int) if num_readings is None else num_readings[rows[kept]] - sizes
+    return Settled(kept, vote(values, starts, silent, agree), np.empty((0, 2), int))
+
+
+def vote(values: np.ndarray, starts: np.ndarray, silent: np.ndarray, agree: str) -> np.ndarray:
+    """Returns the answer of each group of values, float32 (A,).
+
+    Args:
+        starts: where each group begins, int (A,).
+        silent: how many absent answers each group has in addition, int (A,).
+    """
+    if not len(starts):
+        return np.empty(0, np.float32)
+    is_known = values >= 0
+    num_known = np.add.reduceat(is_known, starts, dtype=int) + silent
+    if agree == "any":
+        result = np.maximum.reduceat(np.where(is_known, values, 0), starts)
+    elif agree == "all":
+        result = np.where(silent > 0, 0, np.minimum.reduceat(np.where(is_known, values, 1), starts))
+    elif agree == "mean":
+        result = np.add.reduceat(np.where(is_known, values, 0), starts) / np.maximum(num_known, 1)
+    else:
+        num_present = np.add.reduceat(values >= 0.5, starts, dtype=int)
+        result = np.where(2 * num_present == num_known, UNKNOWN, 2 * num_present > num_known)
+    return np.where(num_known > 0, result, UNKNOWN).astype(np.float32)
