@@ -54,6 +54,7 @@ def read_split(split: str, trained: DictConfig, labels: tuple[str, ...]):
         bad_images=trained.data.bad_images,
         cache_folder=trained.data.cache_folder,
         num_workers=trained.num_workers,
+        value_range=trained.data.value_range,
     )
     if not data.label_count().any():
         raise InputError(f"none of the {len(data)} {split} images has a label: there is nothing to measure")

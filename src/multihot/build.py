@@ -117,6 +117,7 @@ def read_splits(cfg: DictConfig) -> tuple[Manifest, Manifest, LabelSpace]:
         bad_images=cfg.data.bad_images,
         cache_folder=cfg.data.cache_folder,
         num_workers=cfg.num_workers,
+        value_range=cfg.data.value_range,
     )
     train_data = load("train")
     val_data = load("val", train_data.labels)

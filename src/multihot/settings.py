@@ -17,6 +17,7 @@ from multihot.files import damaged
 log = logging.getLogger(__name__)
 
 DECIDED = ("mixed_precision", "kernels")  # when a run begins
+SINCE = {"data": {"value_range": "auto"}}  # what runs that began before there were these settings had
 FREE_ON_RESUME = (
     "resume",
     "patience",
@@ -80,7 +81,7 @@ def read_config(path: Path) -> DictConfig:
         cfg = OmegaConf.load(path)
         if not isinstance(cfg, DictConfig) or not cfg:
             raise ValueError("it is empty")
-        return cfg
+        return OmegaConf.merge(SINCE, cfg)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise damaged(path, error) from error
 

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from multihot.data.manifest import Manifest
 
 # The settings of data in conf/train.yaml, which are about any source.
-OF_ANY_SOURCE = ("bad_images", "cache", "cache_folder", "sampling", "shuffle_window", "feature_cache")
+OF_ANY_SOURCE = (
+    "bad_images", "cache", "cache_folder", "sampling", "shuffle_window", "feature_cache", "value_range",
+)  # fmt: skip
 
 
 def source_settings(settings: Mapping) -> dict:
@@ -34,19 +36,24 @@ def load_split(
     bad_images: str,
     cache_folder: str,
     num_workers: int | None,
+    value_range: object = "auto",
 ) -> "Manifest":
     """Returns at most `max_images` images of a split of what `create_reader` gave, those that can be used.
 
     Args:
         bad_images: error (an image that cannot be decoded stops the run when it is met) | skip.
         cache_folder: remembers which images cannot be decoded.
+        value_range: what is black and what is white of values of more than 8 bits, auto | [black, white].
     """
     from multihot.data.bad_images import drop_bad_images
+    from multihot.data.depth import read_value_range
     from multihot.data.loader import default_num_workers
     from multihot.errors import check_choice
 
     check_choice("data.bad_images", bad_images, ("error", "skip"))
+    value_range = read_value_range(value_range)
     manifest = read(split, labels=labels, must_exist=bad_images == "error").thin_out(max_images)
+    manifest = manifest.with_value_range(value_range)
     if bad_images == "error" or not len(manifest):
         return manifest
     num_workers = default_num_workers() if num_workers is None else num_workers

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Compose, InterpolationMode
 
-from multihot.data.images import file_of
+from multihot.data.images import DECODING, file_of
 from multihot.data.manifest import Manifest
 from multihot.data.resize import TensorRandomResizedCrop, TensorResize, needed_side, resize, to_pixels
 from multihot.errors import InputError, check_choice
@@ -64,8 +64,8 @@ def cache_images(
 class DiskCache:
     """Reads a copy from the folder, or decodes the image and leaves one there.
 
-    A copy is named by the file, its size and its time: a file that changes has another. It is written under a
-    temporary name and moved into place, so several processes may make the same.
+    A copy is named by the file, its size, its time and how it is decoded: what changes has another. It is written under
+    a temporary name and moved into place, so several processes may make the same.
     """
 
     read: Callable[..., Image.Image]
@@ -90,7 +90,8 @@ class DiskCache:
     def path_of(self, image: str) -> Path:
         """Returns where the copy of an image is."""
         file = file_of(image)
-        key = " ".join(map(str, (image, *file_stamp(file)))) if file else image
+        decoding = f"{DECODING} {getattr(self.read, 'value_range', None)}"
+        key = " ".join(map(str, (decoding, image, *(file_stamp(file) if file else ()))))
         name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         return self.folder / name[:2] / f"{name[2:]}.npy"
 

@@ -2,13 +2,18 @@
 
 import os
 import struct
+import warnings
+import zlib
 from io import BytesIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from multihot.data.depth import Depth, UnusableImageError, ValueRange
+from multihot.data.file_kinds import name_content, name_irregular
 from multihot.errors import InputError
 
+DECODING = 2  # raised whenever pictures of some kind decode otherwise: copies, features and lists are made anew
 # Pillow's ImageOps.exif_transpose does the same, but also rewrites the EXIF block, which fails on odd cameras' blocks.
 TURN_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -20,45 +25,106 @@ TURN_OF_ORIENTATION = {
     8: Image.Transpose.ROTATE_90,
 }
 SPARE_SCALE = 2  # times the pixels needed: a resize from there is close to one from the full size
-# What Pillow's decoders raise for broken files of one format or another.
+# What Pillow's decoders raise for broken files of one format or another; a warning is raised where warnings are errors.
 DECODE_ERRORS = (
     OSError,
+    EOFError,
     SyntaxError,
     ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    BufferError,
+    MemoryError,
     RuntimeError,
     struct.error,
+    zlib.error,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+    Warning,
 )
+OF_PILLOW = (TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, BufferError)  # say nothing alone
+WAY_OUT = "Restore the file or remove its row from the data"
+SUB_FILE_TYPE, SAMPLE_FORMAT, SUB_IMAGES, DNG_VERSION = 254, 339, 330, 50706  # tags of TIFF
+SIGNED = 2  # sample format
+PARTLY_TRANSPARENT = 0.5  # share of a TIFF's pixels above which its fourth band is no transparency
+
+# What a picture's metadata lacks is not worth a line for each of a million files: its pixels decode or they do not.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def read_image(path: str, min_side: int | None = None) -> Image.Image:
-    """Returns the first frame of an image file, RGB, 8 bits, upright, any transparency on white.
+def read_image(path: str, min_side: int | None = None, value_range: ValueRange = None) -> Image.Image:
+    """Returns the picture in a file, RGB, 8 bits, upright, any transparency on white; of several frames the first.
 
-    Raises InputError with the file's name if it is missing, broken, cut short, too large or has no clear brightness
-    scale. There is never another image in its place.
+    Raises InputError with the file's name if it is missing, no regular file, broken, cut short, too large, or cannot be
+    shown right: unknown black and white, bands that are no colours. There is never another image in its place.
 
     Args:
         min_side: pixels that the shorter side must have for what follows; a JPEG at least SPARE_SCALE times as large is
             decoded at a half, a quarter or an eighth of its size. None: decoded as it is.
+        value_range: what is black and what is white, of values with more than 8 bits; None: what their type says.
     """
-    return decode_image(path, path, min_side)
+    return decode_image(path, path, min_side, value_range)
 
 
-def decode_image(source: str | BytesIO, name: str, min_side: int | None = None) -> Image.Image:
+def decode_image(
+    source: str | BytesIO, name: str, min_side: int | None = None, value_range: ValueRange = None
+) -> Image.Image:
     """Returns what `read_image` does, of a path or of bytes that errors call by `name`."""
     try:
+        if isinstance(source, str) and (what := name_irregular(source)):
+            raise UnusableImageError(f"it is {what} and no file. Remove its row from the data")
         with Image.open(source) as image:
+            choose_page(image)
             check_size(image)
+            check_bands(image)
+            depth = Depth.of(image)
             if min_side is not None:
                 reduce_scale(image, min_side)
             image.load()
-            return to_rgb(turn_upright(image))
+            if depth is not None:
+                return to_rgb(depth.to_8_bits(image, source, value_range), image)
+            return to_rgb(image, image)
     except DECODE_ERRORS as error:
-        why = explain(error, source)
-        raise InputError(
-            f"cannot read the image {name}: {why}. Restore the file or remove its row from the data"
-        ) from error
+        raise InputError(f"cannot read the image {name}: {explain_with_way_out(error, source)}") from error
+
+
+def choose_page(image: Image.Image) -> None:
+    """Goes to the first page of a TIFF that is not marked as a thumbnail of another."""
+    if image.format != "TIFF" or not is_thumbnail(image):
+        return
+    for page in range(1, image.n_frames):
+        image.seek(page)
+        if not is_thumbnail(image):
+            return
+    image.seek(0)
+    if SUB_IMAGES in image.tag_v2 or DNG_VERSION in image.tag_v2:
+        raise UnusableImageError("it shows a thumbnail alone, as a camera's raw file does. Convert it to PNG or JPEG")
+
+
+def is_thumbnail(image: Image.Image) -> bool:
+    """Returns whether the page that is open is a reduced copy of another."""
+    kind = image.tag_v2.get(SUB_FILE_TYPE, 0)
+    return isinstance(kind, int) and bool(kind & 1)
+
+
+def check_bands(image: Image.Image) -> None:
+    """Raises UnusableImageError for an EPS drawing and a TIFF whose bands Pillow does not decode as they are meant."""
+    if image.format == "EPS":  # Pillow would run Ghostscript, on whatever the file says
+        raise UnusableImageError("it is a PostScript drawing. Convert it to PNG or JPEG")
+    if image.format != "TIFF":
+        return
+    bits, formats = (image.tag_v2.get(tag, ()) for tag in (ExifTags.Base.BitsPerSample, SAMPLE_FORMAT))
+    if image.mode.startswith("RGB") and len(bits) > 4:
+        raise UnusableImageError(
+            f"it has {len(bits)} bands, and a picture has red, green, blue and perhaps transparency. Save the three "
+            "that shall be seen as RGB"
+        )
+    if SIGNED in formats and set(bits) == {8}:
+        raise UnusableImageError(
+            "its values are signed, -128 to 127, which Pillow takes for 0 to 255. Save it as unsigned"
+        )
 
 
 def reduce_scale(image: Image.Image, min_side: int) -> None:
@@ -76,46 +142,65 @@ def check_size(image: Image.Image) -> None:
         raise Image.DecompressionBombError
 
 
-def turn_upright(image: Image.Image) -> Image.Image:
-    """Returns the image as its EXIF orientation wants it shown; the same object if nothing is to be done."""
+def find_turn(image: Image.Image) -> Image.Transpose | None:
+    """Returns how the image must be turned to be as its EXIF orientation wants it shown; None: not at all."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except SyntaxError:  # The block is not EXIF at all. Viewers show such a picture as it is stored.
-        return image
-    turn = TURN_OF_ORIENTATION.get(orientation)
-    return image if turn is None else image.transpose(turn)
+        return TURN_OF_ORIENTATION.get(image.getexif().get(ExifTags.Base.Orientation))
+    except DECODE_ERRORS:  # The block is not EXIF at all. Viewers show such a picture as it is stored.
+        return None
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Returns the image as RGB; the same object if it already is."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = to_8_bits(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+def to_rgb(picture: Image.Image, image: Image.Image) -> Image.Image:
+    """Returns a picture as RGB and upright; the same object if it already is.
+
+    Args:
+        image: the loaded file that the picture is of.
+    """
+    turn = find_turn(image)
+    if turn is not None:
+        picture = picture.transpose(turn)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        if image.format == "TIFF":
+            check_transparency(picture)
+        white = Image.new("RGBA", picture.size, "white")
+        white.info = picture.info
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-def to_8_bits(image: Image.Image) -> Image.Image:
-    """Returns the upper byte of 16-bit grey values; Pillow's own conversion clips them to a white picture."""
-    values = np.asarray(image)
-    low, high = values.min(), values.max()
-    if image.mode == "F" or low < 0 or high > 65535:
-        raise ValueError(
-            f"its grey values are not of 8 or 16 bits but go from {low:g} to {high:g}, and nothing tells which of them "
-            "is white; save it with 8 bits"
+def check_transparency(picture: Image.Image) -> None:
+    """Raises UnusableImageError if the fourth band looks like a picture: infrared is often called so."""
+    alpha = np.asarray(picture.getchannel("A"))
+    partly = np.mean((alpha > 0) & (alpha < 255))
+    if partly > PARTLY_TRANSPARENT:
+        raise UnusableImageError(
+            f"its last band is called transparency and is that of {100 * partly:.0f}% of the pixels, neither none nor "
+            "all: it may be infrared. Save the three bands that shall be seen as RGB, or as PNG if it is transparency"
         )
-    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def explain_with_way_out(error: Exception, source: str | BytesIO) -> str:
+    """Returns what is wrong with the file and what to do about it."""
+    if isinstance(error, UnidentifiedImageError) and not is_empty(source):
+        what, way_out = name_content(read_start(source))
+        return f"it is {what}: {way_out}, or remove its row from the data"
+    why = explain(error, source)
+    return why if isinstance(error, UnusableImageError) else f"{why}. {WAY_OUT}"
 
 
 def explain(error: Exception, source: str | BytesIO) -> str:
     """Returns what is wrong with the file, without the words that only a Pillow developer needs."""
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"it has more than the {Image.MAX_IMAGE_PIXELS} pixels that Pillow takes for safe; make it smaller"
-    if source.getbuffer().nbytes == 0 if isinstance(source, BytesIO) else is_empty(source):
+    if is_empty(source):
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
-        return "it is not an image, or of a format that Pillow does not know"
+        return f"it is {name_content(read_start(source))[0]}"
+    if isinstance(error, MemoryError):
+        return "decoding it takes more memory than there is"
+    if isinstance(error, OF_PILLOW) or not str(error):
+        return f"it is damaged (Pillow says {type(error).__name__}: {error})"
     return getattr(error, "strerror", None) or str(error)
 
 
@@ -124,6 +209,16 @@ def file_of(image: str) -> str | None:
     return next((file for file in (image, image.split("#")[0]) if os.path.isfile(file)), None)
 
 
-def is_empty(path: str) -> bool:
-    """Returns whether a path is a file of 0 bytes."""
-    return os.path.isfile(path) and os.path.getsize(path) == 0
+def is_empty(source: str | BytesIO) -> bool:
+    """Returns whether a file or its bytes are none."""
+    if isinstance(source, BytesIO):
+        return source.getbuffer().nbytes == 0
+    return os.path.isfile(source) and os.path.getsize(source) == 0
+
+
+def read_start(source: str | BytesIO) -> bytes:
+    """Returns the first bytes of a file or of bytes, as many as tell what it is."""
+    if isinstance(source, BytesIO):
+        return source.getvalue()[:1024]
+    with open(source, "rb") as file:
+        return file.read(1024)

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from scipy.sparse import csr_array, vstack
 
-from multihot.data.images import file_of, read_image
+from multihot.data.depth import RangedReader, ValueRange
+from multihot.data.images import DECODING, file_of, read_image
 from multihot.errors import InputError, list_first
 from multihot.labels import Group, LabelSpace
 
@@ -84,6 +85,10 @@ class Manifest:
         if max_images is None or max_images >= len(self):
             return self
         return self.subset(np.linspace(0, len(self) - 1, max_images).round().astype(int))
+
+    def with_value_range(self, value_range: ValueRange) -> "Manifest":
+        """Returns the manifest whose images have this black and white, where they have more than 8 bits; None: auto."""
+        return self if value_range is None else replace(self, read=RangedReader(self.read, value_range))
 
     @property
     def is_soft(self) -> bool:
@@ -175,7 +180,7 @@ class Manifest:
 
     def image_states(self) -> Iterator[str]:
         """Yields what changes whenever an image does: its name, with size and time of the file that it is or is in."""
-        yield str(getattr(self.read, "stamp", ""))
+        yield f"{DECODING} {getattr(self.read, 'stamp', '')}"
         states = {}  # of files that hold many images
         for image in self.images:
             file = file_of(image)

@@ -81,7 +81,7 @@ def inspect_image(image: str, read: Callable[[str], Image.Image] = read_image) -
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large and odd files, which the facts tell
-        is_file = getattr(read, "func", read) is read_image
+        is_file = getattr(read, "read", read) is read_image
         header = read_header(image) if is_file else {}
         try:
             picture = read(image)

@@ -11,6 +11,7 @@ from PIL import Image
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
+from multihot.data.depth import ValueRange
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 
@@ -98,7 +99,7 @@ class SceneReader:
     num_clutter: int
     seed: tuple[int, int]
 
-    def __call__(self, locator: str, min_side: int | None = None) -> Image.Image:
+    def __call__(self, locator: str, min_side: int | None = None, value_range: ValueRange = None) -> Image.Image:
         """Returns the scene as an RGB image of 36 x 36 pixels: noise, pieces of digits, and the digits over them."""
         row = int(locator.rsplit("/", 1)[1])
         rng = np.random.default_rng([*self.seed, row])

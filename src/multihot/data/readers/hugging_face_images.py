@@ -5,6 +5,7 @@ from io import BytesIO
 
 from PIL import Image
 
+from multihot.data.depth import ValueRange
 from multihot.data.images import decode_image
 from multihot.errors import InputError
 
@@ -17,11 +18,11 @@ class DatasetImages:
         self.column = column
         self.stamp = [data._fingerprint for data in splits.values()]  # of `datasets`, whatever its files are called
 
-    def __call__(self, image: str, min_side: int | None = None) -> Image.Image:
+    def __call__(self, image: str, min_side: int | None = None, value_range: ValueRange = None) -> Image.Image:
         place, _, row = image.rpartition("#")
         picture = self.splits[place][int(row)].column(self.column)[0].as_py()
         source = picture["path"] if picture["bytes"] is None else BytesIO(picture["bytes"])
-        return decode_image(source, f"{place} row {row}", min_side)
+        return decode_image(source, f"{place} row {row}", min_side, value_range)
 
 
 def import_datasets():

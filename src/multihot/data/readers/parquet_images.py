@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from multihot.data.depth import ValueRange
 from multihot.data.images import decode_image
 from multihot.errors import InputError
 from multihot.files import check_disk_space, file_stamp
@@ -31,12 +32,12 @@ class EmbeddedImages:
     def __getstate__(self) -> dict:
         return {"copies": self.copies, "mapped": {}}
 
-    def __call__(self, image: str, min_side: int | None = None) -> Image.Image:
+    def __call__(self, image: str, min_side: int | None = None, value_range: ValueRange = None) -> Image.Image:
         file, _, row = image.rpartition("#")
         if file not in self.mapped:
             self.mapped[file] = map_images(self.copies[file])
         picture = self.mapped[file][int(row)].as_buffer()
-        return decode_image(BytesIO(picture), f"{file} row {row}", min_side)
+        return decode_image(BytesIO(picture), f"{file} row {row}", min_side, value_range)
 
 
 def import_pyarrow():

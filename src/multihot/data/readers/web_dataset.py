@@ -12,6 +12,7 @@ from io import BytesIO
 
 from PIL import Image
 
+from multihot.data.depth import ValueRange
 from multihot.data.images import decode_image
 from multihot.data.loader import default_num_workers
 from multihot.data.readers.answers import Answers, parse_weight
@@ -292,10 +293,10 @@ class ShardImages:
 
     stamps: Mapping[str, tuple[int, int]]  # size and time of change of each shard when it was indexed
 
-    def __call__(self, image: str, min_side: int | None = None) -> Image.Image:
+    def __call__(self, image: str, min_side: int | None = None, value_range: ValueRange = None) -> Image.Image:
         """Returns an image as `read_image` does."""
         shard, offset, size = LOCATOR.fullmatch(image).groups()
-        return decode_image(BytesIO(self.read_bytes(shard, int(offset), int(size))), image, min_side)
+        return decode_image(BytesIO(self.read_bytes(shard, int(offset), int(size))), image, min_side, value_range)
 
     def read_bytes(self, shard: str, offset: int, size: int) -> bytes:
         """Returns a part of a shard."""
