@@ -268,7 +268,7 @@ def test_json_labels_are_a_list_text_or_answers(folder):
     objects = [
         {"image": "a.png", "labels": ["polar bear", "ice"]},
         {"image": "b.png", "labels": {"ice": 0.7, "polar bear": -1}},
-        {"image": "c.png"},
+        {"image": "c.png", "labels": []},
     ]
     manifest = read(write_jsonl(folder, *objects), source="jsonl")
     assert manifest.labels == ("ice", "polar bear")

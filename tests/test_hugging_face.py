@@ -119,9 +119,9 @@ def test_one_class_label_is_one_label(tmp_path):
     ("cells", "feature", "changes"),
     [
         ([["dog", "cat"], [], ["cat"], []], List(Value("string")), {}),
-        ([["dog", None, " cat"], None, ["cat"], []], List(Value("large_string")), {}),
+        ([["dog", None, " cat"], None, ["cat"], []], List(Value("large_string")), {"blank": "absent"}),
         (["dog|cat", "", "cat", ""], Value("string"), {"separator": "|"}),
-        (["dog cat", None, "cat", ""], Value("string"), {}),
+        (["dog cat", None, "cat", ""], Value("string"), {"blank": "absent"}),
         ([[1, 2], [], [2], []], List(Value("int32")), {"numbers": "ids", "labels": NAMES}),
     ],
 )

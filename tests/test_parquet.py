@@ -122,13 +122,13 @@ ANSWERS = [[("dog", 1.0), ("cat", 0.5)], [("dog", -1.0)], [("dog", 1.0)], []]
 )
 def test_labels_in_a_cell_are_a_list_or_text_or_a_map_or_a_struct(tmp_path, labels):
     path = write_paths(tmp_path, labels)
-    manifest = read(path)
+    manifest = read(path, blank="absent")
     assert manifest.images == [f"{tmp_path}/a.png", f"{tmp_path}/b.png"]
     assert manifest.labels == ("cat", "dog")
     assert manifest.targets.dtype == np.int8
     np.testing.assert_array_equal(manifest.targets.toarray(), [[1, 1], [0, 0]])
-    np.testing.assert_array_equal(read(path, "val").targets.toarray(), [[0, 1]])
-    np.testing.assert_array_equal(read(path, "test").targets.toarray(), [[1, 0]])
+    np.testing.assert_array_equal(read(path, "val", blank="absent").targets.toarray(), [[0, 1]])
+    np.testing.assert_array_equal(read(path, "test", blank="absent").targets.toarray(), [[1, 0]])
 
 
 @pytest.mark.parametrize("is_text", [True, False])

@@ -6,6 +6,14 @@ SEPARATORS = (",", ";", "|", "\t")  # what texts are divided by elsewhere; a spa
 BLANK = {"unknown": -1.0, "absent": 0.0}  # what an empty cell can say
 
 
+class CellError(Exception):
+    """What is wrong with a row: the problem, and the cell that has it."""
+
+    def __init__(self, problem: str, details: str):
+        super().__init__(problem, details)
+        self.problem, self.details = problem, details
+
+
 def is_blank(cell: object) -> bool:
     """Returns whether a cell is empty.
 
@@ -24,14 +32,31 @@ def as_list(cell: object) -> Sequence:
     return cell if isinstance(cell, list | tuple) else [cell]
 
 
-def split_labels(cell: object, separator: str) -> list[str]:
-    """Returns the labels in a cell: text with separators, or a list; what is blank is none.
+def split_labels(text: str, separator: str) -> list[str]:
+    """Returns the labels in a text; what is blank between separators is none, and quotes around a label are no part.
 
-    >>> split_labels("cat; dog ;", ";"), split_labels([" big cat", None, 7], ";"), split_labels(None, ";")
-    (['cat', 'dog'], ['big cat', '7'], [])
+    >>> split_labels("cat; dog ;", ";"), split_labels("'big cat' dog", " "), split_labels('5" pipe, "a, b"', ",")
+    (['cat', 'dog'], ['big cat', 'dog'], ['5" pipe', 'a, b'])
     """
-    parts = cell.split(separator) if isinstance(cell, str) else as_list(cell)
-    return [str(part).strip() for part in parts if not is_blank(part)]
+    parts = text.split(separator)
+    if '"' in text or "'" in text:
+        parts = join_quoted(parts, separator)
+    return [stripped for part in parts if (stripped := part.strip())]
+
+
+def join_quoted(parts: list[str], separator: str) -> list[str]:
+    """Returns the parts with those of one quoted label joined, and without its quotes."""
+    joined, start = [], 0
+    while start < len(parts):
+        quote, part, end = parts[start].strip()[:1], parts[start], start
+        if quote and quote in "'\"":
+            end = next((k for k in range(start, len(parts)) if parts[k].rstrip().endswith(quote)), start)
+            whole = separator.join(parts[start : end + 1]).strip()
+            is_quoted = whole.count(quote) == 2 and whole.endswith(quote)
+            part, end = (whole[1:-1], end) if is_quoted else (part, start)
+        joined.append(part)
+        start = end + 1
+    return joined
 
 
 def find_other_separator(labels: Sequence[str], separator: str) -> tuple[str, list[str]] | None:

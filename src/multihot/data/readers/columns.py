@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from multihot.data.readers.agreement import AGREE
 from multihot.data.readers.answers import Answers, parse_weight
-from multihot.data.readers.cells import BLANK, is_blank
+from multihot.data.readers.cells import BLANK, CellError, is_blank
+from multihot.data.readers.label_cells import check_not_null
 from multihot.data.readers.reader import TableReader
 from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table, name_first
 from multihot.errors import InputError, check_choice
@@ -189,7 +190,11 @@ class Columns:
         if self.weight is not None and weight is None:
             table.note_weight(number, cells[self.weight])
             return
-        labels, values = self.answers(table, number, cells)
+        try:
+            labels, values = self.answers(table, number, cells)
+        except CellError as error:
+            table.note(error.problem, number, error.details)
+            return
         image = cells[self.image]
         split = file_split if self.split is None else str(cells[self.split]).strip()
         table.add(
@@ -216,11 +221,11 @@ class Columns:
                 return labels, None
             column = self.header[self.value]
             return labels, table.read_answers(self.says, number, labels, [cells[self.value]], column)
-        if isinstance(cell, Mapping):
-            labels = list(map(str, cell))
-            return labels, table.read_answers(self.says, number, labels, list(cell.values()))
-        present = self.reader.labels_in(cell)
+        check_not_null(cell, self.reader.blank)
+        present, answers = self.reader.cells.read(cell)
+        if answers is not None:
+            return present, table.read_answers(self.says, number, present, answers)
         if self.unknown is None:
             return present, None
-        unknown = self.reader.labels_in(cells[self.unknown])
+        unknown = self.reader.cells.names_in(cells[self.unknown])
         return present + unknown, [1.0] * len(present) + [-1.0] * len(unknown)

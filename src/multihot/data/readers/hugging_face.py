@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from multihot.data.readers.answers import Answers, parse_weight
-from multihot.data.readers.cells import BLANK, as_list
+from multihot.data.readers.cells import BLANK, CellError, as_list
 from multihot.data.readers.hugging_face_images import (
     DatasetImages,
     holds_bytes,
@@ -16,6 +16,7 @@ from multihot.data.readers.hugging_face_images import (
     locate_images,
     select_images,
 )
+from multihot.data.readers.label_cells import check_not_null
 from multihot.data.readers.reader import TableReader
 from multihot.data.readers.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
@@ -227,7 +228,7 @@ class HuggingFaceReader(TableReader):
             return partial(self.pick, feature.names), feature.names
         item = getattr(feature, "feature", feature)  # of a list
         if hasattr(item, "names"):
-            return lambda cell: self.pick(item.names, cell or []), item.names
+            return partial(self.pick, item.names), item.names
         kind = str(getattr(item, "dtype", "")) or "no"
         if "string" in kind:
             return self.split_cell, ()
@@ -250,7 +251,8 @@ class HuggingFaceReader(TableReader):
 
     def pick(self, names: Sequence[str], cell: int | list[int] | None) -> Cells:
         """Returns the labels of an id or a list of them; an object each (objects.category) may name a label twice."""
-        ids = as_list(cell)
+        self.check_not_null(cell)
+        ids = [] if cell is None else as_list(cell)
         if not all(isinstance(number, int) and 0 <= number < len(names) for number in ids):
             problem = "labels that are unknown or have no name (where a split has none: data.test_split=null)"
             raise CellError(problem, repr(cell))
@@ -266,17 +268,16 @@ class HuggingFaceReader(TableReader):
         return labels, answers
 
     def split_cell(self, cell: str | list[str] | None) -> Cells:
-        """Returns the labels in a text with separators or a list of texts."""
-        labels = self.labels_in(cell)
+        """Returns the labels in a text with separators, a list of texts, or the text of a list or an object."""
+        self.check_not_null(cell)
+        labels, answers = self.cells.read(cell)
+        if answers is not None:
+            return labels, answers
         return list(dict.fromkeys(labels)) if "." in self.labels_column else labels, None
 
-
-class CellError(Exception):
-    """What is wrong with a row: the problem, and the cell that has it."""
-
-    def __init__(self, problem: str, details: str):
-        super().__init__(problem, details)
-        self.problem, self.details = problem, details
+    def check_not_null(self, cell: object) -> None:
+        """Raises CellError if a cell holds nothing at all and nothing says what that means."""
+        check_not_null(cell, "absent" if self.unlisted == "unknown" else self.blank)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from multihot.data.manifest import Manifest
-from multihot.data.readers.cells import find_other_separator, split_labels, write_override
+from multihot.data.readers.label_cells import LabelCells
 from multihot.data.readers.table import NOT_LISTED, SPLITS, UNKNOWN_SPLIT, Cases, Problems, Table, name_first
 from multihot.data.splitting import stratify
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first
@@ -54,7 +54,6 @@ class TableReader(ABC):
     unseen_labels: str = "error"  # runs that began before there was this setting do not have it
 
     way_to_split: ClassVar[str]  # what gives a split rows, said of one that has none
-    has_text: ClassVar[bool] = False  # whether data.separator has divided labels that nobody has looked at yet
 
     @abstractmethod
     def fill(self, table: Table) -> None:
@@ -65,31 +64,14 @@ class TableReader(ABC):
         """The rows of all files."""
         table = Table()
         self.fill(table)
+        if table.labels is None:
+            self.cells.check(name_first(table.files, MOST_FILES), table.id_of)
         return table
 
-    def labels_in(self, cell: object) -> list[str]:
-        """Returns the labels in a cell (see `split_labels`); notes that there is a text."""
-        self.has_text |= isinstance(cell, str)
-        return split_labels(cell, self.separator)
-
-    def warn_of_separator(self, known: Sequence[str]) -> None:
-        """Warns if the labels of texts look as if something else divided them; known ones are meant so."""
-        known = set(map(str, known))
-        labels = [label for label in self.table.id_of if label not in known]
-        found = find_other_separator(labels, self.separator)
-        if found is not None:
-            mark, having = found
-            log.warning(
-                "%s: %d of %d labels have a %r in them, as %s. If it stands between labels, set %s (data.separator is "
-                "%r now); if it is a part of these labels, all is well",
-                name_first(self.table.files, MOST_FILES),
-                len(having),
-                len(labels),
-                mark,
-                ", ".join(map(repr, having[:3])),
-                write_override("data.separator", mark),
-                self.separator,
-            )
+    @cached_property
+    def cells(self) -> LabelCells:
+        """What reads the cells of labels."""
+        return LabelCells(getattr(self, "separator", " "), self.labels)
 
     def __call__(self, split: str, labels: Sequence[str] | None = None, must_exist: bool = True) -> Manifest:
         """Returns the images and labels of one split ("train", "val" or "test"), in the order of the files.
@@ -103,9 +85,10 @@ class TableReader(ABC):
         problems = defaultdict(Cases, {kind: places.copy() for kind, places in self.table.problems.items()})
         rows = self.select(split, problems)
         of_model = labels is not None
-        if self.has_text:
-            self.has_text = False  # one warning a source
-            self.warn_of_separator((labels if of_model else self.labels) or ())
+        if self.cells.has_text:
+            self.cells.has_text = False  # one warning a source
+            known = (labels if of_model else self.labels) or ()
+            self.cells.warn_of_separator(name_first(self.table.files, MOST_FILES), self.table.id_of, known)
         labels = tuple(map(str, labels)) if of_model else self.own_labels()
         if must_exist:
             self.table.check_existence(rows, problems)

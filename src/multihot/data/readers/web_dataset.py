@@ -16,7 +16,8 @@ from multihot.data.depth import ValueRange
 from multihot.data.images import decode_image
 from multihot.data.loader import default_num_workers
 from multihot.data.readers.answers import Answers, parse_weight
-from multihot.data.readers.cells import BLANK, as_list
+from multihot.data.readers.cells import BLANK, CellError
+from multihot.data.readers.label_cells import Said, check_not_null
 from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.readers.table import SPLITS, Table, name_first
 from multihot.data.readers.tar_index import ShardIndex, index_shards
@@ -112,7 +113,7 @@ class WebDatasetReader(TableReader):
         if extension.endswith("cls"):
             return [self.name_class(index) for index in text.split()], None, {}
         if extension.endswith("txt"):
-            return self.labels_in(text), None, {}
+            return *self.read_answers(text), {}
         content = json.loads(text)
         if self.labels_key is None:
             return *self.read_answers(content), {}
@@ -121,16 +122,10 @@ class WebDatasetReader(TableReader):
             raise ValueError(f"there is no {self.labels_key!r} but {keys} (data.labels_key)")
         return *self.read_answers(content[self.labels_key]), content
 
-    def read_answers(self, content: object) -> tuple[list[str], list | None]:
-        """Returns the labels and the cells of answers in a part of a JSON file; null is no label, also in lists."""
-        if isinstance(content, dict):
-            return list(content), list(content.values())
-        if isinstance(content, str):
-            return self.labels_in(content), None
-        labels = as_list(content)
-        if any(isinstance(label, list | dict) for label in labels):
-            raise ValueError("a label is a list or an object instead of a text")
-        return self.labels_in(labels), None
+    def read_answers(self, content: object) -> Said:
+        """Returns the labels and the cells of answers in a text or in JSON; null in a list is no label."""
+        check_not_null(content, "absent" if self.unlisted == "unknown" else "unknown")
+        return self.cells.read(content)
 
     def name_class(self, index: str) -> str:
         """Returns the label that a class index means."""
@@ -178,6 +173,9 @@ class Shard:
             return
         try:
             labels, cells, content = reader.read_labels(answers, members[answers][3])
+        except CellError as error:
+            self.table.note(error.problem, number, f"{members[answers][0]}: {error.details}")
+            return
         except ValueError as error:
             self.table.note("samples whose labels cannot be read", number, f"{members[answers][0]}: {error}")
             return
