@@ -79,7 +79,6 @@ def test_other_vit_families_become_multi_label_too(name):
     ("image_size", "kwargs", "way_out"),
     [
         (50, {"patch_size": 12}, "the last 2 pixels: choose 48 or 60"),
-        (None, {"patch_size": 12, "img_size": 50}, "choose 48 or 60"),
         (None, {"patch_size": 12}, "model.image_size=224 .* the last 8 pixels: choose 216 or 228"),
         (10, {"patch_size": 12}, "choose 12$"),
         (100, {}, "choose 96 or 112"),
@@ -104,6 +103,45 @@ def test_a_model_that_is_made_for_it_may_have_other_sizes(name, image_size, kwar
     size = image_size or 384
     model = create(name=name, image_size=image_size, kwargs={**small, **kwargs})
     assert model(torch.zeros(1, 3, size, size)).shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"patch_size": 0}, "cannot be built with .*\nCorrect or leave out model.kwargs.patch_size=0$"),
+        ({"num_heads": 5}, "divisible by num_heads.\nCorrect or leave out model.kwargs.num_heads=5"),
+        ({"depth": "x"}, "leave out model.kwargs.depth=x"),
+        ({"depth": 0}, "model.kwargs.depth=0: it must be above 0"),
+        ({"embed_dim": -3}, "leave out model.kwargs.embed_dim=-3"),
+        ({"act_layer": "foo"}, "KeyError 'foo'.\nCorrect or leave out model.kwargs.act_layer=foo"),
+        ({"pos_embed": "foo"}, "AssertionError.\nCorrect or leave out model.kwargs.pos_embed=foo"),
+        ({"nonsense": 3}, "unexpected keyword argument 'nonsense'.*\n.*model.kwargs.nonsense=3"),
+        ({"pretrained_cfg_overlay": {"foo": 3}}, "leave out model.kwargs.pretrained_cfg_overlay"),
+        ({"drop_path_rate": 2}, "model.kwargs.drop_path_rate=2: a rate is at least 0 and less than 1"),
+        ({"drop_rate": "a"}, "model.kwargs.drop_rate=a: a rate"),
+        ({"qkv_bias": "no"}, "model.kwargs.qkv_bias=no: it is true or false"),
+        ({"in_chans": 1}, "in_chans=1: images are read as RGB, with 3 channels"),
+        ({"img_size": 40}, "model.kwargs.img_size=40: set model.image_size"),
+        ({"num_classes": 7}, "num_classes=7: it follows from the labels"),
+        ({"checkpoint_path": "a.pth"}, "set model.weights"),
+        ({"global_pool": ""}, "global_pool is empty"),
+    ],
+)
+def test_arguments_that_timm_cannot_build_a_model_with_are_named(setting, words):
+    with pytest.raises(InputError, match=words):
+        create(kwargs={**TINY, **setting})
+
+
+@pytest.mark.parametrize("size", [0, -8, 32.5, "big", True, [32, 48]])
+def test_an_image_size_is_one_whole_number(size):
+    with pytest.raises(InputError, match="it must be a whole number of pixels"):
+        create(image_size=size)
+
+
+def test_a_model_of_any_size_takes_no_image_size():
+    with pytest.raises(InputError, match=r"leave out model\.image_size=32"):
+        create(name="resnet10t", kwargs={})
+    assert create(name="resnet10t", image_size=None, kwargs={}).num_classes == 5
 
 
 def test_weights_that_do_not_fit_are_named_key_by_key(single_label, tmp_path):

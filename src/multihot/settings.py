@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -108,12 +109,21 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     for key, value in cfg.data.items():
         if isinstance(value, str) and key.endswith(("path", "root", "folder", "_cache")):
             cfg.data[key] = absolute(value)
-    if cfg.model.weights and not cfg.model.weights.startswith("shipped:"):
+    if cfg.model.weights and not is_address(cfg.model.weights.removeprefix("local-dir:")):
         cfg.model.weights = absolute(cfg.model.weights.removeprefix("local-dir:"))
     for key in ("aliases", "class_names"):
         if isinstance(cfg.head[key], str) and cfg.head[key] != "imagenet":
             cfg.head[key] = absolute(cfg.head[key])
     return cfg
+
+
+def is_address(path: str) -> bool:
+    """Returns whether a path is the address of something that is not on the disk, or that comes with this package.
+
+    >>> is_address("https://example.org/vit.pth"), is_address("shipped:vit_digits"), is_address("runs/a")
+    (True, True, False)
+    """
+    return re.match(r"\w[\w+.-]+:", path) is not None
 
 
 def absolute(path: str) -> str:

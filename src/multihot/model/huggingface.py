@@ -14,7 +14,7 @@ from multihot.model.weight_files import (
     Source,
     find_weights_file,
     read_json_file,
-    read_state,
+    read_tensors,
     split_classifier,
 )
 
@@ -69,7 +69,7 @@ def read_hf_folder(folder: Path, config: dict) -> Source:
         raise InputError(
             f"{folder}/config.json is not complete: {', '.join(missing)} missing; save_pretrained writes it whole"
         )
-    state = rename_hf_keys(read_state(find_weights_file(folder)), config["model_type"])
+    state = rename_hf_keys(read_tensors(find_weights_file(folder)), config["model_type"])
     names = config.get("id2label")
     if names and all(re.fullmatch(r"LABEL_\d+", label) for label in names.values()):
         names = None  # what transformers writes where nobody has given any

@@ -18,7 +18,7 @@ from timm.layers import set_fused_attn
 from torch import nn
 
 from multihot.errors import InputError, check_choice
-from multihot.model.create import build_timm, check_name
+from multihot.model.architecture import build_timm, check_model
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ def choose_compute(
     check_choice("kernels", kernels, ("auto", "default", *KERNELS))
     check_choice("mixed_precision", mixed_precision, ("auto", "no", "fp16", "bf16"))
     precisions = (mixed_precision,) if mixed_precision != "auto" else ("bf16", "no") if has_bf16(device) else ("no",)
-    check_name(name)
+    if ":" not in name:
+        check_model(name, image_size, kwargs)
     if device.type != "cpu":
         return Compute(precisions[0], DEFAULT)
     if mixed_precision == "fp16":

@@ -1,5 +1,6 @@
 """Where pretrained weights come from: every source becomes timm's tensors and, apart from them, its own classifier."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,10 +12,14 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import safe_open
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models._hub import load_model_config_from_path  # private: timm's public one reads from the hub alone
+from torch import nn
 
 from multihot.errors import InputError
 from multihot.labels import LabelSpace
+from multihot.model.architecture import outline_of
+from multihot.model.file_kinds import SAFETENSORS, describe_place, find_kind
 from multihot.model.huggingface import HF_MODELS, read_hf_folder
+from multihot.model.state import check_finite, check_state, pick_state
 from multihot.model.weight_files import (
     WEIGHTS_FILES,
     Classifier,
@@ -23,9 +28,10 @@ from multihot.model.weight_files import (
     first_line,
     read_json,
     read_json_file,
-    read_state,
+    read_tensors,
     split_classifier,
 )
+from multihot.settings import is_address
 
 ALLOWED = "a .safetensors or .pth file, a timm folder, a Hugging Face ViT or DINOv2 folder, or a run folder"
 
@@ -44,10 +50,11 @@ def read_source(weights: str, name: str) -> Source:
             f"model.weights={weights} needs the name of its architecture in timm, such as "
             f"model.name=vit_base_patch16_224, not model.name={name}"
         )
-    path = find_weights(weights)
-    source = read_folder(path, name) if path.is_dir() else read_file(path, name)
+    path, outline = find_weights(weights), outline_of(name)
+    source = read_folder(path, name, outline) if path.is_dir() else read_file(path, name, outline)
     if not source.state:
         raise InputError(f"{path} holds a classifier and nothing else; model.weights needs the whole model")
+    check_state(source.state, outline, source.path)
     return source
 
 
@@ -63,7 +70,10 @@ def read_classifier(
         InputError: as `read_source`, or there are more or fewer class names than rows.
     """
     if weights is not None:
-        classifier = read_source(weights, name).classifier
+        source = read_source(weights, name)
+        classifier = source.classifier
+        rows = {"weight": classifier.weight, "bias": classifier.bias}
+        check_finite({key: value for key, value in rows.items() if value is not None}, f"classifier of {source.path}")
     elif pretrained:
         classifier = read_hub_classifier(name)
     else:
@@ -77,32 +87,51 @@ def find_weights(weights: str) -> Path:
         folder = Path(str(files("multihot.model") / "weights"))
         path = folder / f"{weights.removeprefix('shipped:')}.safetensors"
         choices = "shipped are: " + ", ".join(sorted(file.stem for file in folder.glob("*.safetensors")))
+    elif is_address(weights.removeprefix("local-dir:")):
+        raise InputError(f"model.weights={weights}: {explain_address(weights)}")
     else:
         path, choices = Path(weights.removeprefix("local-dir:")).expanduser(), f"give {ALLOWED}"
+    if path.is_symlink() and not path.exists():
+        choices = f"it is {describe_place(path)}"
     if not path.exists():
-        raise InputError(f"model.weights={weights}: there is no {path}; {choices}")
+        of_hub = f", or {explain_address(f'hf-hub:{weights}')}" if re.fullmatch(r"[\w.-]+/[\w.-]+", weights) else ""
+        raise InputError(f"model.weights={weights}: there is no {path}; {choices}{of_hub}")
     return path
 
 
-def read_file(path: Path, name: str) -> Source:
+def explain_address(address: str) -> str:
+    """Returns what to do with an address of weights, which must be on the disk."""
+    kind, _, place = address.partition(":")
+    place = place.lstrip("/")
+    if kind in ("http", "https"):
+        return f"it must be a local file; download it first: curl -LO {address}"
+    if kind in ("hf", "hf-hub", "hf_hub"):
+        return (
+            f"for a timm model on the Hugging Face hub set model.name=hf-hub:{place} model.pretrained=true "
+            f"model.weights=null; another is downloaded first: hf download {place} --local-dir <folder>"
+        )
+    return f"copy it to a local file first, and give its path ({ALLOWED})"
+
+
+def read_file(path: Path, name: str, outline: nn.Module) -> Source:
     """Returns a single file; its metadata, if it is a .safetensors file, may name the classes."""
-    state, metadata = read_state(path), {}
-    if path.suffix == ".safetensors":
+    (state, note), metadata = pick_state(read_tensors(path), outline), {}
+    if find_kind(path) == SAFETENSORS:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     names = read_json(metadata["label_names"], path) if "label_names" in metadata else None
     layers = timm.get_pretrained_cfg_value(name, "classifier")
     state, classifier = split_classifier(state, layers, names, metadata.get("is_multi_label") == "true")
-    return Source(path, state, classifier)
+    return Source(path, state, classifier, note=note)
 
 
-def read_folder(folder: Path, name: str) -> Source:
+def read_folder(folder: Path, name: str, outline: nn.Module) -> Source:
     """Returns a timm folder, a Hugging Face folder, or the best model of a run folder."""
     if (folder / "config.yaml").is_file() and (folder / "best").is_dir():
-        return read_timm_folder(folder / "best", name)
+        return read_timm_folder(folder / "best", name, outline)
     config = read_json_file(folder / "config.json") if (folder / "config.json").is_file() else {}
     if "architecture" in config:
-        return read_timm_folder(folder, name)
+        return read_timm_folder(folder, name, outline)
     if "architectures" in config:
         return read_hf_folder(folder, config)
     raise InputError(
@@ -112,7 +141,7 @@ def read_folder(folder: Path, name: str) -> Source:
     )
 
 
-def read_timm_folder(folder: Path, name: str) -> Source:
+def read_timm_folder(folder: Path, name: str, outline: nn.Module) -> Source:
     """Returns a folder in timm's hub layout, a best/ too, with its own model arguments and preprocessing.
 
     A model whose head pools for itself has been saved with pooling off; without that head it gets its family's again.
@@ -124,9 +153,10 @@ def read_timm_folder(folder: Path, name: str) -> Source:
         raise InputError(f"{folder} holds a {architecture}, not a {name}: set model.name={architecture}")
     layers = pretrained_cfg.get("classifier") or timm.get_pretrained_cfg_value(name, "classifier")
     names = describe_classes(pretrained_cfg)
-    state, classifier = split_classifier(read_state(path), layers, names, is_multi_label(config))
+    state, note = pick_state(read_tensors(path), outline)
+    state, classifier = split_classifier(state, layers, names, is_multi_label(config))
     kwargs = {key: value for key, value in (kwargs or {}).items() if (key, value) != ("global_pool", "")}
-    return Source(folder, state, classifier, kwargs, pretrained_cfg)
+    return Source(folder, state, classifier, kwargs, pretrained_cfg, note=note)
 
 
 def is_multi_label(config: Mapping) -> bool:

@@ -1,18 +1,28 @@
 """What a file or folder of weights holds: tensors under clean keys and, apart from them, the classifier."""
 
+import argparse
 import json
+import pickle
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
-from timm.models import load_state_dict
+from safetensors.torch import load_file
 from torch import Tensor
 
 from multihot.errors import InputError
+from multihot.model.file_kinds import AS_TENSORS, DOWNLOAD, SAFETENSORS, find_kind
+from multihot.model.state import flatten
 
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # what a folder may hold, the first that is there
+UNREADABLE = (  # what torch and safetensors raise
+    OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError, ArithmeticError,
+    pickle.UnpicklingError, SafetensorError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Source:
     kwargs: dict = field(default_factory=dict)  # model arguments that the shapes of the tensors do not show
     pretrained_cfg: dict | None = None  # a timm folder's own, in place of the one that timm has for the name
     preprocessing: dict = field(default_factory=dict)  # entries of the pretrained config that differ from timm's
+    note: str = ""  # what was taken of the file, in words; empty if all
 
 
 def find_weights_file(folder: Path) -> Path:
@@ -43,38 +54,54 @@ def find_weights_file(folder: Path) -> Path:
     for file in WEIGHTS_FILES:
         if (folder / file).is_file():
             return folder / file
-    raise InputError(f"{folder} has no weights: it needs {' or '.join(WEIGHTS_FILES)}, one file and not in parts")
+    raise InputError(f"{folder} has no weights: it needs {' or '.join(WEIGHTS_FILES)}{describe_other_files(folder)}")
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Returns the state dict of a .safetensors or pickled file under clean keys (no `module.`, no `_orig_mod.`).
-
-    Of a training checkpoint it is, as in timm, `state_dict_ema`, `model_ema`, `state_dict` or `model`.
-    """
-    try:
-        state = load_state_dict(str(path))
-    except (OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read as weights: {describe_damage(error)}") from error
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        found = ", ".join(list(state)[:5]) or "nothing"
-        raise InputError(
-            f"{path} holds no state dict, alone or under state_dict_ema, state_dict or model, but {found}. "
-            "Where it was made, write one: torch.save(model.state_dict(), path)"
+def describe_other_files(folder: Path) -> str:
+    """Returns the way out for a folder that holds its weights in parts, or those of another library."""
+    names = sorted(path.name for path in folder.iterdir())
+    if any(name.endswith(".index.json") or "-of-0" in name for name in names):
+        return (
+            ", one file and not in parts. transformers puts them together: AutoModel.from_pretrained(folder)"
+            '.save_pretrained(new_folder, max_shard_size="50GB")'
         )
-    return state
+    return f"; it has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Returns all tensors of a .safetensors or pickled file, those inside of mappings under dotted keys.
+
+    How the file was written shows in its content, not in its name. No code in it is run.
+    """
+    kind = find_kind(path)
+    try:
+        content = load_file(path) if kind == SAFETENSORS else load_pickle(path)
+    except UNREADABLE as error:
+        raise InputError(f"{path} cannot be read as weights: {describe_damage(error)}") from error
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path} holds no dict of tensors but {type(content).__name__}: {AS_TENSORS}")
+    tensors = dict(flatten(content))
+    if not tensors:
+        found = ", ".join(map(str, list(content)[:5])) or "nothing"
+        raise InputError(f"{path} holds no state dict, alone or inside of others, but {found}; {AS_TENSORS}")
+    return tensors
+
+
+def load_pickle(path: Path) -> object:
+    """Returns what torch.save wrote: tensors and plain Python values, and the arguments in timm's checkpoints."""
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore", UserWarning)  # of what is refused below, or loads well
+        return torch.load(file, map_location="cpu", weights_only=True)  # of a path it would look at the name
 
 
 def describe_damage(error: Exception) -> str:
-    """Returns in one line why a file could not be read; timm reports code in a pickle as the cause of its error."""
-    code = re.search(r"GLOBAL (\S+)", str(error.__cause__))
+    """Returns in one line why a file could not be read."""
+    code = re.search(r"GLOBAL (\S+)", str(error))
     if code:
-        return (
-            f"it holds more than tensors and loading it would run code ({code[1]}). Where it was made, write the "
-            "tensors alone: torch.save(model.state_dict(), path)"
-        )
-    if isinstance(error, AttributeError):  # of a file with something else than a dict
-        return "it holds no dict of tensors"
-    return "it is damaged or cut short; copy or download it anew" if error.__cause__ else first_line(error)
+        return f"it holds more than tensors and loading it would run code ({code[1]}); {AS_TENSORS}"
+    if "Unsupported operand" in str(error):
+        return f"its pickle protocol is newer than 2; {AS_TENSORS}"
+    return f"it is damaged or cut short ({first_line(error)[:100]}); {DOWNLOAD}"
 
 
 def split_classifier(

@@ -1,0 +1,176 @@
+"""The name and the arguments of a timm model, checked by building it without memory for its weights."""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from functools import cache
+
+import timm
+import torch
+from timm.layers import PatchEmbed
+from torch import nn
+
+from multihot.errors import InputError
+
+NUM_CHANNELS = 3
+BUILD_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AssertionError, RuntimeError, AttributeError)
+TAKEN = {  # arguments of timm that others of our settings give -> the way out
+    "img_size": "set model.image_size",
+    "num_classes": "it follows from the labels of the data",
+    "pretrained": "set model.pretrained",
+    "pretrained_cfg": "set entries of it by model.kwargs.pretrained_cfg_overlay",
+    "checkpoint_path": "set model.weights",
+    "features_only": "a classifier needs the whole model",
+    "out_indices": "a classifier needs the whole model",
+    "model_name": "set model.name",
+}
+
+
+def check_model(name: str, image_size: int | None, kwargs: Mapping, source_kwargs: Mapping | None = None) -> None:
+    """Raises InputError unless there is such a model and it takes these settings.
+
+    Args:
+        source_kwargs: arguments that come with the weights, where `kwargs` has no others.
+    """
+    check_settings(image_size, kwargs)
+    of_source = {key: value for key, value in (source_kwargs or {}).items() if value is not None}
+    arguments = {**of_source, **kwargs}
+    if image_size is not None:
+        arguments["img_size"] = image_size
+    model = create_outline(name, arguments)
+    check_types(model, kwargs)
+    check_patches(model, arguments)
+    channels = (model.pretrained_cfg.get("input_size") or (NUM_CHANNELS,))[0]
+    if channels != NUM_CHANNELS:
+        raise InputError(f"model.name={name} is for images of {channels} channels; images are read as RGB, with 3")
+
+
+def create_outline(name: str, kwargs: Mapping | None = None) -> nn.Module:
+    """Returns the timm model without a classifier and without values, which takes no memory and a tenth of a second.
+
+    Raises:
+        InputError: there is no such model, or it does not take these arguments.
+    """
+    check_name(name)
+    arguments = {**(kwargs or {}), "num_classes": 0}
+    try:
+        return build_on_meta(name, arguments)
+    except BUILD_ERRORS as error:
+        raise InputError(explain(name, arguments, error)) from error
+
+
+@cache
+def outline_of(name: str) -> nn.Module:
+    """Returns `create_outline` of a model with its own arguments."""
+    return create_outline(name)
+
+
+def build_timm(name: str, **kwargs) -> nn.Module:
+    """Returns timm.create_model(name, **kwargs); an argument that the model does not take is an InputError."""
+    try:
+        return timm.create_model(name, **kwargs)
+    except BUILD_ERRORS as error:
+        raise InputError(explain(name, kwargs, error)) from error
+
+
+def build_on_meta(name: str, kwargs: Mapping) -> nn.Module:
+    """Returns the model with tensors that have a shape and no values."""
+    with torch.device("meta"):
+        return timm.create_model(name, **kwargs)
+
+
+def explain(name: str, arguments: Mapping, error: Exception) -> str:
+    """Returns what to say of arguments with which a model cannot be built: which one it is, if that alone is at fault.
+
+    Which one is found by leaving out each in turn.
+    """
+    settings = {key: value for key, value in arguments.items() if value is not None and key != "num_classes"}
+    faulty = []
+    for key, value in settings.items():
+        try:
+            build_on_meta(name, {other: value for other, value in arguments.items() if other != key})
+        except BUILD_ERRORS:
+            continue
+        faulty.append(f"model.image_size={value}" if key == "img_size" else f"model.kwargs.{key}={value}")
+    reason = (str(error).splitlines() or [""])[0].rstrip(".:")
+    reason = f"{type(error).__name__} {reason}".rstrip() if len(reason) < 20 else reason
+    place = " or ".join(faulty) or "model.kwargs"
+    return f"{name} cannot be built with {settings}: {reason}.\nCorrect or leave out {place}"
+
+
+def check_settings(image_size: int | None, kwargs: Mapping) -> None:
+    """Raises InputError for an image size that is none, and for arguments that other settings give."""
+    is_size = isinstance(image_size, int) and not isinstance(image_size, bool) and image_size >= 1
+    if image_size is not None and not is_size:
+        raise InputError(
+            f"model.image_size={image_size}: it must be a whole number of pixels, the width and height of a square; "
+            "null: the model's own"
+        )
+    taken = [f"model.kwargs.{key}={kwargs[key]}: {TAKEN[key]}" for key in kwargs if key in TAKEN]
+    if kwargs.get("in_chans", NUM_CHANNELS) != NUM_CHANNELS:
+        taken.append(f"model.kwargs.in_chans={kwargs['in_chans']}: images are read as RGB, with 3 channels")
+    if kwargs.get("global_pool") == "":
+        taken.append("model.kwargs.global_pool is empty: heads on tokens (head=csra) turn pooling off themselves")
+    taken += [
+        f"model.kwargs.{key}={value}: a rate is at least 0 and less than 1"
+        for key, value in kwargs.items()
+        if key.endswith("_rate") and not (isinstance(value, int | float | None) and 0 <= (value or 0) < 1)
+    ]
+    if taken:
+        raise InputError("\n".join(taken))
+
+
+def check_types(model: nn.Module, kwargs: Mapping) -> None:
+    """Raises InputError for words in the place of true or false, which timm would take for true, and for empty blocks.
+
+    What an argument is shows in its default.
+    """
+    parameters = inspect.signature(type(model).__init__).parameters
+    faults = [
+        f"model.kwargs.{key}={value}: it is true or false"
+        for key, value in kwargs.items()
+        if key in parameters and isinstance(parameters[key].default, bool) and not isinstance(value, bool | None)
+    ]
+    faults += [
+        f"model.kwargs.{key}={value}: it must be above 0"
+        for key, value in kwargs.items()
+        if key in ("depth", "mlp_ratio") and value == 0
+    ]
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def check_patches(model: nn.Module, kwargs: dict) -> None:
+    """Raises InputError with the nearest sizes if the patches of a chosen size leave out the edges of the image.
+
+    What a model was pretrained with passes (384 pixels in patches of 14), and so does a model that pads.
+    """
+    embed = getattr(model, "patch_embed", None)
+    if not isinstance(embed, PatchEmbed) or embed.img_size is None or embed.dynamic_img_pad:
+        return
+    own_size = kwargs.get("img_size") is None or embed.img_size == tuple(model.pretrained_cfg["input_size"][1:])
+    if own_size and "patch_size" not in kwargs:
+        return
+    for size, patch in zip(embed.img_size, embed.patch_size, strict=True):
+        if size % patch:
+            below = size // patch * patch
+            raise InputError(
+                f"model.image_size={size} is no multiple of the model's patches of {patch} pixels, which leave out the "
+                f"last {size % patch} pixels: choose {f'{below} or ' if below else ''}{below + patch}"
+            )
+
+
+def check_name(name: str) -> None:
+    """Raises InputError with the most similar names unless timm knows the model (hub and folder names pass)."""
+    architecture, _, tag = name.partition(".")
+    if ":" in name:
+        return
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
+        raise InputError(
+            f"timm {timm.__version__} has no model {architecture!r}. "
+            f"Similar names: {', '.join(near) or 'none'}; all: timm.list_models('*vit*')"
+        )
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        raise InputError(f"{architecture} has no pretrained tag {tag!r}; choose from {', '.join(tags) or 'none'}")
