@@ -153,7 +153,9 @@ def test_all_images_bad_is_an_error(train, folder):
 
 
 def test_without_a_validation_part_all_rows_train_and_the_last_epoch_is_kept(train, evaluate, tmp_path, folder):
-    rows = [[f"{number}.png", "test" if number % 3 == 0 else "train", "cat"] for number in range(NUM_IMAGES)]
+    rows = [
+        [f"{number}.png", "test" if number % 3 == 0 else "train", "cat" * (number % 2)] for number in range(NUM_IMAGES)
+    ]
     path = write(folder, "all.csv", ["image", "split", "labels"], rows)
     assert train("name=a", "data=csv", "data.val_fraction=0", "epochs=2", path) is None
     assert [set(row) for row in read(tmp_path / "a/history.json")] == [{"epoch", "update"}] + 2 * [

@@ -17,10 +17,12 @@ from torch import nn
 from multihot.checkpoint import Checkpoints, TrainingState
 from multihot.data import create_reader, load_split, source_settings
 from multihot.data.bad_images import save_dropped
+from multihot.data.lacking import check_learnable, describe_lacking
 from multihot.data.loader import Batches, create_evaluation_batches, create_training_batches
 from multihot.data.manifest import Manifest
 from multihot.data.mixup import MultiLabelMixup, create_mixup
 from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
+from multihot.errors import InputError
 from multihot.files import write_text
 from multihot.fsdp import create_ema, gather_before
 from multihot.labels import LabelSpace
@@ -36,7 +38,7 @@ from multihot.optimizer import create_optimizer
 from multihot.run import Run
 from multihot.schedule import create_schedule
 from multihot.training import Trainer, num_updates
-from multihot.validation import Validator, check_measured
+from multihot.validation import Validator, check_choosable, check_measured
 from multihot.zero import ZeroAccelerator
 
 log = logging.getLogger(__name__)
@@ -48,13 +50,14 @@ Complete = Callable[[nn.Module], nn.Module | None]  # what is trained, or its av
 def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer, Batches, Validator]:
     """Returns all that trains, the batches it trains on, and what measures it."""
     train_data, val_data, space = read_splits(cfg)
-    check_measured(cfg.monitor, cfg.ema.evaluate, cfg.threshold, space)
+    check_measured(cfg.monitor, cfg.ema.evaluate, cfg.ema.decay, cfg.threshold, space)
     names = ", ".join([*space.labels[:LABELS_SHOWN], *["..."] * (len(space.labels) > LABELS_SHOWN)])
     log.info("%d train and %d val images, %d labels: %s", len(train_data), len(val_data), len(space.labels), names)
     counts = train_data.counts()
     loss = create_loss(**instantiate(cfg.loss, _convert_="all"), space=space, **counts)
     mix = create_mixup(**cfg.mix, num_labels=len(space.labels))
     check_loss(loss, is_soft=train_data.is_soft or val_data.is_soft, is_mixed=mix is not None)
+    check_answers(cfg, run, train_data, val_data, loss)
     if accelerator.is_main_process:
         run.save(cfg, space.labels, counts, identify(train_data, val_data))
         for split, data in (("train", train_data), ("val", val_data)):
@@ -94,6 +97,25 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
     )
     set_seed(cfg.seed, device_specific=True)  # the weights were the same in all processes; their dropout must differ
     return trainer, train_batches, build_validator(cfg, run, val_batches, space, complete)
+
+
+def check_answers(cfg: DictConfig, run: Run, train_data: Manifest, val_data: Manifest, loss: MultiLabelLoss) -> None:
+    """Warns of labels that cannot be learnt or measured; raises InputError where that leaves nothing to learn, or
+    nothing to choose the best epoch by. A run that has begun so may end so.
+    """
+    settings = OmegaConf.to_container(cfg.data)
+    try:
+        check_learnable(train_data, loss.space, loss.unknown, settings)
+        check_choosable(cfg.monitor, val_data, loss.space, cfg.threshold, loss, settings)
+    except InputError as error:
+        if not run.goes_on:
+            raise
+        log.warning("%s", error)
+    is_cut = len(train_data) == cfg.max_images
+    for line in describe_lacking(train_data, val_data, loss.space, loss.unknown, settings, is_cut=is_cut):
+        log.warning(line)
+    if cfg.patience is not None and not len(val_data):
+        log.warning("patience=%d never ends a training without val images (data.val_fraction=0)", cfg.patience)
 
 
 def check_finished(cfg: DictConfig, run: Run) -> None:

@@ -6,15 +6,17 @@ BETTER_LOWER = ("_loss", "/loss", "_error")  # how the names of such scores end
 
 
 def is_better(score: float, best: float | None, monitor: str) -> bool:
-    """Returns whether a score beats the best so far. A NaN (no label has a positive) beats only nothing.
+    """Returns whether a score beats the best so far. A NaN never beats a number; of several the last is kept.
 
     >>> is_better(0.7, 0.6, "val/map"), is_better(0.7, 0.6, "val/ranking_loss"), is_better(0.1, None, "val/map")
     (True, False, True)
+    >>> [is_better(score, best, "val/map") for score, best in ((math.nan, 0.6), (0.1, math.nan), (math.nan, math.nan))]
+    [False, True, True]
     """
-    if math.isnan(score) or best is None:
-        return best is None
-    if math.isnan(best):
+    if best is None or math.isnan(best):
         return True
+    if math.isnan(score):
+        return False
     return score < best if is_better_lower(monitor) else score > best
 
 
