@@ -401,3 +401,156 @@ def test_every_image_knows_its_place(folder):
 def test_wrong_choices_list_the_right_ones(folder, setting):
     path = write_csv(folder, ["image", "labels"], ["a.png", "cat"])
     assert f"data.{setting}: choose from" in error_of(path, f"data.{setting}")
+
+
+def columns_csv(folder: Path, header: list[str], *columns) -> str:
+    """Writes a file with an image a row and the cells of each column; returns its setting."""
+    return write_csv(
+        folder, ["image", *header], *([f"{'abcdef'[k]}.png", *row] for k, row in enumerate(zip(*columns, strict=True)))
+    )
+
+
+@pytest.mark.parametrize("name", ["value", "Confidence", "is_present", "cat is there", "agreed"])
+def test_pairs_with_an_answer_that_nothing_names_are_refused(folder, name):
+    path = write_csv(folder, ["image", "labels", name], ["a.png", "cat", 1], ["a.png", "dog", 0], ["b.png", "cat", 1])
+    overrides = (path, "data.layout=pairs", "data.split_column=null")
+    message = error_of(*overrides)
+    assert f"has the column {name!r} that looks like the answer" in message
+    setting = f"data.value_column={name}" if " " not in name else f"'data.value_column=\"{name}\"'"
+    assert setting in message
+    assert "data.ignore_columns=[" in message
+    manifest = read(*overrides, f'data.value_column="{name}"')
+    assert manifest.dense_targets().tolist() == [[1, 0], [1, 0]]
+    assert read(*overrides, f'data.ignore_columns=["{name}"]').dense_targets().tolist() == [[1, 1], [1, 0]]
+
+
+def test_pairs_may_have_columns_that_are_no_answers(folder, caplog):
+    rows = [["a.png", "cat", 12, "r1", 1], ["a.png", "dog", 0, "r2", 1], ["b.png", "cat", 1, "r1", 1]]
+    path = write_csv(folder, ["image", "labels", "xmin", "reader", "count"], *rows)
+    read(path, "data.layout=pairs", "data.split_column=null")
+    assert not caplog.records
+
+
+def test_the_answers_of_pairs_read_as_cells_are_missed(folder):
+    path = write_csv(folder, ["image", "labels", "value"], ["a.png", "cat", 1], ["b.png", "cat", 0])
+    message = error_of(path, "data.split_column=null")
+    assert "set data.layout=pairs data.value_column=value" in message
+
+
+def test_files_of_another_layout_are_told_by_their_columns(folder):
+    path = columns_csv(folder, ["cat", "dog"], [1, 0], [0, 1])
+    for layout in ("cell", "pairs"):
+        assert "if each label has a column of its own, set data.layout=columns" in error_of(
+            path, f"data.layout={layout}"
+        )
+    path = write_csv(folder, ["image", "labels"], ["a.png", "cat dog"], ["b.png", "dog"])
+    message = error_of(path, "data.layout=columns")
+    assert "'labels' is 'cat dog'" in message
+    assert "if all labels of an image stand in one, data.layout=cell, or pairs" in message
+
+
+def test_labels_may_stand_in_several_columns(folder):
+    path = columns_csv(folder, ["label_1", "label_2"], ["cat", "dog owl"], ["dog", ""])
+    overrides = (path, "data.split_column=null", "data.labels_column=[label_1,label_2]")
+    assert read(*overrides).dense_targets().tolist() == [[1, 1, 0], [0, 1, 1]]
+    message = error_of(path, "data.split_column=null", "data.labels_column=label_1")
+    assert "further columns that are called like data.labels_column, and that nothing reads: 'label_2'" in message
+    assert (
+        "'data.labels_column=[label_1,label_2]' reads them, 'data.ignore_columns=[label_2]' leaves them out" in message
+    )
+    manifest = read(path, "data.labels_column=label_1", "data.ignore_columns=[label_2]")
+    assert manifest.labels == ("cat", "dog", "owl")
+    assert "or several, by 'data.labels_column=[label_1,label_2]'" in error_of(path)
+    assert "has one label a row" in error_of(*overrides, "data.layout=pairs")
+    twice = columns_csv(folder, ["label_1", "label_2"], ["cat", "dog"], ["cat", ""])
+    assert read(twice, *overrides[1:]).dense_targets().tolist() == [[1, 0], [0, 1]]
+
+
+def test_a_column_that_holds_further_labels_is_named(folder, caplog):
+    path = columns_csv(folder, ["first", "second", "main"], ["cat", "dog owl"], ["dog", ""], ["cat", "dog"])
+    read(path, "data.split_column=null", "data.labels_column=first")
+    assert len(caplog.records) == 1
+    assert "labels stand also in the column 'second', which nothing reads" in caplog.text
+    assert "'data.labels_column=[first,second]' reads them" in caplog.text
+    caplog.clear()
+    read(path, "data.labels_column=first", "data.ignore_columns=[second,main]")
+    assert not caplog.records
+    assert "has no column 'third' of data.ignore_columns" in error_of(path, "data.labels_column=first",
+        "data.ignore_columns=[second,main,third]")  # fmt: skip
+
+
+def test_columns_that_may_be_no_labels_are_named(folder, caplog):
+    header = ["cat", "fold", "Patient Sex", "is_train", "sample_weight", "male"]
+    path = columns_csv(folder, header, [1, 0], [0, 1], ["F", "f"], [1, 0], [0.5, 1], [1, 0])
+    read(path, "data.layout=columns")
+    assert len(caplog.records) == 1
+    assert "6 columns are taken for labels, also the columns 'fold', 'Patient Sex', 'is_train', 'sample_weight'." in (
+        caplog.text
+    )
+    ignoring = 'data.ignore_columns=[fold,"Patient Sex",is_train,sample_weight]'
+    assert f"'{ignoring}'" in caplog.text
+    caplog.clear()
+    assert read(path, "data.layout=columns", ignoring).labels == ("cat", "male")
+    read(path, "data.layout=columns", "data.label_columns=[cat,fold]")
+    assert not caplog.records
+
+
+def test_columns_of_good_data_are_labels_without_a_word(folder, caplog):
+    header = ["Male", "Eyeglasses", "5_o_Clock_Shadow", "train", "age_over_60", "No Finding", "null", "score", "labels"]
+    path = columns_csv(folder, header, *([1, 0, -1, 0.5] for _ in header))
+    assert len(read(path, "data.layout=columns").labels) == len(header)
+    assert not caplog.records
+
+
+def test_columns_of_shares_among_columns_of_answers_are_named(folder, caplog):
+    rows = [[f"{letter}{k}.png", k % 2, 1, k / 20] for letter in "ab" for k in range(10)]
+    for image, *_ in rows:
+        Image.new("RGB", (8, 8)).save(folder / image)
+    read(write_csv(folder, ["image", "cat", "dog", "brightness"], *rows), "data.layout=columns")
+    assert "3 columns are taken for labels, also the column 'brightness'." in caplog.text
+
+
+def test_columns_without_answers_come_with_what_leaves_them_out(folder):
+    path = columns_csv(folder, ["cat", "age", "url"], [1, 0], [63, 41], ["http://a", "http://b"])
+    message = error_of(path, "data.layout=columns")
+    assert "columns that are no labels: 'data.ignore_columns=[age,url]'" in message
+    assert "line 2: 'age' is '63'" in message
+    assert read(path, "data.layout=columns", "data.ignore_columns=[age,url]").labels == ("cat",)
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_a_column_without_a_name_is_no_label(folder, name):
+    path = write_csv(folder, [name, "image", "cat"], [0, "a.png", 1], [1, "b.png", 0])
+    assert f"'data.ignore_columns=[\"{name}\"]'" in error_of(path, "data.layout=columns")
+    assert read(path, "data.layout=columns", f'data.ignore_columns=["{name}"]').labels == ("cat",)
+
+
+def test_a_label_has_one_column(folder):
+    path = columns_csv(folder, ["cat", "dog", "cat"], [1, 0], [0, 1], [0, 1])
+    assert "has several columns 'cat': give each label one" in error_of(path, "data.layout=columns")
+    assert "has several columns 'cat'" in error_of(path, "data.layout=columns", "data.label_columns=[cat]")
+
+
+def test_a_label_whose_column_a_file_lacks_is_unknown_there(folder, caplog):
+    path = columns_csv(folder, ["cat", "dog", "owl"], [1, 0], [0, 1], [1, 1])
+    (folder / "val.csv").write_text("owl,image,cat\n1,c.png,0\n")
+    overrides = (path, f"data.val_path={folder}/val.csv", "data.layout=columns")
+    manifest = read(*overrides, split="val")
+    assert manifest.labels == ("cat", "dog", "owl")
+    assert manifest.dense_targets().tolist() == [[0, -1, 1]]
+    assert f"labels without a column are unknown in the rows of their file: {folder}/val.csv: dog" in caplog.text
+    caplog.clear()
+    read(*overrides)
+    assert not caplog.records
+    model = ["zebra", "cat"]
+    manifest = read(*overrides, "data.unseen_labels=drop", split="val", labels=model)
+    assert manifest.dense_targets().tolist() == [[-1, 0]]
+    (folder / "val.csv").write_text("image,cat,gnu\nc.png,0,1\n")
+    message = error_of(*overrides)
+    assert f"{folder}/val.csv has columns that {folder}/data.csv does not have: 'gnu'" in message
+    assert "data.ignore_columns=[gnu]" in message
+
+
+def test_an_empty_cluster_is_refused(folder):
+    path = write_csv(folder, ["image", "labels", "patient"], ["a.png", "cat", "x"], ["b.png", "cat", ""])
+    assert "rows whose data.cluster_column is empty" in error_of(path, "data.cluster_column=patient")

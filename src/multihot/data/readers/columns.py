@@ -1,16 +1,32 @@
 """What CSV, JSON lines and Parquet share: rows whose columns have names, in one of three layouts."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from multihot.data.readers.agreement import AGREE
 from multihot.data.readers.answers import Answers, parse_weight
-from multihot.data.readers.cells import BLANK, CellError, is_blank
+from multihot.data.readers.cells import BLANK, CellError, as_list, is_blank
+from multihot.data.readers.doubts import (
+    UNNAMED,
+    UnusedAnswers,
+    UnusedLabels,
+    find_doubtful,
+    find_numbered,
+    find_shares,
+    stem,
+    write_list,
+    write_one,
+)
 from multihot.data.readers.label_cells import check_not_null
 from multihot.data.readers.reader import TableReader
 from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table, name_first
 from multihot.errors import InputError, check_choice
+
+log = logging.getLogger(__name__)
 
 SEVERAL = "rows of several people about an image are data.agree=majority, any, all or mean"
 LAYOUTS = ("cell", "columns", "pairs")
@@ -23,11 +39,13 @@ class ColumnReader(TableReader):
     """Reads one file with a split column, or, as soon as `val_path` or `test_path` is given, one file a split.
 
     Args:
-        layout: "cell": all labels of an image in `labels_column`; "columns": a column a label, with 1, 0, a soft answer
-            between them, -1 for unknown, or nothing; "pairs": a row an image and a label (of `labels_column`).
+        layout: "cell": all labels of an image in `labels_column`, or in a list of columns; "columns": a column a label,
+            with 1, 0, a soft answer between them, -1 for unknown, or nothing; "pairs": a row an image and a label (of
+            `labels_column`).
         separator: stands between the labels of a cell. An empty cell is an image with none of the labels.
         unknown_column: for "cell": the labels about which nothing is known.
         label_columns: for "columns": which; None is all that have no other meaning.
+        ignore_columns: columns that say nothing here; None: none.
         answers: what stands in the cells of answers, if it is not 1, 0, ...: see Answers.
         blank: what an empty cell says where an answer belongs.
         value_column: for "pairs": the answer; None: every pair says that the label is present.
@@ -49,7 +67,7 @@ class ColumnReader(TableReader):
     test_path: str | None
     layout: str
     image_column: str
-    labels_column: str
+    labels_column: str | Sequence[str]
     separator: str
     unknown_column: str | None
     label_columns: Sequence[str] | None
@@ -61,6 +79,7 @@ class ColumnReader(TableReader):
     cluster_column: str | None
     answers: Mapping[object, str | float] | None = None  # runs that began before there were these settings have none
     agree: str = "error"
+    ignore_columns: Sequence[str] | None = None
 
     unit = "line"  # what the numbers of its rows count
     way_to_split = (
@@ -95,15 +114,41 @@ class ColumnReader(TableReader):
             table.unlisted = -1
         one_file = set(files) == {"train"}
         says = Answers(self.answers, self.blank)
+        headers = []
         for split, file in ((split, file) for split, path in files.items() for file in self.parts(path)):
             header, rows = self.open(file)
+            headers += header
             table.begin(file, self.root, self.unit, embedded=self.holds_images(file))
             columns = Columns(self, file, header, one_file, says)
             if self.layout == "columns":
-                table.labels = tuple(dict.fromkeys([*(table.labels or ()), *columns.labels]))
+                self.add_labels(table, columns.labels, split == next(iter(files)))
             for number, cells in rows:
                 columns.add_row(table, number, cells, split)
+            columns.check(table)
         says.warn_of_unused(name_first(table.files))
+        missing = [name for name in self.names("ignore_columns") if name not in headers]
+        if missing:
+            raise InputError(
+                f"{name_first(table.files)} has no column {', '.join(map(repr, missing))} of data.ignore_columns"
+            )
+
+    def names(self, setting: str) -> list[str]:
+        """Returns the columns that a setting names, one, several, or none."""
+        value = getattr(self, setting)
+        return [] if value is None else list(map(str, as_list(value)))
+
+    def add_labels(self, table: Table, labels: Sequence[str], is_first_split: bool) -> None:
+        """Adds the label columns of a file to the table; raises InputError if only a later split has some of them."""
+        table.labels_of_file[len(table.files) - 1] = frozenset(labels)
+        if is_first_split:
+            table.labels = tuple(dict.fromkeys([*(table.labels or ()), *labels]))
+            return
+        new = [label for label in labels if label not in table.labels]
+        if new and self.unseen_labels == "error":
+            raise InputError(
+                f"{table.files[-1]} has columns that {table.files[0]} does not have: {', '.join(map(repr, new))}. Add "
+                f"them there, or leave them out by {write_list('data.ignore_columns', new)} or data.unseen_labels=drop"
+            )
 
     def check_agree(self, table: Table) -> None:
         """Tells the table how several answers agree; raises InputError where they cannot."""
@@ -127,14 +172,29 @@ class Columns:
         self.reader, self.file, self.header = reader, file, header
         self.image = self.find("image_column", required=True)
         has_labels = reader.layout != "columns"
-        self.answer = self.find("labels_column", required=True) if has_labels else None
+        self.answer = self.find_labels_columns() if has_labels else []
         self.unknown = self.find("unknown_column") if reader.layout == "cell" else None
         self.value = self.find("value_column") if reader.layout == "pairs" else None
         self.weight, self.cluster = self.find("weight_column"), self.find("cluster_column")
         self.split = self.find_split(one_file)
         self.labels = [] if has_labels else self.find_labels()
         self.places = [header.index(label) for label in self.labels]
-        self.says = says
+        self.says, self.most_labels, self.start = says, 0, None
+        unused = self.unused() if has_labels else {}
+        self.further = UnusedLabels(unused, reader.separator)
+        may_answer = unused if self.value is None else {}
+        self.unnamed_answers = UnusedAnswers(may_answer, says, only_named=reader.layout == "cell")
+
+    def used(self) -> set[int]:
+        """Returns the places of the columns that a setting names."""
+        places = {self.image, *self.answer, self.unknown, self.value, self.weight, self.cluster}
+        places |= {place for place, name in enumerate(self.header) if name in self.reader.names("ignore_columns")}
+        return places - {None}
+
+    def unused(self) -> dict[int, str]:
+        """Returns place and name of each column that no setting names."""
+        used = self.used() | {self.split}
+        return {place: name for place, name in enumerate(self.header) if place not in used}
 
     def find(self, setting: str, required: bool = False) -> int | None:
         """Returns where the column of a setting is; None if the setting is."""
@@ -157,24 +217,107 @@ class Columns:
                 divided = f"{self.file} has a column {name!r}, and data.val_path or data.test_path is given too"
                 raise InputError(f"{divided}: set data.split_column or these paths to null")
             return self.header.index(name)
-        used = [self.image, self.answer, self.unknown, self.value, self.weight, self.cluster]
-        has_others = len(self.header) > sum(place is not None for place in used)
+        has_others = len(self.header) > len(self.used())
         if name is not None and one_file and has_others and self.reader.layout != "columns":
             raise InputError(
                 f"{self.file} has no column {name!r}; {self.columns}. Choose one by data.split_column, or null"
             )
         return None
 
+    def find_labels_columns(self) -> list[int]:
+        """Returns where the columns of labels are; raises InputError if another is called alike and not named."""
+        names = self.reader.names("labels_column")
+        if self.reader.layout == "pairs" and len(names) != 1:
+            raise InputError("data.layout=pairs has one label a row: data.labels_column must be one column")
+        missing = [name for name in names if self.header.count(name) != 1]
+        if not names:
+            raise InputError("data.labels_column must name a column, or a list of them")
+        if missing:
+            numbered = find_numbered([f"{stem(name)}_1" for name in (*missing, *("label", "tag"))], self.header)
+            hint = f"; or several, by {write_list('data.labels_column', numbered)}" if len(numbered) > 1 else ""
+            raise InputError(
+                f"{self.file} must have one column {', '.join(map(repr, missing))}; {self.columns}. Choose one by "
+                f"data.labels_column{hint}; if each label has a column of its own, set data.layout=columns"
+            )
+        further = find_numbered(names, [name for name in self.header if name not in names])
+        further = [name for name in further if name not in self.reader.names("ignore_columns")]
+        if further:
+            raise InputError(
+                f"{self.file} has further columns that are called like data.labels_column, and that nothing reads: "
+                f"{', '.join(map(repr, further))}. {write_list('data.labels_column', [*names, *further])} reads them, "
+                f"{write_list('data.ignore_columns', further)} leaves them out"
+            )
+        return [self.header.index(name) for name in names]
+
     def find_labels(self) -> list[str]:
         """Returns the names of the columns that are labels."""
+        labels = list(self.unused().values())
         if self.reader.label_columns is not None:
-            labels = list(map(str, self.reader.label_columns))
+            labels = self.reader.names("label_columns")
             missing = [label for label in labels if label not in self.header]
             if missing:
                 raise InputError(f"{self.file} has no column {', '.join(map(repr, missing))} of data.label_columns")
-            return labels
-        used = (self.image, self.split, self.weight, self.cluster)
-        return [name for place, name in enumerate(self.header) if place not in used]
+        twice = [label for label in dict.fromkeys(labels) if self.header.count(label) > 1 or labels.count(label) > 1]
+        if twice:
+            raise InputError(
+                f"{self.file} has several columns {', '.join(map(repr, twice))}: give each label one, or leave it out "
+                f"by {write_list('data.ignore_columns', twice)}"
+            )
+        unnamed = [label for label in labels if UNNAMED.fullmatch(label)]
+        if unnamed and self.reader.label_columns is None:
+            raise InputError(
+                f"{self.file} has a column without a name ({', '.join(map(repr, unnamed))}; an index?), which would be "
+                f"a label: name it in the file, or leave it out by {write_list('data.ignore_columns', unnamed)}"
+            )
+        return labels
+
+    def check(self, table: Table) -> None:
+        """Warns of columns that are perhaps something else, after the rows of the file; raises InputError of others."""
+        answers = self.unnamed_answers.found() if self.most_labels < 2 else []
+        if answers:
+            layout = "data.layout=pairs " if self.reader.layout == "cell" else ""
+            raise InputError(
+                f"{self.file} has {describe_columns(answers)} that looks like the answer, and unread every row says "
+                f"present: set {layout}{write_one('data.value_column', answers[0])}, or, if it says nothing about the "
+                f"label, {write_list('data.ignore_columns', answers)}"
+            )
+        further = self.further.found(table.id_of)
+        if further:
+            named = self.reader.names("labels_column")
+            log.warning(
+                "%s: labels stand also in %s, which nothing reads: %s reads them, %s says that they do not matter",
+                self.file,
+                describe_columns(further),
+                write_list("data.labels_column", [*named, *further]),
+                write_list("data.ignore_columns", further),
+            )
+        if self.labels and self.start is not None:
+            self.check_labels(table)
+
+    def check_labels(self, table: Table) -> None:
+        """Warns of label columns that may be none; says how to leave out those that hold no answers."""
+        values = np.frombuffer(table.values, np.float32)[self.start :].reshape(-1, len(self.labels))
+        num_known = (values >= 0).sum(axis=0)
+        bad = [label for label, known in zip(self.labels, num_known, strict=True) if table.bad_answers[label] > known]
+        if bad:
+            one = {name for name in bad if name in self.reader.names("labels_column")}
+            layout = "; if all labels of an image stand in one, data.layout=cell, or pairs" if one else ""
+            ways = f"; columns that are no labels: {write_list('data.ignore_columns', bad)}{layout}"
+            table.problems[table.no_answer + ways].extend(table.problems.pop(table.no_answer))
+        table.bad_answers.clear()
+        if self.reader.label_columns is not None:
+            return
+        doubtful = dict.fromkeys([*find_doubtful(self.labels), *find_shares(self.labels, values)])
+        doubtful = [label for label in doubtful if label not in bad]
+        if doubtful:
+            log.warning(
+                "%s: %d columns are taken for labels, also %s. If that is none: %s (or data.weight_column, "
+                "data.cluster_column, data.split_column); if it is one, name all in data.label_columns",
+                self.file,
+                len(self.labels),
+                describe_columns(doubtful),
+                write_list("data.ignore_columns", doubtful),
+            )
 
     @property
     def columns(self) -> str:
@@ -190,11 +333,21 @@ class Columns:
         if self.weight is not None and weight is None:
             table.note_weight(number, cells[self.weight])
             return
+        if self.start is None:
+            self.start = len(table.values)
+        if self.cluster is not None and is_blank(cells[self.cluster]):
+            table.note("rows whose data.cluster_column is empty (each image needs one, if only of its own)", number)
+            return
         try:
             labels, values = self.answers(table, number, cells)
         except CellError as error:
             table.note(error.problem, number, error.details)
             return
+        if self.unnamed_answers.asked and labels:
+            self.most_labels = max(self.most_labels, len(labels))
+            self.unnamed_answers.look(cells)
+        if self.further.is_looking:
+            self.further.look(cells, labels)
         image = cells[self.image]
         split = file_split if self.split is None else str(cells[self.split]).strip()
         table.add(
@@ -214,18 +367,35 @@ class Columns:
         if self.reader.layout == "columns":
             answers = [cells[k] for k in self.places]
             return self.labels, table.read_answers(self.says, number, self.labels, answers)
-        cell = cells[self.answer]
         if self.reader.layout == "pairs":
+            cell = cells[self.answer[0]]
             labels = [] if is_blank(cell) else [str(cell).strip()]
             if self.value is None or not labels:
                 return labels, None
             column = self.header[self.value]
             return labels, table.read_answers(self.says, number, labels, [cells[self.value]], column)
-        check_not_null(cell, self.reader.blank)
-        present, answers = self.reader.cells.read(cell)
+        present, answers = self.read_labels(cells)
         if answers is not None:
             return present, table.read_answers(self.says, number, present, answers)
         if self.unknown is None:
             return present, None
         unknown = self.reader.cells.names_in(cells[self.unknown])
         return present + unknown, [1.0] * len(present) + [-1.0] * len(unknown)
+
+    def read_labels(self, cells: Sequence) -> tuple[list[str], Sequence | None]:
+        """Returns the labels in the columns of labels and the cells of their answers; None: all are present."""
+        filled = [cells[place] for place in self.answer if not is_blank(cells[place])] or [cells[self.answer[0]]]
+        check_not_null(filled[0], self.reader.blank)
+        if len(filled) == 1:
+            return self.reader.cells.read(filled[0])
+        labels = (label for cell in filled for label in self.reader.cells.names_in(cell))
+        return list(dict.fromkeys(labels)), None  # a label may stand in two columns
+
+
+def describe_columns(names: Sequence[str]) -> str:
+    """Returns the names of columns in words.
+
+    >>> describe_columns(["fold"]), describe_columns(["fold", "sex"])
+    ("the column 'fold'", "the columns 'fold', 'sex'")
+    """
+    return f"the column{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"

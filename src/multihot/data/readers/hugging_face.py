@@ -193,6 +193,8 @@ class HuggingFaceReader(TableReader):
         """Adds the rows of a split to the table."""
         place = table.files[-1]
         read_cells, names = self.interpret(others.features)
+        if self.label_columns is not None:
+            table.labels_of_file[len(table.files) - 1] = frozenset(names)
         if names:
             table.labels = tuple(dict.fromkeys([*(table.labels or ()), *names]))
         for start in range(0, len(images), ROWS_AT_ONCE):

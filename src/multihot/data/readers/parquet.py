@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -89,7 +90,7 @@ class ParquetReader(ColumnReader):
     def read_rows(self, parquet, file: str) -> Rows:
         """Yields the number and the cells of each row; the cell of an image in the file is "<file>#<row>"."""
         names = parquet.schema_arrow.names
-        used = self.used_columns(names)
+        used = self.used_columns(names, plain_columns(parquet.schema_arrow))
         images = iter(())
         if self.copies[file]:
             used.remove(self.image_column)
@@ -104,14 +105,35 @@ class ParquetReader(ColumnReader):
             yield from enumerate(zip(*(cells.get(name, nothing) for name in names), strict=True), start=number)
             number += batch.num_rows
 
-    def used_columns(self, names: list[str]) -> list[str]:
-        """Returns the columns that say something of an image."""
+    def used_columns(self, names: list[str], plain: Sequence[str] = ()) -> list[str]:
+        """Returns the columns that say something of an image.
+
+        Args:
+            plain: those that hold numbers or words.
+        """
+        ignored = self.names("ignore_columns")
         if self.layout == "columns" and self.label_columns is None:
-            return list(names)
-        labels = self.label_columns if self.layout == "columns" else [self.labels_column]
+            return [name for name in names if name not in ignored]
+        labels = self.names("label_columns" if self.layout == "columns" else "labels_column")
         others = (self.unknown_column, self.value_column, self.split_column, self.weight_column, self.cluster_column)
         wanted = {self.image_column, *labels, *others}
+        if self.layout == "pairs" and self.value_column is None:
+            wanted |= set(plain) - set(ignored)  # one of them may be the answer
         return [name for name in names if name in wanted]
+
+
+def plain_columns(schema) -> list[str]:
+    """Returns the names of the columns that hold numbers, booleans or texts."""
+    types = import_pyarrow().types
+    are_plain = (
+        types.is_boolean,
+        types.is_integer,
+        types.is_floating,
+        types.is_decimal,
+        types.is_string,
+        types.is_large_string,
+    )
+    return [field.name for field in schema if any(is_plain(field.type) for is_plain in are_plain)]
 
 
 def to_cells(file: str, name: str, column) -> list:

@@ -99,6 +99,7 @@ class TableReader(ABC):
             files = name_first(self.table.files, MOST_FILES)
             error = MissingSplitError if list(problems) == [NO_ROWS] else InputError
             raise error(f"{files} cannot be used. There are\n" + "\n".join(kinds))
+        self.warn_of_lacking(rows, labels)
         if split == "train" and not of_model:
             self.warn_of_unseen(labels)
         return self.table.create_manifest(rows, labels, targets, read_groups(self.groups))
@@ -107,6 +108,13 @@ class TableReader(ABC):
         """Returns the labels of the settings, of the source, or of the train rows."""
         wanted = self.table.labels if self.labels is None else self.labels
         return self.table.train_labels() if wanted is None else tuple(map(str, wanted))
+
+    def warn_of_lacking(self, rows: np.ndarray, labels: Sequence[str]) -> None:
+        """Warns of files with a column a label that have none for some of the labels."""
+        lacking = self.table.find_lacking(rows, labels)
+        if lacking:
+            described = [f"{self.table.files[file]}: {name_first(missing)}" for file, missing in lacking.items()]
+            log.warning("labels without a column are unknown in the rows of their file: %s", "; ".join(described))
 
     def warn_of_unseen(self, labels: tuple[str, ...]) -> None:
         """Warns of labels that rows of other splits have and that are not to be trained."""

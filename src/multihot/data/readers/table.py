@@ -56,6 +56,11 @@ class Cases(Sequence):
         if len(self.first) < MOST_NOTED:
             self.first.append(place)
 
+    def extend(self, other: "Cases") -> None:
+        """Adds all places of another problem."""
+        self.first = [*self.first, *other.first][:MOST_NOTED]
+        self.count += other.count
+
     def copy(self) -> "Cases":
         """Returns the same places."""
         return Cases(self.first, self.count)
@@ -84,6 +89,8 @@ class Table:
         self.file_ids, self.numbers, self.split_ids = array("i"), array("q"), array("b")
         self.answer_rows, self.label_ids, self.values = array("i"), array("i"), array("f")
         self.line_files, self.lines = array("i"), array("q")  # of each answer; empty: that of its row
+        self.labels_of_file: dict[int, frozenset[str]] = {}  # the label columns of a file, if it has such
+        self.bad_answers: Counter[str] = Counter()  # cells about a label that are no answers
         self.num_readings = array("i")  # of each row, if a label that one of them does not list is absent to it
         self.weights, self.clusters, self.shards = array("f"), array("q"), array("i")  # empty: the source has none
         self.cluster_of: dict[str, int] = {}
@@ -191,6 +198,7 @@ class Table:
             return values
         for label, cell, value in zip(labels, cells, values, strict=True):
             if value is None:
+                self.bad_answers[label] += 1
                 where = "" if column is None else f" in the column {column!r}"
                 self.note(self.no_answer, number, f"{label!r} is {quote(cell)}{where}")
         return [-1.0 if value is None else value for value in values]
@@ -306,10 +314,29 @@ class Table:
                 place = f"{self.place_of(answers[k])}: {names[label_ids[k]]!r} is {values[k]:g}"
                 problems[CONTRADICTIONS].append(f"{place}, but {values[first]:g} in {self.place_of(answers[first])}")
             target_rows, columns, values = target_rows[settled.kept], columns[settled.kept], settled.values
+        lacking_rows, lacking = self.unknown_cells(rows, labels)
+        if len(lacking):
+            target_rows, columns = np.r_[target_rows, lacking_rows], np.r_[columns, lacking]
+            values = np.r_[values, np.full(len(lacking), -1, np.float32)]
         kept = (columns >= 0) & (values != self.unlisted)
         is_soft = np.any((values > 0) & (values < 1))
         data = values[kept].astype(np.float32 if is_soft else np.int8)
         return csr_array((data, (target_rows[kept], columns[kept])), shape=(len(rows), len(labels)))
+
+    def find_lacking(self, rows: np.ndarray, labels: Sequence[str]) -> dict[int, list[str]]:
+        """Returns for each file of these rows the labels that it has no column for, if it has a column a label."""
+        files = np.unique(np.asarray(self.file_ids, np.int64)[rows]).tolist() if self.labels_of_file else []
+        lacking = {file: [label for label in labels if label not in self.labels_of_file[file]] for file in files}
+        return {file: missing for file, missing in lacking.items() if missing}
+
+    def unknown_cells(self, rows: np.ndarray, labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns rows (A,) and columns (A,) of the answers that nothing can be known of, as their file lacks them."""
+        found = [(np.empty(0, np.int32), np.empty(0, np.int32))]
+        for file, missing in self.find_lacking(rows, labels).items():
+            places = np.flatnonzero(np.asarray(self.file_ids)[rows] == file).astype(np.int32)
+            columns = np.array([labels.index(label) for label in missing], np.int32)
+            found.append((np.repeat(places, len(columns)), np.tile(columns, len(places))))
+        return tuple(map(np.concatenate, zip(*found, strict=True)))
 
     def create_manifest(self, rows: np.ndarray, labels: tuple[str, ...], targets: csr_array, groups) -> Manifest:
         """Returns the Manifest of rows."""

@@ -1,0 +1,177 @@
+"""Columns that may be something else than they are taken for: what their names and their cells give away."""
+
+import re
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from multihot.data.readers.answers import Answers, parse_answer, parse_number
+from multihot.data.readers.cells import is_blank
+
+ROWS_LOOKED_AT = 1000  # for columns that hold further labels
+FEW_ROWS = 10  # too few to tell what a column is from its numbers
+PLAIN = re.compile(r"[A-Za-z]\w*", re.ASCII)  # needs no quotes in an override
+UNNAMED = re.compile(r"\s*|Unnamed: \d+")  # an index that pandas wrote, or a comma too many
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "holdout"}
+ABOUT_THE_IMAGE = re.compile(
+    r"(.*_)?(fold|folds|kfold|id|ids|idx|index|uid|uuid|weight|weights)|row|row_number"
+    r"|((patient|subject|person|user|image|img|original|orig|file)_)?(age|sex|gender|width|height|size)|aspect_ratio"
+    r"|(is|in)_?(train|training|val|valid|validation|test|testing|dev|holdout)|split|subset|partition"
+)
+ANSWER = {"value", "answer", "present", "is_present", "presence", "confidence"}  # names of a column of answers
+ANSWER_OF_A_PAIR = ANSWER | {"target", "score", "probability", "prob", "likelihood", "is_positive", "has_label"}
+
+
+def simplify_name(name: str) -> str:
+    """Returns the words of a column's name in small letters.
+
+    >>> simplify_name("PatientAge"), simplify_name("image ID"), simplify_name("Sample-Weight")
+    ('patient_age', 'image_id', 'sample_weight')
+    """
+    return re.sub(r"[\W_]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)).strip("_").lower()
+
+
+def quote_name(name: str) -> str:
+    """Returns a name as it stands in an override."""
+    return name if PLAIN.fullmatch(name) else '"' + name.replace('"', r"\"") + '"'
+
+
+def write_list(setting: str, names: Sequence[str]) -> str:
+    """Returns an override with a list of names as it is typed in a shell.
+
+    >>> print(write_list("data.ignore_columns", ["fold", "Unnamed: 0"]))
+    'data.ignore_columns=[fold,"Unnamed: 0"]'
+    """
+    return shlex.quote(f"{setting}=[{','.join(map(quote_name, names))}]")
+
+
+def write_one(setting: str, name: str) -> str:
+    """Returns an override with a name as it is typed in a shell.
+
+    >>> print(write_one("data.value_column", "value"), write_one("data.value_column", "is there"))
+    data.value_column=value 'data.value_column="is there"'
+    """
+    return shlex.quote(f"{setting}={quote_name(name)}")
+
+
+def find_doubtful(labels: Sequence[str]) -> list[str]:
+    """Returns those of the columns taken for labels whose names are mostly about something else.
+
+    >>> find_doubtful(["cat", "fold", "male", "Patient Age", "is_train", "sample_weight", "train"])
+    ['fold', 'Patient Age', 'is_train', 'sample_weight']
+    >>> find_doubtful(["cat", "train", "val"])
+    ['train', 'val']
+    """
+    simple = {label: simplify_name(label) for label in labels}
+    parts = [label for label in labels if simple[label] in PARTS]
+    are_parts = len(parts) > 1  # one alone may be a train, or a test
+    return [label for label in labels if ABOUT_THE_IMAGE.fullmatch(simple[label]) or (are_parts and label in parts)]
+
+
+def find_shares(labels: Sequence[str], values: np.ndarray) -> list[str]:
+    """Returns the columns that mostly hold shares between 0 and 1, where the most columns hold none.
+
+    Args:
+        values: the answers, float (N, C).
+    """
+    if len(values) < FEW_ROWS:
+        return []
+    is_soft = (values > 0) & (values < 1)
+    is_mostly_soft = 2 * is_soft.sum(axis=0) > (values >= 0).sum(axis=0)
+    if 2 * (~is_soft.any(axis=0)).sum() <= len(labels):
+        return []
+    return [labels[k] for k in np.flatnonzero(is_mostly_soft)]
+
+
+def find_numbered(names: Collection[str], others: Sequence[str]) -> list[str]:
+    """Returns the other columns that are called as one of the names is but for a number at the end.
+
+    >>> find_numbered(["label_1"], ["label_2", "label_source"]), find_numbered(["labels"], ["labels.1", "label2"])
+    (['label_2'], ['labels.1'])
+    """
+    stems = {stem(name) for name in names}
+    return [other for other in others if stem(other) in stems and other[-1:].isdigit()]
+
+
+def stem(name: str) -> str:
+    """Returns a name without the number at its end."""
+    return re.sub(r"[\s_.-]*\d+$", "", name).casefold()
+
+
+class UnusedAnswers:
+    """Looks for answers in the columns of pairs that no setting names: without them a 0 would say present.
+
+    Args:
+        columns: place and name of each.
+        only_named: only those that are called as answers are.
+    """
+
+    def __init__(self, columns: Mapping[int, str], says: Answers, *, only_named: bool):
+        self.columns, self.says, self.only_named = dict(columns), says, only_named
+        names = ANSWER if only_named else ANSWER_OF_A_PAIR
+        self.named = {place for place, name in columns.items() if simplify_name(name) in names}
+        self.asked = self.named if only_named else set(columns)
+        self.differing: set[int] = set()  # have said something else than present
+
+    def look(self, cells: Sequence) -> None:
+        """Looks at the cells of a row that has a label."""
+        for place in tuple(self.asked):
+            cell = cells[place]
+            if is_blank(cell):
+                continue
+            value = self.says.of([cell])[0]
+            if value is None and (self.only_named or place not in self.named):
+                self.asked.discard(place)
+            elif value != 1:
+                self.differing.add(place)
+
+    def found(self) -> list[str]:
+        """Returns the names of the columns that look like answers; one named so tells on no other."""
+        places = sorted(self.asked & self.differing)
+        return [self.columns[place] for place in [k for k in places if k in self.named] or places]
+
+
+def divide(cell: object, separator: str) -> list[str]:
+    """Returns the parts of a text; anything else has none."""
+    return [stripped for part in cell.split(separator) if (stripped := part.strip())] if isinstance(cell, str) else []
+
+
+def is_word(text: str) -> bool:
+    """Returns whether a text is neither a number nor an answer."""
+    return parse_number(text) is None and parse_answer(text) is None
+
+
+class UnusedLabels:
+    """Looks for labels in the columns that no setting names, in the first rows of a file."""
+
+    def __init__(self, columns: Mapping[int, str], separator: str):
+        self.columns, self.separator = columns, separator
+        self.rows: list[tuple[list, Sequence[str]]] = []  # the cells of these columns, and the labels of the row
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether more rows are wanted."""
+        return bool(self.columns) and len(self.rows) < ROWS_LOOKED_AT
+
+    def look(self, cells: Sequence, labels: Sequence[str]) -> None:
+        """Keeps the cells of a row."""
+        self.rows.append(([cells[place] for place in self.columns], labels))
+
+    def found(self, known: Collection[str]) -> list[str]:
+        """Returns the columns most of whose cells hold known labels, many of which their row would lack.
+
+        >>> unused = UnusedLabels({2: "second"}, " ")
+        >>> unused.look(["a.png", "cat", "dog"], ["cat"]); unused.look(["b.png", "dog", ""], ["dog"])
+        >>> unused.found({"cat", "dog"}), unused.found({"cat"})
+        (['second'], [])
+        """
+        found = []
+        for k, name in enumerate(self.columns.values()):
+            rows = [(divide(cells[k], self.separator), labels) for cells, labels in self.rows]
+            rows = [(parts, labels) for parts, labels in rows if parts]
+            holding = [row for row in rows if all(part in known and is_word(part) for part in row[0])]
+            lost = [row for row in holding if not set(row[0]) <= set(row[1])]
+            if 2 * len(holding) > len(rows) and 10 * len(lost) > len(rows):
+                found.append(name)
+        return found
