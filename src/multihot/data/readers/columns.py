@@ -384,7 +384,9 @@ class Columns:
 
     def read_labels(self, cells: Sequence) -> tuple[list[str], Sequence | None]:
         """Returns the labels in the columns of labels and the cells of their answers; None: all are present."""
-        filled = [cells[place] for place in self.answer if not is_blank(cells[place])] or [cells[self.answer[0]]]
+        filled = [cells[place] for place in self.answer]
+        if len(filled) > 1:
+            filled = [cell for cell in filled if not is_blank(cell)] or filled[:1]
         check_not_null(filled[0], self.reader.blank)
         if len(filled) == 1:
             return self.reader.cells.read(filled[0])
