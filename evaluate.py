@@ -4,6 +4,7 @@ python evaluate.py run=runs/<name> split=test
 """
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -19,22 +20,49 @@ log = logging.getLogger("multihot")
 def main(cfg: DictConfig) -> None:
     """Writes runs/<name>/<split>/: metrics.json, labels.csv and the predictions; prints a table."""
     from multihot.files import read_json  # what loads torch, --help need not wait for
-    from multihot.run import load_run
+    from multihot.run import in_process_0, load_run
     from multihot.session import open_session, start_processes
+    from multihot.settings import absolute
 
     start_processes()
     changes = ("data", "threshold", "batch_size", "num_workers", "mixed_precision")
     run, trained, labels = load_run(cfg.run, changes={key: cfg[key] for key in changes})
+    own = run.split(cfg.split)
+    folder = own if cfg.out is None or Path(absolute(cfg.out)) == own.absolute() else Path(absolute(cfg.out))
+    in_process_0(partial(check_output, folder, run, folder == own))
     with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
         data = read_split(cfg.split, trained, labels)
         space = data.label_space(trained.single_label, trained.activation)
         logits = predict_split(cfg.split, data, run.best, labels, trained, session.accelerator)
         if session.accelerator.is_main_process:
-            if cfg.out is None:
+            if folder == own:
                 run.note_split(cfg.split, data.identity())
-            folder = Path(cfg.out) if cfg.out else run.split(cfg.split)
             log.info("%s of %s", cfg.split, run.folder)
             measure(logits, data, space, trained, read_json(run.counts), folder)
+
+
+def check_output(folder: Path, run, is_own: bool) -> None:
+    """Raises InputError unless the evaluation of a split can be written to a folder, and replaces only another one.
+
+    Args:
+        is_own: it is the run's own folder for the split.
+    """
+    from multihot.errors import InputError
+    from multihot.files import prepare_file, prepare_folder
+    from multihot.ownership import EVALUATION, find_run_around
+
+    way_out = "out=<another folder> leaves it as it is"
+    around = find_run_around(folder)
+    is_beside = folder.parent.resolve() == run.folder.resolve() and not run.owns(folder.name)
+    if around is not None and not is_own and not is_beside:
+        raise InputError(f"out={folder} is, or is in, the run {around}, and not what this would write there: {way_out}")
+    prepare_folder(folder, EVALUATION, way_out)
+    prepare_file(dropped_beside(folder), b"image,reason", way_out)
+
+
+def dropped_beside(folder: Path) -> Path:
+    """Returns the file, beside a folder, for the images that were left out."""
+    return folder.with_name(f"bad_images_{folder.name}.csv")
 
 
 def read_split(split: str, trained: DictConfig, labels: tuple[str, ...]):
@@ -91,13 +119,15 @@ def measure(logits, data, space, trained: DictConfig, counts: dict, folder: Path
     """
     from multihot.data.bad_images import save_dropped
     from multihot.evaluation import evaluate_split, format_evaluation, save_evaluation
+    from multihot.files import writing
     from multihot.loss import create_loss
 
     loss = create_loss(**instantiate(trained.loss, _convert_="all"), space=space, **counts)
     evaluation, target = evaluate_split(logits, data, space, trained.threshold, loss)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    save_dropped(data, folder.parent / f"bad_images_{folder.name}.csv")
-    save_evaluation(folder, data, logits, target, evaluation)
+    with writing(folder, "Make space or set that right, or write elsewhere by out=<folder>"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        save_dropped(data, dropped_beside(folder))
+        save_evaluation(folder, data, logits, target, evaluation)
     log.info("%s\n\nwritten to %s", format_evaluation(evaluation), folder)
 
 

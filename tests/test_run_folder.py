@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from multihot.checkpoint import Checkpoints, list_checkpoints
 from multihot.errors import InputError
-from multihot.files import stage_folder
+from multihot.files import publish_folder, stage_folder
 from multihot.open_run import lock_folder
+from multihot.ownership import MODEL
 from multihot.run import Run
 from multihot.seal import read_seal
 from multihot.settings import check_numbers
@@ -279,3 +280,102 @@ def test_what_is_measured_is_checked_before_the_model_is_made(train, monkeypatch
     monkeypatch.setattr("multihot.build.build_model", lambda *_: pytest.fail("too late"))
     with pytest.raises(InputError, match=override.partition("=")[0]):
         train("name=a", override)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Returns all files in a folder with their bytes, but for locks."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+OUT = {
+    ".": "is, or is in, the run",
+    "..": "holds more than the evaluation of a split",
+    "best": "is, or is in, the run",
+    "last.1": "is, or is in, the run",
+    "val": "is, or is in, the run",  # split=test is asked for
+    "new/../best": "is, or is in, the run",
+    "../b/test": "is, or is in, the run",
+    "../file": "is a file",
+    "../file/test": "could not be written",
+    "../photos": "holds more than the evaluation of a split",
+    "../labels": "holds more than the evaluation of a split",
+    "../link": "is a link to",
+    f"../{'x' * 254}": "could not be written",
+}
+
+
+@pytest.mark.parametrize("out", OUT)
+def test_an_evaluation_replaces_only_another_one(run, evaluate, tmp_path, monkeypatch, out):
+    shutil.copytree(run, tmp_path / "b")
+    for file in ("file", "photos/metrics.json", "photos/cat.jpg", "labels/labels.csv"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("label,of mine")
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    before = tree(tmp_path)
+    monkeypatch.setattr("multihot.data.load_split", lambda *_, **__: pytest.fail("too late"))
+    with pytest.raises(InputError, match=OUT[out]):
+        evaluate(f"run={run}", "split=test", f"out='{run}/{out}'")
+    with pytest.raises(InputError, match="where a disk is mounted"):
+        evaluate(f"run={run}", "split=test", "out=/")
+    assert tree(tmp_path) == before
+
+
+def test_the_same_evaluation_may_be_repeated(run, evaluate, tmp_path):
+    (tmp_path / "new").mkdir()
+    for out in ("new", "a/test_of_mine", "a/val"):
+        for _ in range(2):
+            evaluate(f"run={run}", "split=val", f"out={tmp_path}/{out}")
+            (tmp_path / out / ".DS_Store").write_text("")
+        assert (tmp_path / out / "metrics.json").read_bytes() == (run / "val/metrics.json").read_bytes()
+    (run / "val/mine.txt").write_text("")
+    with pytest.raises(InputError, match=r"(?s)a/val would be replaced, and holds more than.*mine.txt"):
+        evaluate(f"run={run}", "split=val")
+
+
+@pytest.mark.parametrize("file", ["best/mine.onnx", "val/mine.txt", "last/mine.txt", "val/metrics.json", "config.yaml"])
+def test_a_new_run_replaces_nothing_that_is_not_ours(train, tmp_path, monkeypatch, file):
+    (tmp_path / "a" / file).parent.mkdir(parents=True)
+    (tmp_path / "a" / file).write_text("mine")
+    monkeypatch.setattr("multihot.build.build_model", lambda *_: pytest.fail("too late"))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"give .*another name"):
+            train("name=a")
+    assert tree(tmp_path) == {f"a/{file}": b"mine"}
+
+
+def test_a_run_goes_on_beside_what_is_not_ours(run, train):
+    kept = [run / name for name in ("notes.txt", "last.backup/a", "last.1.copy/a", ".notes.old")]
+    for path in kept:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    train("name=a", "epochs=3")
+    assert [path.read_text() for path in kept] == ["mine"] * 4
+
+
+def test_what_comes_into_a_folder_while_it_is_written_is_kept(tmp_path):
+    folder = tmp_path / "best"
+    for text in ("one", "two", "three"):
+        (stage_folder(folder) / "config.json").write_text(text)
+        if text == "two":
+            (folder / "mine.txt").write_text("mine")
+            (folder / "seal.json").write_text("{}")
+        publish_folder(folder, MODEL)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"config.json": "three", "mine.txt": "mine"}
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../up", "..", ".", ".cache", ".sweep", "/tmp/a", "a/b", "a\\b", "'a '", "' a'", '"a\tb"', "x" * 151]
+)
+def test_a_name_is_one_folders_name(train, tmp_path, name):
+    with pytest.raises(InputError, match=r"^name=.*(one folder|a dot|a blank|printed|bytes)"):
+        train(f"name={name}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_in_no_other_run(run, train):
+    before = tree(run)
+    with pytest.raises(InputError, match=r"inside the run .*set runs_folder to another"):
+        train("name=best", f"runs_folder={run}")
+    assert tree(run) == before

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list, gather_object
 
 from multihot.errors import InputError
-from multihot.files import explaining_full_disk, publish_folder, remove_folder, stage_folder
+from multihot.files import follow_umask, publish_folder, remove_folder, retire, set_aside, stage_folder, writing
 from multihot.interrupt import StopSignal
+from multihot.ownership import CHECKPOINT
 from multihot.seal import find_fault, read_seal, seal
 
 log = logging.getLogger(__name__)
@@ -112,10 +114,10 @@ class Checkpoints:
         """Writes model, optimizer, scaler, random states and everything registered. All processes must call it."""
         self.state.loss_sums = gather_object([self.state.own_loss_sum])
         new = self.folder.with_name(f".{self.folder.name}.new")
-        if self.accelerator.is_main_process:
-            stage_folder(self.folder)
-        self.accelerator.wait_for_everyone()
-        with removing_unfinished(new), explaining_full_disk(self.folder.parent, self.way_out()):
+        with removing_unfinished(new), writing(self.folder.parent, self.way_out()):
+            if self.accelerator.is_main_process:
+                stage_folder(self.folder)
+            self.accelerator.wait_for_everyone()
             self.accelerator.save_state(str(new))
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process:
@@ -130,7 +132,8 @@ class Checkpoints:
     def way_out(self) -> str:
         """Returns what to do where a checkpoint cannot be written."""
         fewer = ", for instance by checkpoint.keep=1," if self.keep > 1 else ""
-        return f"The last checkpoint is whole: make space{fewer} and start the same command again"
+        whole = "The last checkpoint is whole: make" if list_checkpoints(self.folder) else "Make"
+        return f"{whole} space{fewer} or set that right, and start the same command again"
 
     def place(self) -> dict[str, int]:
         """Returns where the training stands."""
@@ -139,14 +142,16 @@ class Checkpoints:
     def publish(self, new: Path) -> None:
         """Moves a new checkpoint into place; at any moment one that is whole has its name."""
         if self.keep == 1:
-            publish_folder(self.folder)
+            publish_folder(self.folder, CHECKPOINT)
             return
         names = [self.folder, *(older(self.folder, number) for number in range(1, self.keep))]
-        remove_folder(names[-1])
+        follow_umask(new)
+        oldest = set_aside(names[-1], CHECKPOINT)
         for source, target in reversed(list(pairwise(names))):
             if source.exists():
                 os.replace(source, target)
         os.replace(new, self.folder)
+        retire(oldest, self.folder, CHECKPOINT)
 
     def load(self) -> None:
         """Loads the newest checkpoint that is whole, and says which were not. All processes must call it."""
@@ -199,7 +204,9 @@ def older(folder: Path, number: int) -> Path:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Returns the checkpoints that are there, the newest first."""
-    before = sorted(folder.parent.glob(f"{folder.name}.[0-9]*"), key=lambda path: int(path.suffix[1:]))
+    numbered = re.compile(rf"{re.escape(folder.name)}\.\d+")
+    before = [path for path in folder.parent.glob(f"{folder.name}.*") if numbered.fullmatch(path.name)]
+    before.sort(key=lambda path: int(path.suffix[1:]))
     return [path for path in (folder, *before) if path.exists()]
 
 

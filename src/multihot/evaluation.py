@@ -2,24 +2,25 @@
 
 import copy
 import csv
-import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest, target_of
-from multihot.files import publish_folder, stage_folder, write_json
+from multihot.files import publish_folder, save_tensors, stage_folder, write_json, write_text
 from multihot.labels import LabelSpace
 from multihot.loss import MultiLabelLoss, UnknownStrategy, share_known
 from multihot.metrics import SCORES, Evaluation, evaluate_logits
 from multihot.metrics.single_label import SINGLE_LABEL_SCORES, evaluate_single_label
+from multihot.ownership import EVALUATION
 from multihot.progress import Progress
 
 ROWS_SHOWN = 25
@@ -138,13 +139,14 @@ def save_evaluation(
     """Writes metrics.json, labels.csv (a row a label) and the predictions, from which both can be computed again."""
     new = stage_folder(folder)
     write_json(new / "metrics.json", evaluation.scores)
-    with (new / "labels.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(evaluation.table[0]))
-        writer.writeheader()
-        writer.writerows(evaluation.table)
-    save_file({"logits": logits, "target": target}, new / "predictions.safetensors")
-    (new / "images.json").write_text(json.dumps(list(manifest.images), ensure_ascii=False) + "\n")
-    publish_folder(folder)
+    text = StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(evaluation.table[0]))
+    writer.writeheader()
+    writer.writerows(evaluation.table)
+    write_text(new / "labels.csv", text.getvalue())
+    save_tensors(new / "predictions.safetensors", {"logits": logits, "target": target})
+    write_json(new / "images.json", list(manifest.images))
+    publish_folder(folder, EVALUATION)
 
 
 def load_predictions(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,28 +1,65 @@
 """Files and folders: written in full or not at all, even if the power fails; read with words for what is wrong."""
 
 import codecs
+import errno
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
 from multihot.errors import InputError
+from multihot.ownership import Kind, check_own_file, check_replaceable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LITTLE_SPACE = 1 << 26  # bytes; an error of writing with less free is told as a full disk
+FULL = (None, errno.ENOSPC)  # safetensors, torch and numpy give no number
 WRITING = ("PytorchStreamWriter", "unexpected pos", "file write failed")  # how torch says that it could not write
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name and moves it into place, so that it is there in full or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
+def write_text(path: Path, text: str, errors: str = "surrogateescape") -> None:
+    """Writes a file under a temporary name and moves it into place, so that it is there in full or not at all.
+
+    Args:
+        errors: what becomes of a file's name that is not UTF-8, by default its own bytes.
+    """
+    temporary = temporary_name(path)
+    temporary.write_text(text, encoding="utf-8", errors=errors)
     sync(temporary)
     os.replace(temporary, path)
+
+
+def temporary_name(path: Path) -> Path:
+    """Returns the name under which a file is written before it is moved into place."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors as safetensors do, with the permissions that any new file has."""
+    from safetensors.torch import save_file  # imports torch
+
+    save_file(tensors, path, metadata=metadata)
+    follow_umask(path)
+
+
+def follow_umask(path: Path) -> None:
+    """Gives a file, or all files in a folder, at least the permissions of a new one: safetensors 0.8 writes 0600."""
+    folder = path if path.is_dir() else path.parent
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        probe = Path(own) / "probe"
+        probe.touch()
+        mode = probe.stat().st_mode
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file() and file.stat().st_mode | mode != file.stat().st_mode:
+            file.chmod(file.stat().st_mode | mode)
 
 
 def sync(path: Path) -> None:
@@ -37,7 +74,8 @@ def sync(path: Path) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Writes JSON as `write_text` does; NaN becomes null, which every reader of JSON understands."""
-    write_text(path, json.dumps(without_nan(value), indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(without_nan(value), indent=2, ensure_ascii=False) + "\n"
+    write_text(path, text, errors="backslashreplace")  # of names that are not UTF-8: the escapes that JSON knows
 
 
 def read_json(path: Path) -> dict | list:
@@ -67,6 +105,32 @@ def without_nan(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
+def prepare_folder(folder: Path, kind: Kind, way_out: str) -> None:
+    """Makes sure, before any work is done, that a folder can be written and that what is there may be replaced.
+
+    Raises:
+        InputError: it cannot, or may not: it holds what is not of this kind.
+    """
+    with writing(folder, way_out):
+        check_replaceable(folder, kind, way_out)
+        recover_folder(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_folder(stage_folder(folder))
+
+
+def prepare_file(file: Path, mark: bytes, way_out: str) -> None:
+    """Makes sure, before any work is done, that a file can be written, and that one that is there is ours.
+
+    Args:
+        mark: what the first bytes of such a file hold.
+    """
+    with writing(file, way_out):
+        check_own_file(file, mark, way_out)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary_name(file).touch()
+        temporary_name(file).unlink()
+
+
 def stage_folder(folder: Path) -> Path:
     """Returns an empty folder beside `folder`, to be filled and then given to `publish_folder`.
 
@@ -82,14 +146,36 @@ def stage_folder(folder: Path) -> Path:
     return new
 
 
-def publish_folder(folder: Path) -> None:
-    """Moves the staged folder into place; the one before stays whole until the new one is complete."""
-    new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+def publish_folder(folder: Path, kind: Kind | None = None) -> None:
+    """Moves the staged folder into place; the one before stays whole until the new one is complete.
+
+    Args:
+        kind: what may be deleted with the one before, besides files of the names that the new one has; all else in it
+            came while this was at work, and is kept.
+    """
+    new = folder.with_name(f".{folder.name}.new")
+    follow_umask(new)
     sync(new)
-    if folder.exists():
-        remove_folder(old)
-        os.replace(folder, old)
+    old = set_aside(folder, kind)
     os.replace(new, folder)
+    retire(old, folder, kind)
+
+
+def set_aside(folder: Path, kind: Kind | None) -> Path:
+    """Moves a folder, if it is there, to a name beside it from where `recover_folder` brings it back; returns that."""
+    old = folder.with_name(f".{folder.name}.old")
+    if os.path.lexists(folder):
+        retire(old, folder, kind)  # a kill has left it
+        os.replace(folder, old)
+    return old
+
+
+def retire(old: Path, folder: Path, kind: Kind | None) -> None:
+    """Deletes a folder whose place another has taken; what is in it that is not ours goes into that one."""
+    if old.is_dir() and not old.is_symlink():
+        for path in list(old.iterdir()):
+            if not (folder / path.name).exists() and not (kind and kind.holds(path)):
+                os.replace(path, folder / path.name)
     remove_folder(old)
 
 
@@ -109,16 +195,23 @@ def remove_folder(folder: Path) -> None:
 
 
 @contextmanager
-def explaining_full_disk(folder: Path, way_out: str) -> Iterator[None]:
-    """Turns an error of writing into one that says whether the disk is full, and what to do then."""
+def writing(path: str | Path, way_out: str) -> Iterator[None]:
+    """Turns an error of writing into an InputError that names the path, the cause and the way out."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in WRITING):
             raise
-        free = shutil.disk_usage(folder).free
-        why = f"{free / 1e6:.0f} MB free on its disk" if free < LITTLE_SPACE else str(error).splitlines()[0]
-        raise InputError(f"{folder} could not be written ({why}). {way_out}") from error
+        raise InputError(f"{path} could not be written ({why_not_written(Path(path), error)}). {way_out}") from error
+
+
+def why_not_written(path: Path, error: Exception) -> str:
+    """Returns the cause of an error of writing in a few words: how little space is left, if that may be it."""
+    there = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
+    free = shutil.disk_usage(there).free
+    if getattr(error, "errno", None) in FULL and free < LITTLE_SPACE:
+        return f"{free / 1e6:.0f} MB free on its disk"
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
 
 def file_stamp(path: str | Path | int) -> tuple[int, int]:

@@ -19,7 +19,9 @@ from omegaconf import DictConfig
 
 from multihot.checkpoint import list_checkpoints
 from multihot.errors import InputError, check_choice
-from multihot.run import Run
+from multihot.files import writing
+from multihot.ownership import check_name, find_run_around
+from multihot.run import LOCK, Run, in_process_0
 from multihot.seal import read_seal
 from multihot.settings import DECIDED, check_numbers, check_same_config, hash_config, read_config, with_absolute_paths
 from multihot.sweep import name_job
@@ -38,7 +40,7 @@ def name_run(name: str | None, overrides: list[str], job: int | None) -> str:
     told = [override for override in overrides if not override.startswith(("name=", "resume=", "runs_folder="))]
     # of a dotted key the last word; of a path the last part; nothing that a command line would take apart
     short = "-".join(re.sub(r"^[+~]*([\w/]+\.)*", "", override).split("/")[-1] for override in told)
-    slug = re.sub(r"[^\w.-]+", "_", short)[:80].strip("-_")
+    slug = os.fsencode(re.sub(r"[^\w.-]+", "_", short))[:80].decode(errors="ignore").strip("-_")
     if name is not None and job is None:
         return name
     parts = [
@@ -52,6 +54,8 @@ def name_run(name: str | None, overrides: list[str], job: int | None) -> str:
 def choose_name(cfg: DictConfig, overrides: list[str], job: int | None, config_sha256: str) -> str:
     """Returns the run's name; in a sweep with a name the one that a job of these settings had when it first began."""
     sweep = cfg.name or name_of_job()
+    if sweep is not None:
+        check_name(sweep)
     if job is None or sweep is None:
         return name_run(cfg.name, overrides, job)
     return name_job(Path(cfg.runs_folder) / ".sweep" / sweep, config_sha256, partial(name_run, cfg.name, overrides))
@@ -81,23 +85,32 @@ def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> Iterator
     check_choice("resume", str(cfg.resume).lower(), ("auto", "true", "false"))
     if cfg.resume is True and cfg.name is None:
         raise InputError("resume=true needs name=<name of the run>")
-    if cfg.name is not None and not str(cfg.name).strip():
-        raise InputError("name is empty: give one, or leave it out")
     cfg = with_absolute_paths(cfg)
     config_sha256 = hash_config(cfg)
     if cfg.name is not None:
         cfg.name = str(cfg.name)  # 2024 came as a number
-    name = choose_name(cfg, overrides, job, config_sha256) if PartialState().is_main_process else None
-    folder = Path(cfg.runs_folder) / broadcast_object_list([name])[0]
+    name = in_process_0(partial(choose_name, cfg, overrides, job, config_sha256))
+    folder = Path(cfg.runs_folder) / name
+    in_process_0(partial(check_folder, folder, name))
     with closing(lock_folder(folder)):
         yield enter_run(Run(folder, config_sha256=config_sha256), cfg, overrides)
 
 
+def check_folder(folder: Path, name: str) -> None:
+    """Raises InputError unless a folder may be, or become, that of the run of this name."""
+    check_name(name, most=250)
+    with writing(folder, "Set runs_folder to another"):
+        around = find_run_around(folder.parent)
+        if around is not None:
+            raise InputError(f"{folder} would be inside the run {around}: set runs_folder to another")
+        if folder.is_file():
+            raise InputError(f"{folder} is a file: give the run another name")
+        Run(folder).check_unused()
+
+
 def enter_run(run: Run, cfg: DictConfig, overrides: list[str]) -> tuple[Run, DictConfig]:
     """Returns whether the run goes on, and the settings with which it does."""
-    if PartialState().is_main_process:
-        run.recover()
-    PartialState().wait_for_everyone()
+    in_process_0(run.recover)
     goes_on = bool(list_checkpoints(run.last))  # a start that failed before its first one has left nothing to lose
     if cfg.resume is False and (goes_on or run.finished.exists()):
         raise InputError(
@@ -107,6 +120,8 @@ def enter_run(run: Run, cfg: DictConfig, overrides: list[str]) -> tuple[Run, Dic
         raise InputError(
             f"{run.folder} holds a finished run of other settings and no checkpoint to go on from: give this a new name"
         )
+    if run.read_finished(cfg.epochs, cfg.patience) is None:
+        in_process_0(run.check_parts)
     run = replace(run, goes_on=goes_on, batch_size=cfg.batch_size)
     if goes_on:
         saved = read_config(run.config)
@@ -128,7 +143,7 @@ def lock_folder(folder: Path) -> IO:
     if PartialState().is_main_process:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / ".lock").open("a+")
+            lock = (folder / LOCK).open("a+")
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, it is not passed on to forked processes
         except BlockingIOError:
             fault = f"another training is at work in {folder}: wait for it, or give this one another name"

@@ -1,20 +1,29 @@
 """The run folder: everything about one run in one place, known by its path alone."""
 
 import logging
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig, OmegaConf
 
+from multihot.checkpoint import list_checkpoints
+from multihot.data.manifest import SPLITS
 from multihot.errors import InputError, check_choice, list_first
-from multihot.files import read_json, recover_folder, write_json, write_text
+from multihot.files import read_json, recover_folder, write_json, write_text, writing
+from multihot.ownership import CHECKPOINT, EVALUATION, MODEL, Kind, check_replaceable
 from multihot.settings import read_config, with_absolute_paths
 from multihot.sweep import running
 from multihot.tracker_config import code_version
 
 log = logging.getLogger(__name__)
+
+LOCK = ".lock"  # in a run folder, from when the first training enters it
+UNWRITABLE = "Make space or set that right, or set runs_folder to another"
 
 
 @dataclass(frozen=True)
@@ -89,10 +98,43 @@ class Run:
         """Predictions and scores of a split."""
         return self.folder / split
 
+    @property
+    def parts(self) -> dict[Path, Kind]:
+        """The folders in it that a training replaces, and what each holds."""
+        checkpoints = dict.fromkeys(list_checkpoints(self.last), CHECKPOINT)
+        return {self.best: MODEL, self.split("val"): EVALUATION, **checkpoints}
+
+    def owns(self, name: str) -> bool:
+        """Returns whether a folder of this name in it is one that the run itself makes."""
+        return name in ("best", *SPLITS) or bool(re.fullmatch(r"last(\.\d+)?", name))
+
     def recover(self) -> None:
         """Puts back what a kill in the middle of a replacement has moved away."""
-        for old in self.folder.glob(".*.old"):
-            recover_folder(self.folder / old.name.removeprefix(".").removesuffix(".old"))
+        with writing(self.folder, UNWRITABLE):
+            for old in self.folder.glob(".*.old"):
+                name = old.name.removeprefix(".").removesuffix(".old")
+                if self.owns(name):
+                    recover_folder(self.folder / name)
+
+    def check_parts(self) -> None:
+        """Raises InputError if a folder that a training replaces holds what none has written."""
+        way_out = "give the run another name"
+        with writing(self.folder, way_out):
+            for folder, kind in self.parts.items():
+                if not folder.is_symlink():  # of a link, the link alone is replaced
+                    check_replaceable(folder, kind, way_out)
+
+    def check_unused(self) -> None:
+        """Raises InputError if the folder holds files of the names of ours, and no training has begun in it."""
+        if (self.folder / LOCK).exists() or list_checkpoints(self.last):
+            return
+        ours = (self.config, self.labels, self.counts, self.manifests, self.head_start, self.history, self.code)
+        there = [path.name for path in (*ours, self.finished, self.tracker) if os.path.lexists(path)]
+        if there:
+            raise InputError(
+                f"{self.folder} holds files that no training has written and that this one would replace: give it "
+                f"another name\n{list_first(there)}"
+            )
 
     def save(self, cfg: DictConfig, labels: tuple[str, ...], counts: Mapping, splits: Mapping[str, Mapping]) -> None:
         """Writes what a training begins or goes on with: config, label list, counts, the splits, the code.
@@ -100,14 +142,16 @@ class Run:
         Raises:
             InputError: a run that goes on had other labels or other data.
         """
-        self.note_code()
-        if self.goes_on:
-            self.check_same_data(labels, splits)
-        self.finished.unlink(missing_ok=True)
-        write_json(self.labels, list(labels))
-        write_json(self.counts, counts)
-        write_json(self.manifests, {**self.read_splits(), **splits})
-        write_text(self.config, OmegaConf.to_yaml(OmegaConf.merge(cfg, {"batch_size": self.batch_size}), resolve=True))
+        with writing(self.folder, UNWRITABLE):
+            self.note_code()
+            if self.goes_on:
+                self.check_same_data(labels, splits)
+            self.finished.unlink(missing_ok=True)
+            write_json(self.labels, list(labels))
+            write_json(self.counts, counts)
+            write_json(self.manifests, {**self.read_splits(), **splits})
+            settings = OmegaConf.merge(cfg, {"batch_size": self.batch_size})
+            write_text(self.config, OmegaConf.to_yaml(settings, resolve=True))
 
     def note_code(self) -> None:
         """Writes down the version of the code, and warns if the run began with another."""
@@ -155,13 +199,15 @@ class Run:
         """
         end = {"score": score, "epoch": epoch, "last_epoch": last_epoch, "pruned": pruned}
         end |= {"global_batch_size": global_batch_size, "config_sha256": self.config_sha256}
-        write_json(self.finished, end)
+        with writing(self.folder, "What is trained is in best/; the same command writes the rest"):
+            write_json(self.finished, end)
 
     def note_split(self, split: str, identity: Mapping) -> None:
         """Writes down the data of an evaluation, and warns if it is not what the run has seen before."""
         fault = self.find_other_data(split, identity)
         if fault is None:
-            write_json(self.manifests, {**self.read_splits(), split: dict(identity)})
+            with writing(self.folder, "out=<folder> writes elsewhere"):
+                write_json(self.manifests, {**self.read_splits(), split: dict(identity)})
         else:
             log.warning("%s; scores cannot be compared. out=<folder> would leave the run's own as they are", fault)
 
@@ -180,6 +226,20 @@ class Run:
         return read_json(self.manifests) if self.manifests.exists() else {}
 
 
+def in_process_0(action: Callable[[], object]) -> object:
+    """Returns in all processes what a function returns in process 0, which alone calls it, or raises its InputError."""
+    result = fault = None
+    if PartialState().is_main_process:
+        try:
+            result = action()
+        except InputError as error:
+            fault = str(error)
+    result, fault = broadcast_object_list([result, fault])
+    if fault is not None:
+        raise InputError(fault)
+    return result
+
+
 def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str, ...]]:
     """Returns a run, its settings with those changes that are not None, and its labels.
 
@@ -187,9 +247,7 @@ def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str,
         InputError: the folder holds no run that has finished its first measurement, or its data has no such setting.
     """
     run = Run(Path(folder))
-    if PartialState().is_main_process:
-        run.recover()
-    PartialState().wait_for_everyone()
+    in_process_0(run.recover)
     missing = [path.name for path in (run.config, run.labels, run.best) if not path.exists()]
     if missing:
         known = sorted(str(path.parent) for path in run.folder.parent.glob("*/config.yaml"))

@@ -19,7 +19,7 @@ from multihot.data.manifest import Manifest, target_of
 from multihot.errors import InputError, check_choice
 from multihot.evaluation import evaluate, evaluate_split, load_predictions, predict, save_evaluation, score_names
 from multihot.failures import explaining_failures
-from multihot.files import explaining_full_disk, write_json
+from multihot.files import write_json, writing
 from multihot.labels import LabelSpace
 from multihot.loss import MultiLabelLoss
 from multihot.metrics import Evaluation
@@ -66,7 +66,7 @@ class Validator:
             state.finish_epoch()
         row = {"epoch": state.epoch, "update": state.update, **scores}
         state.history.append(row)
-        with explaining_full_disk(self.run.folder, trainer.checkpoints.way_out()):
+        with writing(self.run.folder, trainer.checkpoints.way_out()):
             if not len(self.data) or is_better(row[self.monitor], state.best_score, self.monitor):
                 state.best_score, state.best_epoch = row.get(self.monitor), state.epoch
                 self.save(model, self.run.best)

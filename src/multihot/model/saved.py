@@ -15,6 +15,7 @@ from multihot.errors import InputError
 from multihot.files import publish_folder, stage_folder
 from multihot.labels import LabelSpace
 from multihot.model.heads import classify_in_float32, install_head
+from multihot.ownership import MODEL
 from multihot.seal import SEAL, find_fault, seal
 
 
@@ -34,7 +35,7 @@ def save_model(model: nn.Module, folder: Path, *, space: LabelSpace, head: Mappi
         safe_serialization=True,
     )
     seal(new, {})
-    publish_folder(folder)
+    publish_folder(folder, MODEL)
 
 
 def check_model(folder: Path) -> None:
