@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from multihot.cli import run_script
 
@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> None:
 
     check_kinds(cfg.ignore)
     manifests, table_errors = read_splits(cfg)
-    data = DataSet(manifests)
+    data = DataSet(manifests, OmegaConf.to_container(cfg.data))
     facts = inspect(manifests, cfg.num_workers)
     settings = {key: cfg[key] for key in ("tiny_side", "max_distance", "min_similarity", "ignore")}
     findings, clusters = find_faults(data, facts, table_errors=table_errors, **settings)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from multihot.data.answers import unlike_train
+from multihot.data.kinds import unlike_train
 from multihot.data.lacking import check_learnable, describe_lacking
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError

@@ -32,6 +32,8 @@ class Folder:
         self.rows = {line: [f"{line}.png", split, "cat;dog"] for line, split in enumerate(SPLITS, start=2)}
         for line in self.rows:
             draw(line).save(path / f"{line}.png")
+        for number, split in enumerate(("train", "val", "test"), start=50):
+            draw(number).save(path / f"no_{split}.png")
 
     def image(self, line: int):
         return self.path / self.rows[line][0]
@@ -50,8 +52,11 @@ class Folder:
             self.rows[line][2] = labels
 
     def write(self) -> str:
+        """Writes the list, with an image without any label at the end of each split."""
+        rows = [*self.rows.values()]
+        rows += [[f"no_{split}.png", split, ""] for split in dict.fromkeys(SPLITS) if any(split in row for row in rows)]
         with (self.path / "list.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([["image", "split", "labels"], *self.rows.values()])
+            csv.writer(file).writerows([["image", "split", "labels"], *rows])
         return str(self.path / "list.csv")
 
 
@@ -197,13 +202,53 @@ def test_labels_without_positives_are_named_with_their_split(folder):
     folder.label("cat", [5])
     report, code = validate(folder)
     assert found(report) == {"label_without_images": [[]]}
-    assert report["findings"][0]["entries"][0]["detail"] == "'dog': none of the 1 val images"
+    assert report["findings"][0]["entries"][0]["detail"] == "'dog': none of the 2 val images"
     assert code == 0
     folder.label("cat;dog;owl", [5, 6])
     report, code = validate(folder, "data.labels=[cat,dog,owl]")
     assert found(report) == {"label_without_train_images": [[]]}
-    assert report["findings"][0]["entries"][0]["detail"] == "'owl': none of the 3 train images"
+    assert report["findings"][0]["entries"][0]["detail"] == "'owl': none of the 4 train images"
     assert code == 1
+
+
+def columns_file(folder: Folder, rows: list[tuple]) -> list[str]:
+    """Writes a column a label, for the images of lines 2 to 6 and those without a label; returns the settings."""
+    names = [*(f"{line}.png" for line in range(2, 7)), "no_train.png", "no_val.png", "no_test.png"]
+    splits = [*SPLITS, "train", "val", "test"]
+    with (folder.path / "columns.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["image", "split", "cat", "dog"], *([*part, *row] for *part, row in zip(names, splits, rows, strict=True))]
+        )
+    return [f"data.path={folder.path}/columns.csv", "data.layout=columns"]
+
+
+@pytest.mark.parametrize("no", [-1, ""])
+def test_a_file_whose_no_is_read_as_unknown_is_found(folder, no):
+    yes_and_no = [(1, 1)] * 5 + [(no, no)] * 3
+    report, code = validate(folder, *columns_file(folder, yes_and_no))
+    kinds = ["nothing_to_learn", "label_on_all_train_images", "nothing_to_choose_by", "label_on_all_images"]
+    assert [kind for kind in found(report) if kind != "mostly_unknown"] == kinds
+    details = {finding["kind"]: finding["entries"][0]["detail"] for finding in report["findings"]}
+    detail = details["label_on_all_train_images"]
+    assert detail == "'cat': 3 train images have it, none is known to be without, 1 are unknown"
+    assert "data.answers={-1: absent}" in report["findings"][1]["advice"]
+    assert code == 1
+    way_out = "data.answers={-1: absent}" if no == -1 else "data.blank=absent"
+    assert found(validate(folder, *columns_file(folder, yes_and_no), way_out)[0]) == {}
+
+
+def test_one_column_that_never_says_no_is_found_among_good_ones(folder):
+    report, _ = validate(folder, *columns_file(folder, [(1, 1)] * 5 + [(0, -1)] * 3))
+    assert list(found(report)) == ["label_on_all_train_images", "label_on_all_images"]
+    assert [len(entries) for entries in found(report).values()] == [1, 2]
+
+
+def test_codes_in_which_minus_1_says_no_are_found(folder):
+    rows = [(1, -1), (-1, 1), (0, -1), (1, 0), (1, 1), (-1, -1), (-1, -1), (-1, -1)]
+    report, _ = validate(folder, *columns_file(folder, rows))
+    assert "mostly_unknown" in found(report)
+    details = {finding["kind"]: finding["entries"][0]["detail"] for finding in report["findings"]}
+    assert details["mostly_unknown"] == "5 unknown, 2 present, 1 absent train answers"
 
 
 @pytest.mark.parametrize("other", ["Cat", "c at", "CAT ", "c_a-t"])
@@ -264,16 +309,16 @@ def test_the_report_counts_splits_labels_and_pairs_of_labels(folder):
         folder.label(labels, [line])
     report, _ = validate(folder)
     train, val, test = report["splits"]
-    assert (train["num_images"], train["num_readable"], train["num_without_label"]) == (3, 3, 1)
-    assert train["labels_an_image"] == 1.0
+    assert (train["num_images"], train["num_readable"], train["num_without_label"]) == (4, 4, 2)
+    assert train["labels_an_image"] == 0.75
     assert (val["num_labels"], test["num_labels"]) == (2, 1)
     assert report["labels"] == [
         {"label": "cat", "train": 2, "val": 1, "test": 0},
         {"label": "dog", "train": 1, "val": 1, "test": 1},
     ]
-    assert report["labels_an_image"] == {"train": [1, 1, 1], "val": [0, 0, 1], "test": [0, 1]}
+    assert report["labels_an_image"] == {"train": [2, 1, 1], "val": [1, 0, 1], "test": [1, 1]}
     assert report["co_occurrence"] == {"labels": ["cat", "dog"], "counts": [[3, 2], [2, 3]]}
-    assert report["images"]["formats"] == {"PNG": 5}
+    assert report["images"]["formats"] == {"PNG": 8}
 
 
 def test_file_names_that_are_no_text_are_reported(folder):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from multihot.checkpoint import TrainingState
-from multihot.data.answers import count_kinds, num_unknown
+from multihot.data.kinds import count_kinds, num_unknown
 from multihot.data.lacking import ways_to_absent
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest, target_of

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from multihot.data.checks.answers import SAY_NO, faults_of_answers
 from multihot.data.checks.duplicates import exact_groups, near_clusters
 from multihot.data.checks.inspection import ImageFacts
 from multihot.data.clusters import members
@@ -46,7 +47,28 @@ KINDS = [
         "label_without_train_images", "problem", "labels that no train image has",
         "Nothing can be learned about them: add images or remove them from data.labels.",
     ),
+    Kind("nothing_to_learn", "problem", "train images that have nothing to tell apart", f"Add images, or {SAY_NO}."),
+    Kind(
+        "label_on_all_train_images", "problem", "labels that no train image is known to be without",
+        f"They will be predicted for every image: add images without them, or {SAY_NO}.",
+    ),
+    Kind(
+        "nothing_to_choose_by", "problem", "splits that have no label with images both with and without it",
+        f"They have no mAP, by which the best epoch is chosen: add images, or {SAY_NO}.",
+    ),
+    Kind(
+        "label_unlike_train", "warning", "labels that a split lacks and train has in plenty",
+        "Chance does not explain it: are the answers of both written alike?",
+    ),
+    Kind(
+        "mostly_unknown", "warning", "more answers are unknown than present, and more present than absent",
+        f"If 'no' was read as unknown, {SAY_NO}. If not, data.answers={{-1: unknown}} says so.",
+    ),
     Kind("label_without_images", "warning", "labels that no image of a split has", "They do not count in its scores."),
+    Kind(
+        "label_on_all_images", "warning", "labels that no image of a split is known to be without",
+        f"They have no average precision in it. If that cannot be, {SAY_NO}.",
+    ),
     Kind(
         "similar_labels", "warning", "labels that differ only in case or spacing",
         "If they mean the same, write them the same: they are different outputs of the model.",
@@ -84,10 +106,10 @@ class Finding:
 
 
 class DataSet:
-    """All splits one after the other: N images in rows, and C labels."""
+    """All splits one after the other: N images in rows, and C labels, with the settings that they were read by."""
 
-    def __init__(self, manifests: Mapping[str, Manifest]):
-        self.manifests = dict(manifests)
+    def __init__(self, manifests: Mapping[str, Manifest], settings: Mapping):
+        self.manifests, self.settings = dict(manifests), settings
         self.labels = next((manifest.labels for manifest in manifests.values()), ())
         self.starts = np.cumsum([0, *map(len, manifests.values())])
 
@@ -163,6 +185,8 @@ def find_faults(
             entries[name].append(Entry((row,), detail))
     for name, entry in faults_of_labels(data):
         entries[name].append(entry)
+    for name, detail in faults_of_answers(data.manifests, data.settings):
+        entries[name].append(Entry((), detail))
     unmirrored, clusters = near_clusters(facts, max_distance, min_similarity)
     for name, entry in faults_of_copies(data, exact_groups(facts), unmirrored, clusters):
         entries[name].append(entry)
