@@ -19,11 +19,13 @@ log = logging.getLogger("multihot")
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Writes runs/<name>/<split>/: metrics.json, labels.csv and the predictions; prints a table."""
+    from multihot.allowed import check_settings
     from multihot.files import read_json  # what loads torch, --help need not wait for
     from multihot.run import in_process_0, load_run
     from multihot.session import open_session, start_processes
     from multihot.settings import absolute
 
+    check_settings(cfg, "evaluate")
     start_processes()
     changes = ("data", "threshold", "batch_size", "num_workers", "mixed_precision")
     run, trained, labels = load_run(cfg.run, changes={key: cfg[key] for key in changes})

@@ -27,11 +27,12 @@ from timm.data import resolve_input_data_config
 from torch import nn
 from weigh_manifest import write_large_csv
 
+from multihot.allowed import check_settings
 from multihot.build import build
 from multihot.cli import run_script
 from multihot.data import create_reader
 from multihot.data.loader import Batches, create_evaluation_batches
-from multihot.errors import InputError, check_choice
+from multihot.errors import InputError
 from multihot.evaluation import predict
 from multihot.metrics import multi_label_scores
 from multihot.model.create import create_model
@@ -55,6 +56,7 @@ def main(cfg: DictConfig) -> None:
         "checkpoint": measure_checkpoint, "tracking": measure_tracking,
         "metrics": measure_metrics, "startup": measure_startup,
     }  # fmt: skip
+    check_settings(cfg, "benchmark")
     start_processes()
     cfg.max_images = cfg.num_steps * cfg.batch_size  # an epoch is a round
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +64,6 @@ def main(cfg: DictConfig) -> None:
             write_photos(Path(folder), cfg.max_images)
             cfg.data.path = f"{folder}/photos.csv"
         for part in cfg.parts:
-            check_choice("parts", part, list(parts))
             parts[part](cfg, Path(folder))
 
 

@@ -5,7 +5,6 @@ python scripts/split_data.py data=csv data.path=all.csv out=split.csv num_folds=
 """
 
 import os
-import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +15,9 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from scipy.sparse import csr_array
 
+from multihot.allowed import check_settings
 from multihot.cli import run_script
+from multihot.command_line import quote, write_override
 from multihot.data import create_reader
 from multihot.data.clusters import join_clusters, read_clusters
 from multihot.data.csv_writer import LEFT_OUT, choose_writer
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="split_data")
 def main(cfg: DictConfig) -> None:
     """Writes the files, and prints the sizes of the parts, how well labels are divided, and how to train on it."""
+    check_settings(cfg, "split_data")
     if (cfg.num_folds is None) == OmegaConf.is_missing(cfg, "fractions"):
         raise InputError("give either 'fractions={train:0.8,val:0.1,test:0.1}' or num_folds=5")
     names, wished = wished_parts(cfg)
@@ -192,7 +194,7 @@ def print_commands(files: Sequence[Path], settings: dict[str, str], groups: Sequ
     """Prints the commands that train on the files."""
     print("written; to train:")
     for file in files:
-        overrides = [override(key, value) for key, value in {"data.path": str(file), **settings}.items()]
+        overrides = [write_override(key, value) for key, value in {"data.path": str(file), **settings}.items()]
         if groups:
             members = [
                 f"{group.name}: {{labels: [{', '.join(map(quote, group.labels))}], none: {str(group.none).lower()}}}"
@@ -200,20 +202,6 @@ def print_commands(files: Sequence[Path], settings: dict[str, str], groups: Sequ
             ]
             overrides.append(shlex.quote(f"data.groups={{{', '.join(members)}}}"))
         print(f"  python train.py experiment=photos {' '.join(overrides)}")
-
-
-def override(key: str, value: str) -> str:
-    """Returns a setting as it is typed in a shell.
-
-    >>> print(override("data.path", "split.csv"), override("data.separator", ";"))
-    data.path=split.csv 'data.separator=";"'
-    """
-    return shlex.quote(f"{key}={value if re.fullmatch(r'[A-Za-z_./][-A-Za-z0-9_./]*', value) else quote(value)}")
-
-
-def quote(text: str) -> str:
-    """Returns a text that hydra takes as it is."""
-    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (found[2] and '\\"'), text) + '"'
 
 
 if __name__ == "__main__":

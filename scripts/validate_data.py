@@ -20,10 +20,12 @@ log = logging.getLogger("multihot")
 @hydra.main(version_base="1.3", config_path="../conf", config_name="validate_data")
 def main(cfg: DictConfig) -> None:
     """Prints the findings and writes report.html, report.json and clusters.csv; ends with exit code 0 or 1."""
+    from multihot.allowed import check_settings
     from multihot.data.checks.findings import DataSet, check_kinds, find_faults
     from multihot.data.checks.report import create_report, format_report, save_report
     from multihot.data.clusters import save_clusters
 
+    check_settings(cfg, "validate_data")
     check_kinds(cfg.ignore)
     manifests, table_errors = read_splits(cfg)
     data = DataSet(manifests, OmegaConf.to_container(cfg.data))

@@ -9,6 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from timm.data import resolve_data_config
 
+from multihot.allowed import check_settings
+from multihot.allowed.check import FINITE, Refused, walk
+from multihot.allowed.table import SCRIPTS
 from multihot.data import create_reader, loader
 from multihot.labels import LabelSpace
 from multihot.loss import check_loss, create_loss
@@ -47,7 +50,7 @@ def test_every_folder_of_conf_is_a_known_group():
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_builds(group, option):
     cfg = compose_config("train", [f"{group}={option}", *NEEDED.get((group, option), [])])
-    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert_every_setting_has_an_entry(cfg, "train")
     create_reader(cfg.data)
     check_name(cfg.model.name)
     space = LabelSpace.single_label(("cat", "dog")) if cfg.single_label else LabelSpace(("cat", "dog"))
@@ -57,6 +60,29 @@ def test_every_option_composes_and_builds(group, option):
         instantiate(cfg[part])
     transform = instantiate(cfg.augment)(**resolve_data_config({}, pretrained_cfg={"input_size": (3, 32, 32)}))
     assert callable(transform)
+
+
+def assert_every_setting_has_an_entry(cfg, script):
+    """Fails for a setting in conf/ that src/multihot/allowed/table.py does not know, or whose default it refuses."""
+    settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=script == "train")
+    kinds = {key: kind for key, _, kind in walk(settings, SCRIPTS[script])}
+    missing = [key for key, kind in kinds.items() if kind is FINITE or isinstance(kind, Refused)]
+    add = "add a line for each of them to src/multihot/allowed/table.py: to DATA or TRAIN, or its class to TARGETS"
+    assert not missing, f"{', '.join(missing)}: {add}"
+    check_settings(cfg, script)
+
+
+@pytest.mark.parametrize(
+    ("script", "needed"),
+    [
+        ("evaluate", ["run=runs/a"]),
+        ("validate_data", ["data.path=x.csv"]),
+        ("split_data", ["data.path=x.csv", "out=y.csv", "num_folds=5"]),
+        ("benchmark", []),
+    ],
+)
+def test_every_setting_of_a_script_has_an_entry(script, needed):
+    assert_every_setting_has_an_entry(compose_config(script, needed), script)
 
 
 def test_experiments_override_groups():

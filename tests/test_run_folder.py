@@ -19,7 +19,6 @@ from multihot.open_run import lock_folder
 from multihot.ownership import MODEL
 from multihot.run import Run
 from multihot.seal import read_seal
-from multihot.settings import check_numbers
 from multihot.sweep import running
 
 
@@ -251,14 +250,14 @@ def test_the_lock_ends_with_the_training_and_not_with_its_workers(tmp_path):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("batch_size=0", "batch_size=0: it must be a whole number from 1 up"),
-        ("epochs=-1", "epochs=-1: it must be a whole number from 0 up"),
-        ("epochs=1.5", "epochs=1.5: it must be a whole number"),
+        ("batch_size=0", "batch_size=0: expected a whole number from 1 up"),
+        ("epochs=-1", "epochs=-1: expected a whole number from 0 up"),
+        ("epochs=1.5", "epochs=1.5: expected a whole number from 0 up"),
         ("seed=-5", "seed=-5"),
-        ("optimizer.lr=fast", "optimizer.lr=fast: it must be a number above 0"),
+        ("optimizer.lr=fast", "optimizer.lr=fast: expected a number above 0"),
         ("optimizer.lr=0", "optimizer.lr=0"),
         ("checkpoint.every_updates=0", "checkpoint.every_updates=0"),
-        ("clip_norm=true", "clip_norm=True"),
+        ("clip_norm=true", "clip_norm=true"),
     ],
 )
 def test_numbers_are_checked_before_anything_is_made(train, tmp_path, override, words):
@@ -266,7 +265,6 @@ def test_numbers_are_checked_before_anything_is_made(train, tmp_path, override, 
         train("name=a", override)
     assert words in str(raised.value)
     assert not list(tmp_path.iterdir())
-    check_numbers(OmegaConf.create({"epochs": 0, "optimizer": {"lr": 1}, "patience": None}))
 
 
 @pytest.mark.parametrize("name", ["name=''", "name=' '"])

@@ -17,13 +17,14 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig
 
+from multihot.allowed import check_settings
 from multihot.checkpoint import list_checkpoints
-from multihot.errors import InputError, check_choice
+from multihot.errors import InputError
 from multihot.files import writing
 from multihot.ownership import check_name, find_run_around
 from multihot.run import LOCK, Run, in_process_0
 from multihot.seal import read_seal
-from multihot.settings import DECIDED, check_numbers, check_same_config, hash_config, read_config, with_absolute_paths
+from multihot.settings import DECIDED, check_same_config, hash_config, read_config, with_absolute_paths
 from multihot.sweep import name_job
 
 log = logging.getLogger(__name__)
@@ -78,11 +79,10 @@ def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> Iterator
         job: number in a sweep, None outside of one.
 
     Raises:
-        InputError: the folder holds a run and `resume` is false, that run began with other settings, or another
-            process is at work in it.
+        InputError: a setting is wrong, the folder holds a run and `resume` is false, that run began with other
+            settings, or another process is at work in it.
     """
-    check_numbers(cfg)
-    check_choice("resume", str(cfg.resume).lower(), ("auto", "true", "false"))
+    check_settings(cfg, "train")
     if cfg.resume is True and cfg.name is None:
         raise InputError("resume=true needs name=<name of the run>")
     cfg = with_absolute_paths(cfg)

@@ -36,45 +36,6 @@ FREE_ON_RESUME = (
     "name",
 )  # may differ when a run goes on
 
-ABOVE_0, FROM_0, FROM_1 = "above 0", "from 0 up", "from 1 up"
-IS_IN = {
-    ABOVE_0: lambda number: number > 0,
-    FROM_0: lambda number: number >= 0,
-    FROM_1: lambda number: number >= 1,
-}
-NUMBERS = {
-    "seed": (int, FROM_0),
-    "epochs": (int, FROM_0),
-    "batch_size": (int, FROM_1),
-    "accumulate_steps": (int, FROM_1),
-    "log_every": (int, FROM_1),
-    "patience": (int, FROM_1),
-    "max_images": (int, FROM_1),
-    "num_workers": (int, FROM_0),
-    "checkpoint.every_updates": (int, FROM_1),
-    "checkpoint.every_minutes": (float, ABOVE_0),
-    "checkpoint.keep": (int, FROM_1),
-    "optimizer.lr": (float, ABOVE_0),
-    "optimizer.head_lr": (float, ABOVE_0),
-    "optimizer.weight_decay": (float, FROM_0),
-    "clip_norm": (float, ABOVE_0),
-    "ema.decay": (float, ABOVE_0),
-    "mix.mixup": (float, FROM_0),
-    "mix.cutmix": (float, FROM_0),
-}  # setting -> what it may be, if it is not null
-
-
-def check_numbers(cfg: DictConfig) -> None:
-    """Raises InputError with each setting that is no number, or is out of its range."""
-    faults = []
-    for key, (kind, allowed) in NUMBERS.items():
-        value = OmegaConf.select(cfg, key)
-        is_number = isinstance(value, kind | int) and not isinstance(value, bool)
-        if value is not None and not (is_number and IS_IN[allowed](value)):
-            faults.append(f"{key}={value}: it must be a {'whole ' if kind is int else ''}number {allowed}")
-    if faults:
-        raise InputError("\n".join(faults))
-
 
 def read_config(path: Path) -> DictConfig:
     """Returns the settings of a run; raises InputError if their file is damaged."""

@@ -1,0 +1,117 @@
+"""Builds once, without data and weights, what the settings ask for: those that do not go together are found early."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from timm.data import resolve_data_config
+
+from multihot.errors import InputError
+from multihot.labels import LabelSpace, check_activation
+from multihot.loss import check_loss, create_loss
+from multihot.metrics.checks import check_threshold
+from multihot.model.create import create_model
+from multihot.model.finetune import Lora, check_combination
+from multihot.model.heads import install_head
+
+# what torch, timm and their like raise where an argument is wrong
+MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin", "shipped:vit_digits")  # they say nothing of how a model is made
+IMAGE = {"input_size": (3, 32, 32)}  # that augmentation is built for
+
+
+def find_misfits(cfg: DictConfig) -> list[str]:
+    """Returns what keeps a training of these settings from being built, but for what hangs on data or weights."""
+    faults = []
+    with collecting(faults, "activation"):
+        check_activation(cfg.activation)
+    if faults:
+        return faults
+    with collecting(faults, "threshold"):
+        check_decisions(cfg)
+    with collecting(faults, "loss"):
+        try_loss(cfg)
+    with collecting(faults, "optimizer or schedule"):
+        optimizer = instantiate(cfg.optimizer.factory)([torch.nn.Parameter(torch.zeros(1))], lr=cfg.optimizer.lr)
+        instantiate(cfg.schedule.factory)(optimizer, t_initial=2, warmup_t=0, t_in_epochs=False).step_update(0)
+    with collecting(faults, "augment"):
+        instantiate(cfg.augment)(**resolve_data_config({}, pretrained_cfg=IMAGE))
+    with collecting(faults, "finetune"):
+        is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
+        kwargs = OmegaConf.to_container(cfg.model.kwargs)
+        check_combination(instantiate(cfg.finetune), cfg.head.start, is_mixed, cfg.grad_checkpointing, kwargs)
+    with collecting(faults, "model, head or finetune"):
+        try_model(cfg)
+    return faults
+
+
+@contextmanager
+def collecting(faults: list[str], part: str) -> Iterator[None]:
+    """Adds what is wrong to the faults, in our words or, with the settings' name, in those of the library."""
+    try:
+        yield
+    except InputError as error:
+        faults.append(str(error))
+    except InstantiationException as error:
+        cause = error.__cause__
+        faults.append(str(cause) if isinstance(cause, InputError) else f"{part} cannot be built: {error}")
+    except MISFITS as error:
+        faults.append(f"{part} cannot be built with these settings: {type(error).__name__}: {error}")
+
+
+def check_decisions(cfg: DictConfig) -> None:
+    """Raises InputError for a threshold that does nothing, is off the activation's scale, or of another length than
+    data.labels.
+    """
+    if cfg.threshold is None:
+        return
+    if cfg.single_label:
+        raise InputError(
+            f"threshold={cfg.threshold} does nothing with single_label=true, where the largest logit decides: leave it "
+            "out"
+        )
+    labels = known_labels(cfg)
+    if labels is None:  # any number of them
+        size = 1 if isinstance(cfg.threshold, int | float) else len(cfg.threshold)
+        labels = [str(number) for number in range(size)]
+    check_threshold(to_plain(cfg.threshold), LabelSpace(tuple(labels), activation=cfg.activation))
+
+
+def known_labels(cfg: DictConfig) -> list[str] | None:
+    """Returns the labels where the settings name them."""
+    labels = cfg.data.labels if "labels" in cfg.data else None
+    return None if labels is None else list(map(str, labels))
+
+
+def to_plain(value: object) -> object:
+    """Returns a setting without OmegaConf's classes."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def try_loss(cfg: DictConfig) -> None:
+    """Builds the loss for a few labels, or for those that the settings name."""
+    if "groups" in cfg.data and cfg.data.groups:
+        return  # which labels exclude each other, the data must say
+    lists = [len(value) for value in (cfg.loss.weight, cfg.loss.pos_weight) if OmegaConf.is_list(value)]
+    labels = known_labels(cfg) or [str(number) for number in range(lists[0] if lists else 2)]
+    space = LabelSpace.single_label(labels) if cfg.single_label else LabelSpace(tuple(labels))
+    counts = {"label_count": [2] * len(labels), "num_known": [10] * len(labels), "num_images": 10}
+    is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
+    check_loss(create_loss(**instantiate(cfg.loss, _convert_="all"), space=space, **counts), is_mixed=is_mixed)
+
+
+def try_model(cfg: DictConfig) -> None:
+    """Builds model and head without memory for weights; a model whose folder says how it is made, only later."""
+    settings = OmegaConf.to_container(cfg.model)
+    weights = settings["weights"]
+    if ":" in settings["name"] or (weights and not weights.endswith(WEIGHT_FILES)):
+        return
+    with torch.device("meta"):
+        model = create_model(num_labels=2, **{**settings, "pretrained": False, "weights": None})
+        install_head(model, instantiate(cfg.head.layer), num_labels=2)
+    finetune = instantiate(cfg.finetune)
+    if not isinstance(finetune, Lora):  # which runs the model
+        finetune.apply(model)

@@ -1,0 +1,53 @@
+"""What a user types: an override in the form that the shell hands on and hydra takes as it is meant."""
+
+import re
+import shlex
+from collections.abc import Mapping
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+PLAIN = re.compile(r"[A-Za-z_./][-A-Za-z0-9_./]*")  # what hydra takes for a text without quotes
+
+
+def quote(text: str) -> str:
+    """Returns a text that hydra takes as it is."""
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (found[2] and '\\"'), text) + '"'
+
+
+def write_value(value: object) -> str:
+    """Returns a value as hydra reads it.
+
+    >>> [write_value(value) for value in (None, True, 0.5, "a.csv", "6", "big cat", ["a b", 1], {"a": [1]})]
+    ['null', 'true', '0.5', 'a.csv', '"6"', '"big cat"', '["a b",1]', '{a:[1]}']
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{write_value(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(write_value, value)) + "]"
+    if isinstance(value, str):
+        return value if PLAIN.fullmatch(value) and read_value(value) == value else quote(value)
+    return str(value)
+
+
+def read_value(text: str) -> object:
+    """Returns what hydra takes a text for; None if it does not take it."""
+    try:
+        override = OverridesParser.create().parse_override(f"key={text}")
+        return None if override.is_sweep_override() else override.value()
+    except HydraException:
+        return None
+
+
+def write_override(key: str, value: object) -> str:
+    r"""Returns a setting as it is typed in a shell.
+
+    >>> print(write_override("data.path", "split.csv"), write_override("data.separator", ";"), write_override("lr", 2))
+    data.path=split.csv 'data.separator=";"' lr=2
+    >>> print(write_override("data.separator", "\t"))
+    $'data.separator="\t"'
+    """
+    override = f"{key}={write_value(value)}"
+    return f"$'{override}'".replace("\t", r"\t") if "\t" in override else shlex.quote(override)
