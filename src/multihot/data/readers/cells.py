@@ -23,6 +23,15 @@ def is_blank(cell: object) -> bool:
     return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
 
 
+def as_text(cell: object) -> str:
+    """Returns a cell as text without the spaces around it; of nothing, no text.
+
+    >>> as_text(" a "), as_text(7), as_text(None)
+    ('a', '7', '')
+    """
+    return "" if cell is None or cell != cell else str(cell).strip()
+
+
 def as_list(cell: object) -> Sequence:
     """Returns a list as it is and anything else as a list of one.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from multihot.data.readers.agreement import AGREE
 from multihot.data.readers.answers import Answers, parse_weight
-from multihot.data.readers.cells import BLANK, CellError, as_list, is_blank
+from multihot.data.readers.cells import BLANK, CellError, as_list, as_text, is_blank
 from multihot.data.readers.doubts import (
     UNNAMED,
     UnusedAnswers,
@@ -29,6 +29,7 @@ from multihot.errors import InputError, check_choice
 log = logging.getLogger(__name__)
 
 SEVERAL = "rows of several people about an image are data.agree=majority, any, all or mean"
+MOST_COLUMNS = 50  # named in an error
 LAYOUTS = ("cell", "columns", "pairs")
 
 Rows = Iterator[tuple[int, Sequence]]  # number and cells of each row
@@ -322,13 +323,15 @@ class Columns:
     @property
     def columns(self) -> str:
         """The columns in words."""
-        return f"its columns are: {', '.join(self.header)}"
+        return f"its columns are: {name_first(self.header, MOST_COLUMNS)}"
 
     def add_row(self, table: Table, number: int, cells: Sequence, file_split: str) -> None:
         """Adds one row to the table; if it names no split it belongs to `file_split`."""
         if len(cells) != len(self.header):
-            table.note_width(number, len(cells), len(self.header))
-            return
+            more = cells[len(self.header) :]
+            if len(cells) < len(self.header) or not all(map(is_blank, more)):  # commas at the end of a line are nothing
+                table.note_width(number, len(cells), len(self.header))
+                return
         weight = None if self.weight is None else parse_weight(cells[self.weight])
         if self.weight is not None and weight is None:
             table.note_weight(number, cells[self.weight])
@@ -349,15 +352,15 @@ class Columns:
         if self.further.is_looking:
             self.further.look(cells, labels)
         image = cells[self.image]
-        split = file_split if self.split is None else str(cells[self.split]).strip()
+        split = file_split if self.split is None else as_text(cells[self.split])
         table.add(
             number,
-            image.strip() if isinstance(image, str) else image or "",
+            image.strip() if isinstance(image, str) else image,
             labels,
             values,
             split=SPLIT_OF_NAME.get(split.lower(), split),
             weight=weight,
-            cluster=None if self.cluster is None else str(cells[self.cluster]),
+            cluster=None if self.cluster is None else as_text(cells[self.cluster]),
             again=table.agree is not None,
             is_whole=table.agree is not None and self.reader.layout == "cell",
         )

@@ -2,13 +2,21 @@
 
 import codecs
 import csv
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from multihot.data.readers.cells import SEPARATORS, write_override
 from multihot.data.readers.columns import ColumnReader, Rows
+from multihot.data.readers.folders import is_image
+from multihot.data.readers.text_files import open_text
 from multihot.errors import InputError
-from multihot.files import reading
+
+DECLARED = re.compile(r'\s*"?sep=(.)"?[,;\t]*\s*', re.IGNORECASE)  # the first line of files made for Excel
+JSON = re.compile(r'\s*(\{|\[\s*([{"\[]|$))')
+TABS = re.compile(r"\.(tsv|tab)(\.\w+)?$", re.IGNORECASE)
 
 
 @dataclass(kw_only=True)
@@ -26,28 +34,45 @@ class CsvReader(ColumnReader):
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in ' "\r\n'):
             raise InputError(f"data.delimiter={self.delimiter!r}: expected one character, no space, quote or line end")
         rows = read_rows(file, self.delimiter)
-        header = next(rows, None)
-        first = next(rows, None)
-        if header is None or first is None:
+        header, first = next(rows, (0, []))[1], next(rows, None)
+        if not header or first is None:
             raise InputError(f"{file} is empty: its first line must name the columns, and each line below it an image")
+        header = [cell.strip() for cell in header]
+        check_delimiter(file, header, first[1])
+        while len(header) > 1 and not header[-1] and not any(cell.strip() for cell in first[1][len(header) - 1 :]):
+            header.pop()  # a comma at the end of the line
+        if self.image_column not in header:
+            self.check_header(file, header)
+        return header, chain([first], rows)
 
-        check_delimiter(file, header[1])
+    def check_header(self, file: str, header: list[str]) -> None:
+        """Raises InputError if the first line is a comment or the first row of a file without a header."""
+        if header[0].startswith("#"):
+            raise InputError(f"{file} begins with a comment ({header[0]!r}): take out the lines that begin with #")
+        folder = os.path.dirname(file) if self.root is None else self.root
+        for cell in header:
+            if is_image(cell) or (cell and os.path.isfile(os.path.join(folder, cell))):
+                raise InputError(
+                    f"{file} has no header: its first line is the row of {cell!r}. Write a line above it that names "
+                    f"the columns, such as {self.image_column},{self.labels_column}"
+                )
 
-        def all_rows() -> Rows:
-            yield first
-            yield from rows
 
-        return [cell.strip() for cell in header[1]], all_rows()
-
-
-def check_delimiter(file: str, header: list[str]) -> None:
+def check_delimiter(file: str, header: list[str], first: list[str]) -> None:
     """Raises InputError if the first line is one cell that something else seems to divide."""
-    marks = [mark for mark in SEPARATORS if len(header) == 1 and mark in header[0]]
+    if len(header) > 1:
+        return
+    marks = [mark for mark in SEPARATORS if mark in header[0]]
     if marks:
         mark = max(marks, key=header[0].count)
         raise InputError(
             f"{file} seems to be divided by {mark!r}: its first line is the one cell {header[0]!r}. Set "
             f"{write_override('data.delimiter', mark)}, or save it with commas"
+        )
+    if len(first) == 1 and len(first[0].split()) > 1 and not header[0].startswith("#"):
+        raise InputError(
+            f"{file} seems to be divided by blanks: its first lines are {header[0]!r} and {first[0]!r}. Save it with "
+            "commas or tabs between the cells"
         )
 
 
@@ -55,20 +80,29 @@ def read_rows(file: str, delimiter: str | None = None) -> Iterator[tuple[int, li
     """Yields the line and the cells of each row of a file, the header first, blank lines left out.
 
     A row of several lines (a quoted cell may hold line ends) has the number of its last one. Without a delimiter it is
-    a tab if the file is called .tsv or .tab, else a comma.
+    what the first line declares (sep=;), else a tab if the file is called .tsv or .tab, else a comma.
     """
-    if delimiter is None:
-        delimiter = "\t" if file.endswith((".tsv", ".tab")) else ","
-    with reading(file), open(file, encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
+    with open_text(file, newline="") as text:
+        lines, before = iter(text), 0
+        reader = csv.reader(())
         try:
+            first = next(lines, "")
+            declared = DECLARED.fullmatch(first)
+            before = int(declared is not None)
+            if JSON.match(first):
+                raise InputError(f"{file} is JSON: set data=jsonl (an object a line, or a list of them) or data=coco")
+            delimiter = delimiter or (declared and declared[1]) or ("\t" if TABS.search(file) else ",")
+            reader = csv.reader(
+                lines if declared else chain([first], lines), delimiter=delimiter, skipinitialspace=True, strict=True
+            )
             for cells in reader:
                 if cells:
-                    yield reader.line_num, cells
+                    yield reader.line_num + before, cells
         except UnicodeDecodeError as error:
-            line = reader.line_num + error.object.count(b"\n", 0, error.start) + 1  # the object begins below line_num
+            line = reader.line_num + before + error.object.count(b"\n", 0, error.start) + 1  # it begins below line_num
             if line == 1 and error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 raise InputError(f"{file} is UTF-16: save it as UTF-8") from error
             raise InputError(f"{file} is not UTF-8 from line {line} on; save it as UTF-8") from error
         except csv.Error as error:
-            raise InputError(f"{file} line {reader.line_num} is not CSV: {error}; correct the quotes") from error
+            line = reader.line_num + before
+            raise InputError(f"{file} line {line} is not CSV: {error}; correct the quotes") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from multihot.data.readers.answers import Answers, parse_weight
-from multihot.data.readers.cells import BLANK, CellError, as_list
+from multihot.data.readers.cells import BLANK, CellError, as_list, as_text
 from multihot.data.readers.hugging_face_images import (
     DatasetImages,
     holds_bytes,
@@ -216,7 +216,7 @@ class HuggingFaceReader(TableReader):
                 if self.weight_column is not None and weight is None:
                     table.note_weight(number, weight_cell)
                     continue
-                cluster = None if self.cluster_column is None else str(cluster)
+                cluster = None if self.cluster_column is None else as_text(cluster)
                 values = None if answers is None else table.read_answers(says, number, labels, answers)
                 table.add(number, image, labels, values, split=split, weight=weight, cluster=cluster)
 

@@ -17,7 +17,7 @@ from multihot.data.images import read_image
 from multihot.data.manifest import Manifest
 from multihot.data.readers.agreement import settle
 from multihot.data.readers.answers import NO_ANSWER, WAY_OUT, Answers
-from multihot.data.readers.cells import describe_value
+from multihot.data.readers.cells import describe_value, is_blank
 from multihot.data.strings import PackedStrings
 
 log = logging.getLogger(__name__)
@@ -130,11 +130,17 @@ class Table:
             again: the image may have rows already, whose answers these are added to.
             is_whole: of such rows, each is a reading of the whole image: labels that it does not list are absent to it.
         """
-        if not image:
+        if is_blank(image):
             self.note("rows without an image", number)
             return
+        if not isinstance(image, str):
+            self.note("images that are no text (write the path of a file)", number, quote(image))
+            return
         if split not in SPLITS:
-            self.note(UNKNOWN_SPLIT, number, f"{split!r}{suggest_split(split)}")
+            self.note(UNKNOWN_SPLIT, number, f"{split!r}{suggest_split(split)}" if split else "it has none")
+            return
+        if cluster == "":
+            self.note("rows whose data.cluster_column is empty (each image needs one, if only of its own)", number)
             return
         if not self.embedded and (image := self.locate(image, number)) is None:
             return
