@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from conftest import REPO
+from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import ImageNetInfo, create_transform, resolve_input_data_config
@@ -207,6 +208,29 @@ def test_no_network_is_explained_where_the_classifier_is_wanted(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="could not be fetched from the Hugging Face hub"):
         read_classifier(NAME, pretrained=True, weights=None, class_names=None)
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_for_long(monkeypatch):
+    monkeypatch.setattr("multihot.model.hub.answers", lambda url: False)
+    seen = []
+
+    def fetch(name, pretrained):
+        seen.append(constants.HF_HUB_OFFLINE)
+        raise OSError("no such file in the cache")
+
+    monkeypatch.setattr("timm.create_model", fetch)
+    before = constants.HF_HUB_OFFLINE
+    with pytest.raises(InputError, match="no such file in the cache\nWithout a network"):
+        read_classifier(NAME, pretrained=True, weights=None, class_names=None)
+    assert (seen, constants.HF_HUB_OFFLINE) == ([True], before)
+
+
+def test_a_damaged_best_is_no_source(model, tmp_path):
+    run = save_run(model, tmp_path, LabelSpace(ANIMALS))
+    path = run / "best/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\7")
+    with pytest.raises(InputError, match=r"best is damaged \(model.safetensors has changed\)"):
+        create(run, kwargs={})
 
 
 @pytest.mark.parametrize("prefix", ["", "local-dir:"])

@@ -23,6 +23,11 @@ def is_lost(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_PROCESS)
 
 
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, or its kind if it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def list_first(problems: Sequence[str], limit: int = 5) -> str:
     """Returns the first problems, one a line, and how many more there are.
 

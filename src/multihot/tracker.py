@@ -4,15 +4,12 @@ import json
 import logging
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import numpy as np
 import torch
@@ -25,12 +22,12 @@ from multihot.files import write_json
 from multihot.interrupt import CTRL_C, REQUEUE
 from multihot.metrics import Evaluation
 from multihot.monitor import is_better
+from multihot.network import answers
 from multihot.run import Run
 from multihot.tracker_config import code_version, flat_values, group_name, tags_of
 
 log = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 5.0
 FLUSH_SECONDS = 1.0  # how much of W&B's local file a kill of the whole machine may cost
 NUM_EXAMPLES = 16
 SYNC = "W&B works offline; to upload later: wandb sync %s/wandb/offline-run-*"
@@ -108,17 +105,6 @@ def has_key() -> bool:
     except wandb.Error as error:
         log.warning("W&B: %s", error)
         return False
-
-
-def answers(url: str) -> bool:
-    """Returns whether a server takes a connection; behind a proxy it is taken for granted."""
-    address = urlsplit(url)
-    try:
-        if not getproxies():
-            socket.create_connection((address.hostname, address.port or 443), timeout=CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def start_wandb(accelerator: Accelerator, project: str, config: dict, arguments: dict) -> None:

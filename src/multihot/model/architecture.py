@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cache
 
 import timm
@@ -11,6 +12,7 @@ from timm.layers import PatchEmbed
 from torch import nn
 
 from multihot.errors import InputError
+from multihot.model.hub import explain_hub_errors
 
 NUM_CHANNELS = 3
 BUILD_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AssertionError, RuntimeError, AttributeError)
@@ -68,7 +70,10 @@ def outline_of(name: str) -> nn.Module:
 def build_timm(name: str, **kwargs) -> nn.Module:
     """Returns timm.create_model(name, **kwargs); an argument that the model does not take is an InputError."""
     try:
-        return timm.create_model(name, **kwargs)
+        with explain_hub_errors(name) if ":" in name else nullcontext():
+            return timm.create_model(name, **kwargs)
+    except InputError:
+        raise
     except BUILD_ERRORS as error:
         raise InputError(explain(name, kwargs, error)) from error
 
@@ -86,7 +91,7 @@ def explain(name: str, arguments: Mapping, error: Exception) -> str:
     """
     settings = {key: value for key, value in arguments.items() if value is not None and key != "num_classes"}
     faulty = []
-    for key, value in settings.items():
+    for key, value in [] if ":" in name else settings.items():
         try:
             build_on_meta(name, {other: value for other, value in arguments.items() if other != key})
         except BUILD_ERRORS:

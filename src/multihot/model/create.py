@@ -8,7 +8,8 @@ from torch import nn
 
 from multihot.errors import InputError, list_first
 from multihot.model.architecture import NUM_CHANNELS, build_timm, check_model, check_name, create_outline
-from multihot.model.sources import explain_hub_errors, read_source
+from multihot.model.hub import explain_hub_errors
+from multihot.model.sources import read_source
 from multihot.model.state import check_finite, describe_size, describe_sizes
 from multihot.model.weight_files import Source
 
@@ -41,8 +42,7 @@ def create_model(
             model = timm.create_model(name, pretrained=True, **kwargs)
         check_finite(model.state_dict(), f"the pretrained weights of {name}")
     else:
-        with explain_hub_errors(name):
-            model = build_timm(name, **kwargs)
+        model = build_timm(name, **kwargs)
     if image_size is not None:  # models of any size would keep their pretraining's
         channels = model.pretrained_cfg["input_size"][0]
         model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (channels, image_size, image_size)}

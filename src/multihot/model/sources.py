@@ -1,14 +1,12 @@
 """Where pretrained weights come from: every source becomes timm's tensors and, apart from them, its own classifier."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import timm
-from huggingface_hub.errors import HfHubHTTPError
 from safetensors import safe_open
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models._hub import load_model_config_from_path  # private: timm's public one reads from the hub alone
@@ -18,14 +16,15 @@ from multihot.errors import InputError
 from multihot.labels import LabelSpace
 from multihot.model.architecture import outline_of
 from multihot.model.file_kinds import SAFETENSORS, describe_place, find_kind
+from multihot.model.hub import explain_hub_errors
 from multihot.model.huggingface import HF_MODELS, read_hf_folder
+from multihot.model.saved import check_model
 from multihot.model.state import check_finite, check_state, pick_state
 from multihot.model.weight_files import (
     WEIGHTS_FILES,
     Classifier,
     Source,
     find_weights_file,
-    first_line,
     read_json,
     read_json_file,
     read_tensors,
@@ -146,6 +145,7 @@ def read_timm_folder(folder: Path, name: str, outline: nn.Module) -> Source:
 
     A model whose head pools for itself has been saved with pooling off; without that head it gets its family's again.
     """
+    check_model(folder)
     path = find_weights_file(folder)
     config = read_json_file(folder / "config.json")  # timm would not name a broken one
     pretrained_cfg, architecture, kwargs = load_model_config_from_path(folder)
@@ -182,24 +182,6 @@ def describe_classes(pretrained_cfg: dict) -> list[str] | dict[str, str]:
     if isinstance(names, Mapping):
         return {row: descriptions.get(name, name) for row, name in names.items()}
     return [descriptions.get(name, name) for name in names]
-
-
-@contextmanager
-def explain_hub_errors(name: str) -> Iterator[None]:
-    """Turns what timm raises while it fetches `name` into an InputError with the ways out."""
-    try:
-        yield
-    except (OSError, HfHubHTTPError) as error:
-        raise InputError(
-            f"the pretrained weights of {name} could not be fetched from the Hugging Face hub:\n"
-            f"  {first_line(error)}\n"
-            "Without a network, give a local file or folder (model.weights=path) "
-            "or start from random weights (model.pretrained=false model.weights=null)."
-        ) from error
-    except RuntimeError as error:
-        raise InputError(
-            f"{name} cannot be loaded: {error}\nmodel.pretrained=false starts from random weights"
-        ) from error
 
 
 def rename_classes(classifier: Classifier, class_names: str | Sequence[str]) -> Classifier:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from multihot.errors import InputError
+from multihot.errors import InputError, first_line
 from multihot.model.file_kinds import AS_TENSORS, DOWNLOAD, SAFETENSORS, find_kind
 from multihot.model.state import flatten
 
@@ -169,8 +169,3 @@ def read_json(text: str, path: Path) -> dict | list:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{path} holds broken JSON: {error}") from error
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or its kind if it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
