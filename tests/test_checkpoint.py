@@ -7,8 +7,10 @@ import timm
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 from scipy.sparse import csr_array
 
+from multihot.checkpoint import find_whole
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.evaluation import evaluate, format_evaluation, load_predictions, mean_loss, save_evaluation
@@ -19,6 +21,7 @@ from multihot.model.create import create_model
 from multihot.model.heads import install_head
 from multihot.model.heads.install import SingleHeadDeiT
 from multihot.model.saved import load_model, save_model
+from multihot.seal import seal
 
 LABELS = ("a", "b", "c")
 SPACE = LabelSpace(LABELS)
@@ -47,6 +50,42 @@ def test_a_model_with_other_labels_than_its_run_is_refused(model, tmp_path):
     load_model(tmp_path / "best", LABELS)
     with pytest.raises(InputError, match="other labels"):
         load_model(tmp_path / "best", ("a", "c", "b"))
+
+
+def test_a_saved_model_with_nan_is_named_with_file_and_tensor(model, tmp_path):
+    torch.nn.init.constant_(model.norm.bias, float("nan"))
+    save_model(model, tmp_path / "best", space=SPACE, head=None)
+    with pytest.raises(InputError, match=r"best/model.safetensors holds NaN .*\n  norm.bias: 24 of 24 numbers"):
+        load_model(tmp_path / "best", LABELS)
+
+
+def test_a_saved_model_of_before_without_a_seal_is_checked_too(model, tmp_path):
+    save_model(model, tmp_path / "best", space=SPACE, head=None)
+    (tmp_path / "best/seal.json").unlink()
+    config, weights = tmp_path / "best/config.json", tmp_path / "best/model.safetensors"
+    whole, content = weights.read_bytes(), json.loads(config.read_text())
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"model.safetensors cannot be read as weights: it is damaged or cut short"):
+        load_model(tmp_path / "best", LABELS)
+    weights.write_bytes(whole)
+    config.write_text(json.dumps({**content, "model_args": {**content["model_args"], "depth": 2}}))
+    with pytest.raises(InputError, match=r"its weights are not of the model in its config.json"):
+        load_model(tmp_path / "best", LABELS)
+    config.write_text("{")
+    with pytest.raises(InputError, match=r"config.json holds broken JSON"):
+        load_model(tmp_path / "best", LABELS)
+    config.write_text("{}")
+    with pytest.raises(InputError, match="has no architecture, label_names, head"):
+        load_model(tmp_path / "best", LABELS)
+
+
+def test_a_checkpoint_with_nan_is_passed_over_for_the_one_before(tmp_path, caplog):
+    for folder, number in (("last", float("nan")), ("last.1", 1.0)):
+        (tmp_path / folder).mkdir()
+        save_file({"norm.bias": torch.full((2,), number)}, tmp_path / folder / "model.safetensors")
+        seal(tmp_path / folder, {})
+    assert find_whole(tmp_path / "last") == tmp_path / "last.1"
+    assert "model.safetensors: norm.bias holds NaN or infinite numbers" in caplog.text
 
 
 def settings_of(head):

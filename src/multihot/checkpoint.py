@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list, gather_object
+from safetensors import safe_open
 
 from multihot.errors import InputError
 from multihot.files import follow_umask, publish_folder, remove_folder, retire, set_aside, stage_folder, writing
@@ -213,10 +214,21 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def find_whole(folder: Path) -> Path | None:
     """Returns the newest checkpoint that is as it was written; those that are not are named in a warning."""
     for path in list_checkpoints(folder):
-        fault = find_fault(path)
+        fault = find_fault(path) or find_nan(path)
         if fault is None:
             return path
         log.warning("the checkpoint %s is damaged (%s); going on from the one before it", path, fault)
+    return None
+
+
+def find_nan(folder: Path) -> str | None:
+    """Returns the first tensor of a checkpoint's whole weights that is not finite, with its file; None if all are."""
+    for path in sorted(folder.glob("model*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no mapping)
+                value = file.get_tensor(name)
+                if value.is_floating_point() and not value.isfinite().all():
+                    return f"{path.name}: {name} holds NaN or infinite numbers"
     return None
 
 

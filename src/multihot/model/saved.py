@@ -1,12 +1,11 @@
 """best/: a model as a timm folder, and read back only for the labels that it was trained for."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import timm
 from hydra.utils import instantiate
-from safetensors.torch import load_file
 from timm.data import resolve_input_data_config
 from timm.models import save_for_hf
 from torch import nn
@@ -14,7 +13,9 @@ from torch import nn
 from multihot.errors import InputError
 from multihot.files import publish_folder, stage_folder
 from multihot.labels import LabelSpace
-from multihot.model.heads import classify_in_float32, install_head
+from multihot.model.heads import install_head
+from multihot.model.state import check_finite
+from multihot.model.weight_files import read_json_file, read_tensors
 from multihot.ownership import MODEL
 from multihot.seal import SEAL, find_fault, seal
 
@@ -51,20 +52,31 @@ def load_model(folder: Path, labels: tuple[str, ...]) -> nn.Module:
     """Returns the timm model of a `best/` folder after checking that its outputs are these labels, in this order.
 
     Raises:
-        InputError: it has other labels, or is not as it was written.
+        InputError: it has other labels, is not as it was written, or its weights are not finite.
     """
     check_model(folder)
-    config = json.loads((folder / "config.json").read_text())
+    config = read_json_file(folder / "config.json")
+    missing = [key for key in ("architecture", "label_names", "head") if key not in config]
+    if missing:
+        raise InputError(f"{folder}/config.json is no model of a run: it has no {', '.join(missing)}")
     saved = tuple(config["label_names"])
     if saved != labels:
         raise InputError(
             f"the model in {folder} has other labels than its run: {list(saved)[:5]} ..., not {list(labels)[:5]} ..."
         )
-    if config["head"] is None:
-        model = timm.create_model(f"local-dir:{folder}", pretrained=True)
-        classify_in_float32(model)
+    state = read_tensors(folder / "model.safetensors")
+    check_finite(state, str(folder / "model.safetensors"))
+    with explain_misfit(folder):
+        model = timm.create_model(f"local-dir:{folder}", pretrained=False, num_classes=0)
+        install_head(model, instantiate(config["head"]) if config["head"] else None, len(labels))
+        model.load_state_dict(state)
         return model
-    model = timm.create_model(f"local-dir:{folder}", pretrained=False, num_classes=0)
-    install_head(model, instantiate(config["head"]), len(labels))
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    return model
+
+
+@contextmanager
+def explain_misfit(folder: Path) -> Iterator[None]:
+    """Turns what is raised where weights and config.json are of two models into an InputError."""
+    try:
+        yield
+    except (RuntimeError, TypeError, LookupError, ValueError) as error:
+        raise InputError(f"{folder}: its weights are not of the model in its config.json: {error}") from error
