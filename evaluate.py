@@ -95,16 +95,20 @@ def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained
     """Returns the best model's logits of all images, float32 (N, C)."""
     from timm.data import resolve_input_data_config
 
+    from multihot.data.checks.pictures import warn_of_pictures
     from multihot.data.loader import create_evaluation_batches
     from multihot.evaluation import predict
     from multihot.failures import explaining_failures
     from multihot.model.saved import load_model
 
     model = load_model(best, labels).to(accelerator.device)
+    preprocessing = resolve_input_data_config(model)
+    if accelerator.is_main_process:
+        warn_of_pictures(data, preprocessing)
     batches = create_evaluation_batches(
         data,
         accelerator=accelerator,
-        preprocessing=resolve_input_data_config(model),
+        preprocessing=preprocessing,
         batch_size=trained.batch_size,
         num_workers=trained.num_workers,
     )

@@ -45,17 +45,19 @@ def main(cfg: DictConfig) -> None:
 def read_splits(cfg: DictConfig) -> tuple[dict, list[str]]:
     """Returns the manifest of each split that the data has, and what is wrong with the others."""
     from multihot.data import create_reader
+    from multihot.data.depth import read_value_range
     from multihot.data.manifest import SPLITS
     from multihot.errors import InputError, MissingSplitError
 
     manifests, errors = {}, []
+    value_range = read_value_range(cfg.data.value_range)
     read = create_reader(cfg.data)
     for split in SPLITS:
         labels = manifests["train"].labels if manifests else None
         try:
             manifest = read(split, labels=labels, must_exist=False)
             manifest.label_space(cfg.single_label, "sigmoid")
-            manifests[split] = manifest
+            manifests[split] = manifest.with_value_range(value_range)
         except InputError as error:
             if split == "train" or not isinstance(error, MissingSplitError):
                 errors.append(str(error))

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import REPO, compose_config, load_script
+from markupsafe import escape
 from PIL import Image
 
 from multihot.data.checks.duplicates import close_pairs, count_ones, near_clusters
@@ -131,7 +132,11 @@ IMAGE_FAULTS = {
     "one column": ("one_pixel", share(draw(3, (1, 64)), "png")),
     "constant": ("constant", share(Image.new("RGB", (64, 64), "teal"), "png")),
     "constant JPEG": ("constant", share(Image.new("RGB", (64, 64), "teal"), "jpg", quality=40)),
-    "tiny": ("tiny", share(draw(3, (64, 31)), "png")),
+    "dark": ("faint", share(draw(3).point(lambda level: level // 8), "png")),
+    "bright": ("faint", share(draw(3).point(lambda level: 255 - level // 8), "png")),
+    "pale": ("faint", share(draw(3).point(lambda level: 128 + level // 32), "png")),
+    "wide": ("cropped", share(draw(3, (256, 64)), "png")),
+    "tiny": ("tiny", share(draw(3, (40, 31)), "png")),
     "grey": ("not_rgb", share(draw(3).convert("L"), "jpg")),
     "16 bits": ("not_rgb", share(Image.fromarray(np.asarray(draw(3).convert("L")).astype(np.uint16) << 8), "png")),
     "palette": ("not_rgb", share(draw(3).quantize(200), "png")),
@@ -172,7 +177,7 @@ def test_a_fault_of_an_image_is_found_with_its_line_and_nothing_else(folder, fau
     assert code == (severity == "problem")
     page = (folder.path / "report/report.html").read_text()
     assert ">list.csv line 3</td>" in page
-    assert report["findings"][0]["advice"] in page
+    assert str(escape(report["findings"][0]["advice"])) in page
 
 
 @pytest.mark.parametrize("fault", COPY_FAULTS)
@@ -196,6 +201,29 @@ def test_a_copy_in_another_split_with_other_labels_is_both(folder):
     report, _ = validate(folder)
     assert list(found(report)) == ["duplicates_across_splits", "different_labels"]
     assert report["findings"][1]["entries"][0]["detail"] == "differ in cat"
+
+
+def test_12_bits_in_16_are_found_with_the_setting_that_shows_them(folder):
+    for line in (3, 5):
+        grey = np.asarray(draw(line).convert("L")).astype(np.uint16) << 4
+        folder.replace(Image.fromarray(grey), line)
+    report, code = validate(folder)
+    assert list(found(report)) == ["value_range", "faint", "not_rgb"]
+    [entry] = report["findings"][0]["entries"]
+    assert [image["place"] for image in entry["images"]] == [f"{folder.path}/list.csv line {line}" for line in (3, 5)]
+    assert entry["detail"].endswith("and 0 is shown as black, 65535 as white: set data.value_range=[0,4095]")
+    assert "data.value_range=[0,4095]" in (folder.path / "report/report.html").read_text()
+    assert code == 0
+    assert list(found(validate(folder, "data.value_range=[0,4095]")[0])) == ["not_rgb"]
+
+
+def test_the_report_says_how_much_of_the_pictures_is_never_seen(folder):
+    report, _ = validate(folder)
+    assert report["images"]["never_seen"] == {"mean": 0.19, "worst": 0.19}  # 1 - 0.9^2
+    folder.replace(draw(3, (256, 64)))
+    report, _ = validate(folder)
+    assert report["images"]["never_seen"] == {"mean": 0.3115, "worst": 0.7975}  # 1 - 0.81 / 4
+    assert "31% of their area in the mean, 80% of the worst" in (folder.path / "report/report.html").read_text()
 
 
 def test_labels_without_positives_are_named_with_their_split(folder):

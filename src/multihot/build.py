@@ -17,6 +17,7 @@ from torch import nn
 from multihot.checkpoint import Checkpoints, TrainingState
 from multihot.data import create_reader, load_split, source_settings
 from multihot.data.bad_images import save_dropped
+from multihot.data.checks.pictures import warn_of_pictures
 from multihot.data.lacking import check_learnable, describe_lacking
 from multihot.data.loader import Batches, create_evaluation_batches, create_training_batches
 from multihot.data.manifest import Manifest
@@ -63,6 +64,8 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
         for split, data in (("train", train_data), ("val", val_data)):
             save_dropped(data, run.dropped(split))
     model = build_model(cfg, accelerator, run, train_data, space, loss.unknown)
+    if accelerator.is_main_process:
+        warn_of_pictures(train_data, resolve_input_data_config(model))
     sparse_target = train_data.unlisted == 0 and factor_if_many(cfg, model, loss, mix)
     trained, train_batches, val_batches, complete = build_batches(
         cfg, accelerator, model, train_data, val_data, sparse_target

@@ -99,7 +99,10 @@ class Depth:
         return cls(is_colour, white, is_negative, page=image.tell())
 
     def to_8_bits(self, image: Image.Image, source: str | BytesIO, value_range: ValueRange) -> Image.Image:
-        """Returns the loaded image with 8 bits; its `info["stored_range"]` says from where to where its values go."""
+        """Returns the loaded image with 8 bits.
+
+        Its `info` says from where to where its values go, `stored_range`, and which are black and white, `shown_range`.
+        """
         if self.is_colour:
             return self.colour_to_8_bits(image, source, value_range)
         values = np.asarray(image)
@@ -111,7 +114,7 @@ class Depth:
         if isinstance(image.info.get("transparency"), int):
             grey[values == image.info["transparency"]] = 255
         picture = Image.fromarray(grey)
-        picture.info["stored_range"] = stored
+        picture.info |= {"stored_range": stored, "shown_range": (black, white)}
         return picture
 
     def known_range(self, low: float, high: float) -> tuple[float, float]:
@@ -127,7 +130,8 @@ class Depth:
         """Returns 16-bit colours with 8 bits; transparency is none of the values that `value_range` is about."""
         upper = np.asarray(image)
         if value_range is None and "transparency" not in image.info:
-            image.info["stored_range"] = int(upper[..., :3].min()) << 8, int(upper[..., :3].max()) << 8 | 255
+            stored = int(upper[..., :3].min()) << 8, int(upper[..., :3].max()) << 8 | 255
+            image.info |= {"stored_range": stored, "shown_range": (0, WHITE_OF_16_BITS)}
             return image
         lower, is_grey = read_other_bytes(source, self.page)
         if is_grey:  # bytes: upper and lower of grey, upper and lower of alpha
@@ -135,9 +139,9 @@ class Depth:
         else:
             values = upper[..., :3].astype(np.uint16) << 8 | lower[..., :3]
             alpha = upper[..., 3] if upper.shape[2] == 4 else opaque_parts(values, image.info.get("transparency"))
-        pixels = np.dstack([scale(values, *(value_range or (0, WHITE_OF_16_BITS))), alpha])
-        picture = Image.fromarray(pixels, "RGBA")
-        picture.info["stored_range"] = find_span(values)
+        shown = value_range or (0, WHITE_OF_16_BITS)
+        picture = Image.fromarray(np.dstack([scale(values, *shown), alpha]))
+        picture.info |= {"stored_range": find_span(values), "shown_range": shown}
         return picture
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from multihot.data.checks.answers import SAY_NO, faults_of_answers
 from multihot.data.checks.duplicates import exact_groups, near_clusters
 from multihot.data.checks.inspection import ImageFacts
+from multihot.data.checks.pictures import MOST_LOST, SHOW_ALL, USUAL_CROP, find_better_range, lost_share
 from multihot.data.clusters import members
 from multihot.data.manifest import Manifest
 from multihot.errors import check_choice
@@ -75,6 +76,18 @@ KINDS = [
     ),
     Kind("duplicates", "warning", "equal images in one split", "Keep one row each, unless they shall count more."),
     Kind("near_duplicates", "warning", "images that look the same in one split", "Keep one, unless both shall count."),
+    Kind(
+        "value_range", "warning", "black or white of pictures with more than 8 bits looks wrong",
+        "Set it as the details say; evaluation keeps it with the run.",
+    ),
+    Kind(
+        "faint", "warning", "images that are nearly black, nearly white or of few grey levels",
+        "Look at them: a failed export? If they are meant so, nothing is to be done.",
+    ),
+    Kind(
+        "cropped", "warning", "images of which evaluation shows less than half",
+        f"train.py {SHOW_ALL} shows all of each; else only the centre is seen, and the labels of the rest count.",
+    ),
     Kind("constant", "warning", "images of a single colour", "Look at them: a failed export or a placeholder?"),
     Kind("tiny", "warning", "images that are very small", "Look at them: thumbnails taken for the photos?"),
     Kind("animated", "warning", "images of several frames or pages", "Nothing to do if the first shall count."),
@@ -183,6 +196,7 @@ def find_faults(
     for row, fact in enumerate(facts):
         for name, detail in faults_of_image(fact, tiny_side):
             entries[name].append(Entry((row,), detail))
+    entries["value_range"] = faults_of_range(facts)
     for name, entry in faults_of_labels(data):
         entries[name].append(entry)
     for name, detail in faults_of_answers(data.manifests, data.settings):
@@ -209,6 +223,11 @@ def faults_of_image(fact: ImageFacts, tiny_side: int) -> Iterator[tuple[str, str
         return
     if fact.is_constant:
         yield "constant", size
+    elif fact.look is not None and fact.look.fault is not None:
+        yield "faint", fact.look.describe()
+    lost = lost_share((fact.width, fact.height), USUAL_CROP)
+    if lost > MOST_LOST:
+        yield "cropped", f"{size}: {100 * lost:.0f}% of its area is never seen"
     if min(fact.width, fact.height) < tiny_side:
         yield "tiny", size
     if fact.num_frames > 1:
@@ -217,6 +236,22 @@ def faults_of_image(fact: ImageFacts, tiny_side: int) -> Iterator[tuple[str, str
         yield "turned", ""
     if fact.mode not in (None, "RGB"):
         yield "not_rgb", f"mode {fact.mode}"
+
+
+def faults_of_range(facts: Sequence[ImageFacts]) -> list[Entry]:
+    """Returns one entry with all images of more than 8 bits, if another black and white would show them better."""
+    deep = [row for row, fact in enumerate(facts) if fact.look is not None and fact.look.stored_range is not None]
+    looks = [facts[row].look for row in deep]
+    better = find_better_range(looks)
+    if better is None:
+        return []
+    low, high = min(look.stored_range[0] for look in looks), max(look.stored_range[1] for look in looks)
+    black, white = looks[0].shown_range
+    detail = (
+        f"the values of {len(deep)} pictures with more than 8 bits go from {low:.6g} to {high:.6g}, and {black:.6g} is "
+        f"shown as black, {white:.6g} as white: set {better}"
+    )
+    return [Entry(tuple(deep), detail)]
 
 
 def faults_of_labels(data: DataSet) -> Iterator[tuple[str, Entry]]:

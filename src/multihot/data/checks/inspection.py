@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from scipy.fft import dctn
 
+from multihot.data.checks.pictures import Look
 from multihot.data.images import DECODE_ERRORS, TURN_OF_ORIENTATION, explain, read_image
 from multihot.errors import InputError
 
@@ -43,6 +44,7 @@ class ImageFacts:
     perceptual_hash: int | None = None  # 64 bits, few of which differ for similar pictures; None: too flat to tell
     mirrored_hash: int | None = None  # that of the picture with left and right exchanged
     small: bytes | None = None  # 16 x 16 grey values of 8 bits, if there is a perceptual hash
+    look: Look | None = None
 
 
 def inspect_images(
@@ -92,7 +94,14 @@ def inspect_image(image: str, read: Callable[[str], Image.Image] = read_image) -
     header = header or {"width": picture.width, "height": picture.height}
     is_constant = all(high - low <= SAME_COLOUR for low, high in picture.getextrema())
     pixel_hash = hashlib.blake2b(np.asarray(picture), digest_size=16, key=repr(picture.size).encode()).digest()
-    return ImageFacts("ok", **header, **perceptual_hashes(picture), is_constant=is_constant, pixel_hash=pixel_hash)
+    return ImageFacts(
+        "ok",
+        **header,
+        **perceptual_hashes(picture),
+        is_constant=is_constant,
+        pixel_hash=pixel_hash,
+        look=Look.at(picture),
+    )
 
 
 def read_header(path: str) -> dict:

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array, vstack
 
 from multihot.data.checks.findings import DataSet, Finding
 from multihot.data.checks.inspection import ImageFacts
+from multihot.data.checks.pictures import USUAL_CROP, lost_share
 from multihot.errors import list_first
 
 MAX_ENTRIES = 10  # of each finding on the page; the JSON has all
@@ -92,10 +93,17 @@ def describe_images(facts: Sequence[ImageFacts]) -> dict:
     return {
         "formats": dict(Counter(fact.format for fact in readable if fact.format).most_common()),
         "modes": dict(Counter(fact.mode for fact in readable if fact.mode).most_common()),
+        "never_seen": describe_lost(readable),
         "shorter_side": dict(zip(("min", "median", "max"), np.quantile(shortest, (0, 0.5, 1)).tolist(), strict=True))
         if len(readable)
         else {},
     }
+
+
+def describe_lost(readable: Sequence[ImageFacts]) -> dict[str, float]:
+    """Returns the share of the area of pictures that timm's usual crop never shows, in the mean and of the worst."""
+    lost = [lost_share((fact.width, fact.height), USUAL_CROP) for fact in readable]
+    return {"mean": round(sum(lost) / len(lost), 4), "worst": round(max(lost), 4)} if lost else {}
 
 
 def labels_an_image(targets: csr_array) -> np.ndarray:
@@ -126,6 +134,12 @@ def format_report(report: dict) -> str:
     for finding in report["findings"]:
         lines.append(f"{finding['severity']:8}{finding['count']:>7}  {finding['title']}")
         lines.append(list_first([describe_entry(entry) for entry in finding["entries"]], limit=3))
+    lost = report["images"]["never_seen"]
+    if lost:
+        lines.append(
+            f"timm's usual crop never shows {100 * lost['mean']:.0f}% of the area of the images in the mean, "
+            f"{100 * lost['worst']:.0f}% of the worst"
+        )
     return "\n".join([*lines, *[""] * bool(lines), verdict(report)])
 
 
