@@ -13,8 +13,9 @@ from PIL import Image
 
 from multihot.data.checks.duplicates import close_pairs, count_ones, near_clusters
 from multihot.data.checks.findings import KINDS
-from multihot.data.checks.inspection import inspect_image, inspect_images, perceptual_hashes
+from multihot.data.checks.inspection import ImageFacts, inspect_image, inspect_images, perceptual_hashes
 from multihot.data.clusters import members
+from multihot.errors import InputError
 
 SPLITS = ("train", "train", "train", "val", "test")  # of lines 2 to 6; their images are 2.png to 6.png
 
@@ -438,6 +439,28 @@ def test_pictures_that_resemble_each_other_in_a_chain_are_one_cluster(folder):
     for clusters in near_clusters(facts, 8, 0.95):  # without and with mirrored ones
         assert [rows.tolist() for rows in members(clusters)] == [[0, 1, 5], [3, 4]]
     assert [clusters.tolist() for clusters in near_clusters([], 8, 0.95)] == [[], []]
+
+
+def test_the_search_ends_where_all_pictures_look_alike():
+    rng = np.random.RandomState(0)
+    small = rng.randint(0, 256, (2, 256)).astype(np.uint8)
+    hashes = [sum(1 << int(bit) for bit in rng.choice(64, 2, replace=False)) for _ in range(150)]
+    for num_alike, noise in ((150, 0), (0, 256)):
+        looks = [small[0] if k < num_alike else rng.randint(0, noise, 256).astype(np.uint8) for k in range(150)]
+        facts = [
+            ImageFacts(
+                "ok", pixel_hash=k.to_bytes(2), perceptual_hash=one, mirrored_hash=one ^ 2**60, small=look.tobytes()
+            )
+            for k, (one, look) in enumerate(zip(hashes, looks, strict=True))
+        ]
+        _, clusters = near_clusters(facts, 4, 0.95)
+        assert len(set(clusters.tolist())) == (1 if num_alike else 150)
+
+
+@pytest.mark.parametrize("setting", ["max_distance=100", "max_distance=-1", "max_distance=many", "min_similarity=2"])
+def test_a_search_without_sense_is_refused(folder, setting):
+    with pytest.raises(InputError, match="expected a "):
+        validate(folder, setting)
 
 
 def test_mirrored_pictures_are_one_cluster_only_where_mirrored_ones_count(folder):

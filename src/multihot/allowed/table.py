@@ -208,7 +208,7 @@ SCRIPTS = {
         "strict": FLAG,
         "ignore": list_of(TEXT, once=True, empty=True),
         "tiny_side": whole(1),
-        "max_distance": whole(0, 32),
+        "max_distance": whole(0, 16),
         "min_similarity": SHARE,
         "num_workers": whole(0) | NULL,
         "single_label": FLAG,
