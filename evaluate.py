@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import hydra
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from multihot.cli import run_script
@@ -127,8 +126,9 @@ def measure(logits, data, space, trained: DictConfig, counts: dict, folder: Path
     from multihot.evaluation import evaluate_split, format_evaluation, save_evaluation
     from multihot.files import writing
     from multihot.loss import create_loss
+    from multihot.targets import create
 
-    loss = create_loss(**instantiate(trained.loss, _convert_="all"), space=space, **counts)
+    loss = create_loss(**create("loss", trained.loss, _convert_="all"), space=space, **counts)
     evaluation, target = evaluate_split(logits, data, space, trained.threshold, loss)
     with writing(folder, "Make space or set that right, or write elsewhere by out=<folder>"):
         folder.parent.mkdir(parents=True, exist_ok=True)

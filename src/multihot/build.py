@@ -8,7 +8,6 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import set_seed
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from timm.data import resolve_input_data_config
 from timm.utils import ModelEmaV3
@@ -38,6 +37,7 @@ from multihot.model.start import format_table, start_head
 from multihot.optimizer import create_optimizer
 from multihot.run import Run
 from multihot.schedule import create_schedule
+from multihot.targets import create
 from multihot.training import Trainer, num_updates
 from multihot.validation import Validator, check_choosable, check_measured
 from multihot.zero import ZeroAccelerator
@@ -55,7 +55,7 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
     names = ", ".join([*space.labels[:LABELS_SHOWN], *["..."] * (len(space.labels) > LABELS_SHOWN)])
     log.info("%d train and %d val images, %d labels: %s", len(train_data), len(val_data), len(space.labels), names)
     counts = train_data.counts()
-    loss = create_loss(**instantiate(cfg.loss, _convert_="all"), space=space, **counts)
+    loss = create_loss(**create("loss", cfg.loss, _convert_="all"), space=space, **counts)
     mix = create_mixup(**cfg.mix, num_labels=len(space.labels))
     check_loss(loss, is_soft=train_data.is_soft or val_data.is_soft, is_mixed=mix is not None)
     check_answers(cfg, run, train_data, val_data, loss)
@@ -78,7 +78,7 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
         run.last,
         state,
         global_batch_size=cfg.batch_size * accelerator.num_processes,
-        frozen_weights=None if instantiate(cfg.finetune).trains_backbone else hash_backbone(model),
+        frozen_weights=None if create("finetune", cfg.finetune).trains_backbone else hash_backbone(model),
         **cfg.checkpoint,
     )
     accelerator.register_for_checkpointing(state, *([ema] if ema else []))
@@ -88,7 +88,7 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
         model=trained,
         loss=loss.to(accelerator.device),
         optimizer=optimizer,
-        schedule=create_schedule(optimizer, num_updates=updates, **instantiate(cfg.schedule)),
+        schedule=create_schedule(optimizer, num_updates=updates, **create("schedule", cfg.schedule)),
         ema=ema,
         state=state,
         checkpoints=checkpoints,
@@ -163,11 +163,11 @@ def build_model(
     Args:
         unknown: what the loss takes an unknown answer for.
     """
-    finetune, settings = instantiate(cfg.finetune), OmegaConf.to_container(cfg.model)
+    finetune, settings = create("finetune", cfg.finetune), OmegaConf.to_container(cfg.model)
     is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
     check_combination(finetune, cfg.head.start, is_mixed, cfg.grad_checkpointing, settings["kwargs"])
     model = create_model(num_labels=len(space.labels), **settings)
-    install_head(model, instantiate(cfg.head.layer), len(space.labels))
+    install_head(model, create("head.layer", cfg.head.layer), len(space.labels))
     model.to(accelerator.device)
     if not run.goes_on:  # else its weights come with last/
         source = {"pretrained": cfg.model.pretrained, "weights": cfg.model.weights}
@@ -209,7 +209,7 @@ def build_batches(
     sparse_target: bool,
 ) -> tuple[nn.Module, Batches, Batches, Complete]:
     """Returns what is trained, its batches for training and validation, and what makes it a whole model again."""
-    finetune, augment = instantiate(cfg.finetune), instantiate(cfg.augment)
+    finetune, augment = create("finetune", cfg.finetune), create("augment", cfg.augment)
     cache = create_cache(cfg, accelerator, model)
     place = accelerator.process_index, accelerator.num_processes
     how_often = {"repeats": image_repeats(train_data, **cfg.data.sampling)}
@@ -250,7 +250,7 @@ def prepare(
     # All of these must see the timm model itself: copied or grouped after `prepare`, it is a wrapped one.
     complete = gather_before(complete, accelerator, trained)
     ema = create_ema(accelerator, trained, cfg.ema.decay, cfg.ema.warmup) if cfg.ema.decay else None
-    optimizer = create_optimizer(trained, **instantiate(cfg.optimizer))
+    optimizer = create_optimizer(trained, **create("optimizer", cfg.optimizer))
     if cfg.compile:
         trained.compile(dynamic=False)  # whatever shapes came before, a shape has the same code: a resume depends on it
     if isinstance(accelerator, ZeroAccelerator):

@@ -18,6 +18,7 @@ from multihot.files import read_json, recover_folder, write_json, write_text, wr
 from multihot.ownership import CHECKPOINT, EVALUATION, MODEL, Kind, check_replaceable
 from multihot.settings import read_config, with_absolute_paths
 from multihot.sweep import running
+from multihot.targets import check_targets
 from multihot.tracker_config import code_version
 
 log = logging.getLogger(__name__)
@@ -254,6 +255,7 @@ def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str,
         beside = f"; runs beside it:\n{list_first(known, limit=10)}" if known else ""
         raise InputError(f"run={folder} is no complete run: {', '.join(missing)} missing{beside}")
     saved = read_config(run.config)
+    check_targets(saved)
     for key in changes.get("data", {}):
         check_choice("a setting of data", key, [str(known) for known in saved.data if not known.startswith("_")])
     changes = OmegaConf.create({key: value for key, value in changes.items() if value is not None})

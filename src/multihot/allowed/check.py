@@ -12,6 +12,7 @@ from multihot.allowed.kinds import Kind
 from multihot.allowed.table import MODEL_KWARGS, PREPROCESSING, SCRIPTS, TARGET_KEYS, TARGETS
 from multihot.command_line import write_value
 from multihot.errors import InputError
+from multihot.targets import check_targets
 
 BUILT = ("loss.function", "optimizer.factory", "schedule.factory", "augment", "finetune")  # from a class each
 BY_OPTION = ("data.", "tracker.")  # which settings there are depends on the option of the group
@@ -21,6 +22,7 @@ ARGUMENTS = {"model.kwargs": MODEL_KWARGS, "model.kwargs.pretrained_cfg_overlay"
 
 def check_settings(cfg: DictConfig, script: str) -> None:
     """Raises InputError with all settings of a script that are wrong; no data is read and no file is written."""
+    check_targets(cfg)
     faults = find_faults(cfg, script)
     if not faults and script in ("train", "benchmark"):
         from multihot.allowed.trial import find_misfits  # imports torch, which other scripts need not wait for

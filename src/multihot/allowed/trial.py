@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from timm.data import resolve_data_config
 
@@ -16,6 +15,7 @@ from multihot.metrics.checks import check_threshold
 from multihot.model.create import create_model
 from multihot.model.finetune import Lora, check_combination
 from multihot.model.heads import install_head
+from multihot.targets import create
 
 # what torch, timm and their like raise where an argument is wrong
 MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -35,14 +35,18 @@ def find_misfits(cfg: DictConfig) -> list[str]:
     with collecting(faults, "loss"):
         try_loss(cfg)
     with collecting(faults, "optimizer or schedule"):
-        optimizer = instantiate(cfg.optimizer.factory)([torch.nn.Parameter(torch.zeros(1))], lr=cfg.optimizer.lr)
-        instantiate(cfg.schedule.factory)(optimizer, t_initial=2, warmup_t=0, t_in_epochs=False).step_update(0)
+        optimizer = create("optimizer.factory", cfg.optimizer.factory)(
+            [torch.nn.Parameter(torch.zeros(1))], lr=cfg.optimizer.lr
+        )
+        create("schedule.factory", cfg.schedule.factory)(
+            optimizer, t_initial=2, warmup_t=0, t_in_epochs=False
+        ).step_update(0)
     with collecting(faults, "augment"):
-        instantiate(cfg.augment)(**resolve_data_config({}, pretrained_cfg=IMAGE))
+        create("augment", cfg.augment)(**resolve_data_config({}, pretrained_cfg=IMAGE))
     with collecting(faults, "finetune"):
         is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
         kwargs = OmegaConf.to_container(cfg.model.kwargs)
-        check_combination(instantiate(cfg.finetune), cfg.head.start, is_mixed, cfg.grad_checkpointing, kwargs)
+        check_combination(create("finetune", cfg.finetune), cfg.head.start, is_mixed, cfg.grad_checkpointing, kwargs)
     with collecting(faults, "model, head or finetune"):
         try_model(cfg)
     return faults
@@ -100,7 +104,7 @@ def try_loss(cfg: DictConfig) -> None:
     space = LabelSpace.single_label(labels) if cfg.single_label else LabelSpace(tuple(labels))
     counts = {"label_count": [2] * len(labels), "num_known": [10] * len(labels), "num_images": 10}
     is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
-    check_loss(create_loss(**instantiate(cfg.loss, _convert_="all"), space=space, **counts), is_mixed=is_mixed)
+    check_loss(create_loss(**create("loss", cfg.loss, _convert_="all"), space=space, **counts), is_mixed=is_mixed)
 
 
 def try_model(cfg: DictConfig) -> None:
@@ -111,7 +115,7 @@ def try_model(cfg: DictConfig) -> None:
         return
     with torch.device("meta"):
         model = create_model(num_labels=2, **{**settings, "pretrained": False, "weights": None})
-        install_head(model, instantiate(cfg.head.layer), num_labels=2)
-    finetune = instantiate(cfg.finetune)
+        install_head(model, create("head.layer", cfg.head.layer), num_labels=2)
+    finetune = create("finetune", cfg.finetune)
     if not isinstance(finetune, Lora):  # which runs the model
         finetune.apply(model)

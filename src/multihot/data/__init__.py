@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.utils import instantiate
+from multihot.targets import create
 
 if TYPE_CHECKING:
     from multihot.data.manifest import Manifest
@@ -24,7 +24,7 @@ def create_reader(settings: Mapping) -> Callable:
     """Returns the reader of a data source, (split, labels=None, must_exist=True) -> Manifest, from the settings of a
     data group.
     """
-    return instantiate(source_settings(settings), _convert_="all")
+    return create("data", source_settings(settings), _convert_="all")
 
 
 def load_split(

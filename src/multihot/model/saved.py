@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import timm
-from hydra.utils import instantiate
 from timm.data import resolve_input_data_config
 from timm.models import save_for_hf
 from torch import nn
@@ -18,6 +17,7 @@ from multihot.model.state import check_finite
 from multihot.model.weight_files import read_json_file, read_tensors
 from multihot.ownership import MODEL
 from multihot.seal import SEAL, find_fault, seal
+from multihot.targets import create
 
 
 def save_model(model: nn.Module, folder: Path, *, space: LabelSpace, head: Mapping | None) -> None:
@@ -66,9 +66,10 @@ def load_model(folder: Path, labels: tuple[str, ...]) -> nn.Module:
         )
     state = read_tensors(folder / "model.safetensors")
     check_finite(state, str(folder / "model.safetensors"))
+    head = create("head.layer", config["head"])
     with explain_misfit(folder):
         model = timm.create_model(f"local-dir:{folder}", pretrained=False, num_classes=0)
-        install_head(model, instantiate(config["head"]) if config["head"] else None, len(labels))
+        install_head(model, head, len(labels))
         model.load_state_dict(state)
         return model
 
