@@ -554,3 +554,57 @@ def test_a_label_whose_column_a_file_lacks_is_unknown_there(folder, caplog):
 def test_an_empty_cluster_is_refused(folder):
     path = write_csv(folder, ["image", "labels", "patient"], ["a.png", "cat", "x"], ["b.png", "cat", ""])
     assert "rows whose data.cluster_column is empty" in error_of(path, "data.cluster_column=patient")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("cat", "Cat"), ("caf\u00e9", "cafe\u0301"), ("cat", "cat\u200b"), ("a b", "a\u00a0b")]
+)
+def test_labels_that_look_the_same_are_named_both(folder, caplog, first, second):
+    path = write_jsonl(folder, {"image": "a.png", "labels": [first]}, {"image": "b.png", "labels": [second]})
+    assert len(read(path, source="jsonl").labels) == 2
+    assert len(caplog.records) == 1
+    assert "signs that cannot be seen: " in caplog.text
+    assert repr(first) in caplog.text
+    assert f"{second!a}" in caplog.text
+    manifest = create_reader(compose_config("train", ["data=jsonl", path, "data.val_fraction=0"]).data)
+    with pytest.raises(InputError) as error:
+        manifest("train", labels=[second])
+    assert f"line 1: {first!r}, which looks like {second!a}" in str(error.value)
+
+
+def test_labels_of_one_letter_keep_their_case(folder, caplog):
+    read(write_jsonl(folder, {"image": "a.png", "labels": ["a", "A"]}), source="jsonl")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("[cat,null]", "data.labels holds what is no text: number 2 is None. Write it in quotes"),
+        ("[true,cat]", "number 1 is True"),
+        ("[1.0,cat]", "number 1 is 1.0"),
+        ("cat", "data.labels='cat' is no list of labels"),
+    ],
+)
+def test_a_list_of_labels_holds_texts(folder, labels, words):
+    assert words in error_of(write_csv(folder, ["image", "labels"], ["a.png", "cat"]), f"data.labels={labels}")
+
+
+def test_labels_may_be_called_like_words_of_other_meaning(folder):
+    path = write_csv(folder, ["image", "labels"], ["a.png", "present true split"], ["b.png", "image unknown"])
+    assert read(path).labels == ("image", "present", "split", "true", "unknown")
+
+
+def test_weights_of_all_train_rows_must_not_be_0(folder):
+    path = write_csv(
+        folder, ["image", "labels", "w", "split"], ["a.png", "cat", 0, "train"], ["b.png", "cat", 1, "val"]
+    )
+    assert "weights that are all 0" in error_of(path, "data.weight_column=w")
+    path = write_csv(folder, ["image", "labels", "w"], ["a.png", "cat", "0,5"], ["b.png", "cat", ""])
+    assert "line 3: ''" in error_of(path.replace("0,5", "1"), "data.weight_column=w")
+
+
+def test_cells_read_as_pairs_are_named(folder, caplog):
+    path = write_csv(folder, ["image", "labels"], ["a.png", "cat"], ["b.png", "dog"], ["c.png", '"cat, dog"'])
+    read(path, "data.layout=pairs")
+    assert "other labels make up 'cat, dog'. If a cell holds several labels, set data.layout=cell" in caplog.text

@@ -1,7 +1,6 @@
 """What is wrong with a data set, each fault with the images that have it, their file and line."""
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from multihot.data.checks.inspection import ImageFacts
 from multihot.data.checks.pictures import MOST_LOST, SHOW_ALL, USUAL_CROP, find_better_range, lost_share
 from multihot.data.clusters import members
 from multihot.data.manifest import Manifest
+from multihot.data.readers.lookalikes import show, without_invisible
 from multihot.errors import check_choice
 
 
@@ -267,7 +267,10 @@ def faults_of_labels(data: DataSet) -> Iterator[tuple[str, Entry]]:
     for columns in variants.values():
         if len(columns) > 1:
             rows = tuple(data.first_with(column) for column in columns if total[column])
-            yield "similar_labels", Entry(rows, ", ".join(f"{data.labels[k]!r} ({total[k]} images)" for k in columns))
+            yield (
+                "similar_labels",
+                Entry(rows, ", ".join(f"{show(data.labels[k])} ({total[k]} images)" for k in columns)),
+            )
 
 
 def simplify(label: str) -> str:
@@ -276,7 +279,7 @@ def simplify(label: str) -> str:
     >>> simplify("Traffic_ Light"), simplify("traffic-light"), simplify("size 1-2")
     ('trafficlight', 'trafficlight', 'size1-2')
     """
-    return re.sub(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)", "", unicodedata.normalize("NFKC", label).casefold())
+    return re.sub(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)", "", without_invisible(label).casefold())
 
 
 def faults_of_copies(

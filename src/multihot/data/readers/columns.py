@@ -9,7 +9,7 @@ import numpy as np
 
 from multihot.data.readers.agreement import AGREE
 from multihot.data.readers.answers import Answers, parse_weight
-from multihot.data.readers.cells import BLANK, CellError, as_list, as_text, is_blank
+from multihot.data.readers.cells import BLANK, SEPARATORS, CellError, as_list, as_text, is_blank
 from multihot.data.readers.doubts import (
     UNNAMED,
     UnusedAnswers,
@@ -17,6 +17,7 @@ from multihot.data.readers.doubts import (
     find_doubtful,
     find_numbered,
     find_shares,
+    is_joined,
     stem,
     write_list,
     write_one,
@@ -127,10 +128,22 @@ class ColumnReader(TableReader):
                 columns.add_row(table, number, cells, split)
             columns.check(table)
         says.warn_of_unused(name_first(table.files))
+        if self.layout == "pairs":
+            self.warn_of_joined(table)
         missing = [name for name in self.names("ignore_columns") if name not in headers]
         if missing:
             raise InputError(
                 f"{name_first(table.files)} has no column {', '.join(map(repr, missing))} of data.ignore_columns"
+            )
+
+    def warn_of_joined(self, table: Table) -> None:
+        """Warns of labels of pairs that other labels make up: cells with several labels."""
+        joined = [label for label in table.id_of if is_joined(label, (self.separator, *SEPARATORS), table.id_of)]
+        if joined:
+            log.warning(
+                "%s: other labels make up %s. If a cell holds several labels, set data.layout=cell",
+                name_first(table.files),
+                name_first(list(map(repr, joined))),
             )
 
     def names(self, setting: str) -> list[str]:

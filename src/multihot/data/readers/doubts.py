@@ -137,6 +137,16 @@ def divide(cell: object, separator: str) -> list[str]:
     return [stripped for part in cell.split(separator) if (stripped := part.strip())] if isinstance(cell, str) else []
 
 
+def is_joined(label: str, separators: Sequence[str], labels: Collection[str]) -> bool:
+    """Returns whether a label consists of other labels and a separator.
+
+    >>> is_joined("cat, dog", " ,", {"cat", "dog"}), is_joined("polar bear", " ", {"bear"})
+    (True, False)
+    """
+    several = (divide(label, mark) for mark in separators if mark in label)
+    return any(len(parts) > 1 and all(part in labels for part in parts) for parts in several)
+
+
 def is_word(text: str) -> bool:
     """Returns whether a text is neither a number nor an answer."""
     return parse_number(text) is None and parse_answer(text) is None

@@ -12,6 +12,7 @@ import numpy as np
 
 from multihot.data.manifest import Manifest
 from multihot.data.readers.label_cells import LabelCells
+from multihot.data.readers.lookalikes import check_label_list, find_lookalikes, show
 from multihot.data.readers.table import NOT_LISTED, SPLITS, UNKNOWN_SPLIT, Cases, Problems, Table, name_first
 from multihot.data.splitting import stratify
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first
@@ -62,6 +63,7 @@ class TableReader(ABC):
     @cached_property
     def table(self) -> Table:
         """The rows of all files."""
+        check_label_list(self.labels)
         table = Table()
         self.fill(table)
         if table.labels is None:
@@ -92,6 +94,8 @@ class TableReader(ABC):
         labels = tuple(map(str, labels)) if of_model else self.own_labels()
         if must_exist:
             self.table.check_existence(rows, problems)
+        if split == "train" and self.table.weights and len(rows) and not np.asarray(self.table.weights)[rows].any():
+            problems["weights that are all 0: nothing would be learnt"].append("those of all train rows")
         unseen = UNSEEN[self.unseen_labels] if of_model else NOT_LISTED
         targets = self.table.create_targets(rows, labels, problems, unseen)
         if problems:
@@ -101,6 +105,7 @@ class TableReader(ABC):
             raise error(f"{files} cannot be used. There are\n" + "\n".join(kinds))
         self.warn_of_lacking(rows, labels)
         if split == "train" and not of_model:
+            self.warn_of_lookalikes(labels)
             self.warn_of_unseen(labels)
         return self.table.create_manifest(rows, labels, targets, read_groups(self.groups))
 
@@ -115,6 +120,16 @@ class TableReader(ABC):
         if lacking:
             described = [f"{self.table.files[file]}: {name_first(missing)}" for file, missing in lacking.items()]
             log.warning("labels without a column are unknown in the rows of their file: %s", "; ".join(described))
+
+    def warn_of_lookalikes(self, labels: Sequence[str]) -> None:
+        """Warns of labels that differ by nothing that a person would see or mean."""
+        groups = [" and ".join(map(show, group)) for group in find_lookalikes(labels)]
+        if groups:
+            log.warning(
+                "labels that differ only in case, spaces or signs that cannot be seen: %s; they are outputs of their "
+                "own: write them alike if they mean the same",
+                name_first(groups),
+            )
 
     def warn_of_unseen(self, labels: tuple[str, ...]) -> None:
         """Warns of labels that rows of other splits have and that are not to be trained."""

@@ -5,7 +5,7 @@ import logging
 import os
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,6 +18,7 @@ from multihot.data.manifest import Manifest
 from multihot.data.readers.agreement import settle
 from multihot.data.readers.answers import NO_ANSWER, WAY_OUT, Answers
 from multihot.data.readers.cells import describe_value, is_blank
+from multihot.data.readers.lookalikes import look, show
 from multihot.data.strings import PackedStrings
 
 log = logging.getLogger(__name__)
@@ -295,15 +296,17 @@ class Table:
         target_rows = row_of[np.asarray(self.answer_rows)[answers]]
         columns = np.array([column_of.get(label, -1) for label in names], np.int32)[label_ids]
 
-        def note(problem: str, wrong: np.ndarray) -> None:
+        def note(problem: str, wrong: np.ndarray, remarks: Mapping[str, str] | None = None) -> None:
             for k in np.flatnonzero(wrong):
-                problems[problem].append(
-                    f"{self.place_of(answers[k])}: {names[label_ids[k]]!r}{describe_value(values[k])}"
-                )
+                label = names[label_ids[k]]
+                details = f"{label!r}{describe_value(values[k])}{(remarks or {}).get(label, '')}"
+                problems[problem].append(f"{self.place_of(answers[k])}: {details}")
 
-        if unseen is not None:
-            note(unseen, columns < 0)
-        elif (columns < 0).any():
+        if unseen is not None and (columns < 0).any():
+            known = {look(label): label for label in labels}
+            alike = {label: f", which looks like {show(known[look(label)])}" for label in names if look(label) in known}
+            note(unseen, columns < 0, alike)
+        elif unseen is None and (columns < 0).any():
             left_out = [names[number] for number in np.unique(label_ids[columns < 0])]
             log.warning(
                 "data.unseen_labels=drop leaves out %d answers about %d labels that the model does not have: %s",

@@ -1,0 +1,62 @@
+"""Labels that a person takes for the same: they differ by case, spaces, Unicode's form or a sign that nobody sees."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from multihot.errors import InputError
+
+
+def without_invisible(text: str) -> str:
+    """Returns a text in Unicode's compatibility form, without signs that take no space.
+
+    >>> without_invisible("e\\u0301t\\u200be\\u00a0\\ufeff1")
+    'éte 1'
+    """
+    return "".join(sign for sign in unicodedata.normalize("NFKC", text) if unicodedata.category(sign) != "Cf")
+
+
+def look(label: str) -> str:
+    """Returns what a label looks like, without case, unless it is a single letter.
+
+    >>> look("Polar  bear "), look("A")
+    ('polar bear', 'A')
+    """
+    plain = " ".join(without_invisible(label).split())
+    return plain if len(plain) == 1 else plain.casefold()
+
+
+def find_lookalikes(labels: Iterable[str]) -> list[list[str]]:
+    """Returns the groups of labels that look the same.
+
+    >>> find_lookalikes(["cat", "dog", "Cat"])
+    [['cat', 'Cat']]
+    """
+    groups = defaultdict(list)
+    for label in labels:
+        groups[look(label)].append(label)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def show(label: str) -> str:
+    """Returns a label in quotes; one that is not what it looks like with its signs written out.
+
+    >>> print(show("caf\u00e9"), show("cafe\u0301"), show("cat\u200b"))
+    'café' 'cafe\\u0301' 'cat\\u200b'
+    """
+    return repr(label) if without_invisible(label) == label else ascii(label)
+
+
+def check_label_list(labels: Sequence | None) -> None:
+    """Raises InputError unless `data.labels` is a list of texts (or whole numbers), or None."""
+    if labels is None:
+        return
+    if not isinstance(labels, list | tuple):
+        raise InputError(f"data.labels={labels!r} is no list of labels, as in [cat, dog]")
+    wrong = [
+        f"number {place} is {label!r}"
+        for place, label in enumerate(labels, start=1)
+        if isinstance(label, bool) or not isinstance(label, str | int)
+    ]
+    if wrong:
+        raise InputError(f"data.labels holds what is no text: {', '.join(wrong[:5])}. Write it in quotes")
