@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,13 @@ from multihot.ownership import Kind, check_own_file, check_replaceable
 if TYPE_CHECKING:
     from torch import Tensor
 
+IRREGULAR = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)  # what may stand where a file is meant
 LITTLE_SPACE = 1 << 26  # bytes; an error of writing with less free is told as a full disk
 FULL = (None, errno.ENOSPC)  # safetensors, torch and numpy give no number
 WRITING = ("PytorchStreamWriter", "unexpected pos", "file write failed")  # how torch says that it could not write
@@ -231,10 +239,19 @@ def check_disk_space(folder: str | Path, num_bytes: float, what: str, way_out: s
         raise InputError(f"{what} {num_bytes / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free: {way_out}")
 
 
+def name_irregular(path: str) -> str | None:
+    """Returns what is at a path that is no file: opening it may wait for ever; raises OSError if nothing is there."""
+    mode = os.stat(path).st_mode
+    return None if stat.S_ISREG(mode) else next((name for test, name in IRREGULAR if test(mode)), "no file")
+
+
 @contextmanager
 def reading(file: str, way_out: str = "correct its path in data or restore it") -> Iterator[None]:
-    """Turns what the reading of a text file raises into an InputError that names it."""
+    """Turns what the reading of a text file raises into an InputError that names it; what is no file is not opened."""
     try:
+        what = name_irregular(file)
+        if what is not None and not os.path.isdir(file):  # opening a folder is an error of its own
+            raise InputError(f"{file} is {what} and no file; {way_out}")
         yield
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}; {way_out}") from error

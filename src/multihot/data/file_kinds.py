@@ -1,8 +1,5 @@
 """What a file is that Pillow does not know, by its first bytes, and how to get a picture out of it."""
 
-import os
-import stat
-
 CONVERT = "convert it to PNG or JPEG"
 AGAIN = "download or copy it again"
 KINDS = (  # position, bytes, what it is, the way out
@@ -46,19 +43,6 @@ WORDS = (  # of texts
     ("<?xml", "not an image but an XML text, often the error of a download", AGAIN),
     ("{", "not an image but a JSON text, often the error of a download", AGAIN),
 )
-NAMES = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
-
-def name_irregular(path: str) -> str | None:
-    """Returns what is at a path that is no file: opening it may wait for ever; raises OSError if nothing is there."""
-    mode = os.stat(path).st_mode
-    return None if stat.S_ISREG(mode) else next((name for test, name in NAMES if test(mode)), "no file")
 
 
 def name_content(start: bytes) -> tuple[str, str]:

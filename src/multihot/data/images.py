@@ -10,8 +10,9 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from multihot.data.depth import Depth, UnusableImageError, ValueRange
-from multihot.data.file_kinds import name_content, name_irregular
+from multihot.data.file_kinds import name_content
 from multihot.errors import InputError
+from multihot.files import name_irregular
 
 DECODING = 2  # raised whenever pictures of some kind decode otherwise: copies, features and lists are made anew
 # Pillow's ImageOps.exif_transpose does the same, but also rewrites the EXIF block, which fails on odd cameras' blocks.

@@ -17,6 +17,7 @@ from scipy.fft import dctn
 from multihot.data.checks.pictures import Look
 from multihot.data.images import DECODE_ERRORS, TURN_OF_ORIENTATION, explain, read_image
 from multihot.errors import InputError
+from multihot.files import name_irregular
 
 IMAGES_PER_TASK = 32  # sent to a process at once
 TASKS_AHEAD = 8  # that wait for each process
@@ -107,6 +108,8 @@ def inspect_image(image: str, read: Callable[[str], Image.Image] = read_image) -
 def read_header(path: str) -> dict:
     """Returns how a file stores its image; nothing if it cannot be opened."""
     try:
+        if name_irregular(path):
+            return {}
         with Image.open(path) as image:
             return {
                 "width": image.width,
@@ -116,7 +119,7 @@ def read_header(path: str) -> dict:
                 "is_turned": image.getexif().get(ExifTags.Base.Orientation) in TURN_OF_ORIENTATION,
                 "num_frames": 1 if image.format == "MPO" else getattr(image, "n_frames", 1),
             }
-    except (*DECODE_ERRORS, EOFError):
+    except DECODE_ERRORS:
         return {}
 
 

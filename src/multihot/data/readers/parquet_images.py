@@ -14,7 +14,7 @@ from tqdm import tqdm
 from multihot.data.depth import ValueRange
 from multihot.data.images import decode_image
 from multihot.errors import InputError
-from multihot.files import check_disk_space, file_stamp
+from multihot.files import check_disk_space, file_stamp, name_irregular
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ def open_parquet(file: str):
     """Returns the open Parquet file."""
     pyarrow = import_pyarrow()
     with naming(file):
+        if what := name_irregular(file):
+            raise InputError(f"{file} is {what} and no file; correct its path in data or restore it")
         parquet = pyarrow.parquet.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False)
     if not parquet.metadata.num_rows:
         raise InputError(f"{file} has no rows: each of them must be an image (remove an empty part file)")

@@ -20,6 +20,7 @@ from multihot.data.readers.answers import NO_ANSWER, WAY_OUT, Answers
 from multihot.data.readers.cells import describe_value, is_blank
 from multihot.data.readers.lookalikes import look, show
 from multihot.data.strings import PackedStrings
+from multihot.files import name_irregular
 
 log = logging.getLogger(__name__)
 
@@ -276,8 +277,7 @@ class Table:
         )
         for row in rows:
             if not os.path.isfile(paths[row]):
-                why = " (a link to nothing, or in a circle)" if os.path.islink(paths[row]) else ""
-                problems[missing].append(f"{self.place(row)}: {paths[row]}{why}")
+                problems[missing].append(f"{self.place(row)}: {paths[row]}{why_no_file(paths[row])}")
 
     def create_targets(
         self, rows: np.ndarray, labels: tuple[str, ...], problems: Problems, unseen: str | None = NOT_LISTED
@@ -375,6 +375,14 @@ def quote(cell: object) -> str:
     """
     text = repr(cell)
     return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
+
+
+def why_no_file(path: str) -> str:
+    """Returns in brackets what is at a path where no file is; "" for nothing."""
+    try:
+        return f" ({name_irregular(path)} and no file)"
+    except OSError:
+        return " (a link to nothing, or in a circle)" if os.path.islink(path) else ""
 
 
 @cache
