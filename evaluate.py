@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from multihot.cli import run_script
 
@@ -73,6 +73,8 @@ def read_split(split: str, trained: DictConfig, labels: tuple[str, ...]):
         trained: the settings of the run.
     """
     from multihot.data import create_reader, load_split
+    from multihot.data.kinds import count_kinds
+    from multihot.data.lacking import describe_source, ways_to_absent
     from multihot.errors import InputError
 
     data = load_split(
@@ -85,8 +87,18 @@ def read_split(split: str, trained: DictConfig, labels: tuple[str, ...]):
         num_workers=trained.num_workers,
         value_range=trained.data.value_range,
     )
+    settings = OmegaConf.to_container(trained.data)
     if not data.label_count().any():
-        raise InputError(f"none of the {len(data)} {split} images has a label: there is nothing to measure")
+        raise InputError(
+            f"none of the {len(data)} {split} images has a label: there is nothing to measure. Correct the file or "
+            f"what is read of it ({describe_source(settings)})"
+        )
+    kinds = count_kinds(data)
+    if not kinds.both.any():
+        way_out = ways_to_absent(settings, kinds).replace("data.", "+data.")
+        log.warning(
+            "no label is known to be on some %s images and not on others: there is no AP. %s", split, way_out.strip()
+        )
     return data
 
 

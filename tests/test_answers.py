@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 
 import numpy as np
 import pytest
@@ -149,15 +150,22 @@ def test_codes_in_which_minus_1_says_no_are_doubted():
     shares = np.random.default_rng(2).random((400, 3))
     codes = np.where(shares < 0.15, 1, np.where(shares < 0.2, 0, -1))
     [line] = warn(make(codes[:300]), make(codes[300:]))
-    assert line.startswith("of the train answers that are not absent more are unknown (")
+    assert re.match(r"\d+ train answers are unknown, \d+ are present, and hardly any is given as absent", line)
     assert "data.answers={-1: absent}" in line
+    assert warn(make(codes[:300]), make(codes[300:]), NEGATIVE) == []
     declared = COLUMNS | {"answers": {-1: "unknown"}}
     assert warn(make(codes[:300]), make(codes[300:]), settings=declared) == []
     pairs = COLUMNS | {"layout": "pairs"}  # image,label,-1 where others are not listed and so absent
-    listed = np.where(shares < 0.1, 1, np.where(shares < 0.3, -1, 0))
+    listed = np.where(shares < 0.1, 1, np.where(shares < 0.15, -1, 0))
     assert len(warn(make(listed), make(listed), settings=pairs)) == 1
+    assert warn(make(listed), make(listed)) == []
     partial = np.where(shares < 0.1, 1, np.where(shares < 0.4, 0, -1))
     assert warn(make(partial), make(partial)) == []
+
+
+def test_val_images_that_tell_no_labels_apart_are_told():
+    train, val = make(GOOD), make([[0, 0, 1]])
+    assert warn(train, val)[-1].startswith("none of 3 labels is known to be on some of the 1 val images and not")
 
 
 # nothing to choose by

@@ -194,8 +194,27 @@ def test_images_without_any_label_are_nothing_to_measure(train, evaluate, tmp_pa
     train("name=a", "data=csv", write_cells(folder))
     table = folder / "cells.csv"
     table.write_text("image,split,labels\n0.png,val,\n3.png,val,\n")
-    with pytest.raises(InputError, match="none of the 2 val images has a label"):
+    with pytest.raises(InputError, match=r"none of the 2 val images has a label.*data\.labels_column=labels"):
         evaluate(f"run={tmp_path}/a", "split=val")
+
+
+def test_images_that_tell_no_label_apart_have_no_ap(train, evaluate, tmp_path, folder, caplog):
+    train("name=a", "epochs=0", "data=csv", "data.layout=columns", write_columns(folder, lambda number: number % 2))
+    write_columns(folder, lambda number: 1 if number % 2 else -1)
+    table = (folder / "columns.csv").read_text()
+    (folder / "columns.csv").write_text(table.replace(",0\n", ",-1\n"))
+    evaluate(f"run={tmp_path}/a", "split=val")
+    assert "no label is known to be on some val images and not on others: there is no AP" in caplog.text
+    assert "'+data.answers={-1: absent}' (by -1) or +data.blank=absent" in caplog.text
+    metrics = read(tmp_path / "a/val/metrics.json")
+    assert [metrics[name] for name in ("map", "micro_ap", "num_labels_ranked", "num_labels_evaluated")] == [
+        None,
+        None,
+        0,
+        2,
+    ]
+    evaluate(f"run={tmp_path}/a", "split=val", "+data.answers={-1: absent}")
+    assert read(tmp_path / "a/val/metrics.json")["num_labels_ranked"] == 2
 
 
 def test_a_run_does_not_go_on_with_other_data(train, tmp_path, folder):

@@ -1,7 +1,8 @@
 """From the settings to all that takes part in a training."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -106,19 +107,27 @@ def check_answers(cfg: DictConfig, run: Run, train_data: Manifest, val_data: Man
     """Warns of labels that cannot be learnt or measured; raises InputError where that leaves nothing to learn, or
     nothing to choose the best epoch by. A run that has begun so may end so.
     """
-    settings = OmegaConf.to_container(cfg.data)
-    try:
-        check_learnable(train_data, loss.space, loss.unknown, settings)
-        check_choosable(cfg.monitor, val_data, loss.space, cfg.threshold, loss, settings)
-    except InputError as error:
-        if not run.goes_on:
-            raise
-        log.warning("%s", error)
+    settings, space = OmegaConf.to_container(cfg.data), loss.space
+    with only_warning(run.goes_on):
+        check_learnable(train_data, space, loss.unknown, settings)
     is_cut = len(train_data) == cfg.max_images
-    for line in describe_lacking(train_data, val_data, loss.space, loss.unknown, settings, is_cut=is_cut):
-        log.warning(line)
+    for line in describe_lacking(train_data, val_data, space, loss.unknown, settings, is_cut=is_cut):
+        log.warning("%s", line)
+    with only_warning(run.goes_on):
+        check_choosable(cfg.monitor, val_data, space, cfg.threshold, loss, settings)
     if cfg.patience is not None and not len(val_data):
         log.warning("patience=%d never ends a training without val images (data.val_fraction=0)", cfg.patience)
+
+
+@contextmanager
+def only_warning(is_only: bool) -> Iterator[None]:
+    """Turns an InputError into a warning, if that is so."""
+    try:
+        yield
+    except InputError as error:
+        if not is_only:
+            raise
+        log.warning("%s", error)
 
 
 def check_finished(cfg: DictConfig, run: Run) -> None:

@@ -151,9 +151,8 @@ def check_choosable(
         f"monitor={monitor} is {best:g} for the best and for the worst predictions of the {len(data)} val images: no "
         f"epoch can be chosen by it. {kinds.both.sum() or 'None'} of {len(space.labels)} labels are known to be on "
         f"some of them and not on others ({kinds.present.sum():,} answers are present, {kinds.absent.sum():,} absent, "
-        f"{num_unknown(data):,} unknown). {ways_to_absent(settings) * (not kinds.absent.any())} Give more val images "
-        "(data.val_fraction, or rows of their own) or another monitor (val/loss); or data.val_fraction=0, without val "
-        "rows, keeps the last epoch"
+        f"{num_unknown(data):,} unknown). {ways_to_absent(settings, kinds)}Give more val images (data.val_fraction, or "
+        "rows of their own) or another monitor (val/loss); data.val_fraction=0, without val rows, keeps the last epoch"
     )
 
 

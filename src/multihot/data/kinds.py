@@ -9,6 +9,7 @@ from multihot.data.manifest import Manifest
 from multihot.labels import LabelSpace
 from multihot.loss import UnknownStrategy
 
+MANY_LISTED = 0.25  # unknown answers to a present one, where what is not listed is absent
 CHANCE = 1e-3  # that any label is lacking in a split by bad luck; what is less likely is told
 
 
@@ -69,15 +70,16 @@ def count_trained(data: Manifest, space: LabelSpace, unknown: UnknownStrategy, *
 
 
 def mostly_unknown(data: Manifest, settings: Mapping) -> bool:
-    """Returns whether a source that codes answers by numbers lists more unknown than present ones, and hardly any
-    absent: most likely its -1 or nothing means absent (VOC codes so), and `data.answers` does not say what it does.
+    """Returns whether a source that codes answers by numbers lists many unknown ones, and fewer absent than present:
+    most likely its -1, or an empty cell, means absent (VOC codes so), unless `data.answers` says what it does.
     """
     if "answers" not in settings or settings["answers"] or settings.get("unknown_column") or data.unlisted != 0:
         return False
     kinds = count_kinds(data)
-    is_listed = settings.get("layout") not in ("pairs", "cell")  # else most are absent because nothing is said
-    num_absent = kinds.absent.sum() if is_listed else 0
-    return bool(num_unknown(data) > kinds.present.sum() > num_absent)
+    present, unknown = kinds.present.sum(), num_unknown(data)
+    if settings.get("layout") in ("pairs", "cell"):  # most are absent because nothing is said of them
+        return bool(unknown > MANY_LISTED * present > 0)
+    return bool(unknown > present > kinds.absent.sum())
 
 
 def num_unknown(data: Manifest) -> int:

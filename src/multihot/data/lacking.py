@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from multihot.data.kinds import count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
+from multihot.data.kinds import Kinds, count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.labels import LabelSpace
@@ -39,7 +39,7 @@ def check_learnable(data: Manifest, space: LabelSpace, unknown: UnknownStrategy,
         f"there is nothing to learn: each label has the same answer in all of the {len(data)} train images that have "
         f"one. Always present: {name_some(space.labels, kinds.only_present)}"
         + f"; never: {name_some(space.labels, kinds.only_absent)}" * bool(kinds.only_absent.any())
-        + f". {ways_to_absent(settings) or 'Add images without these labels.'}"
+        + f". {ways_to_absent(settings)}Or add images without these labels"
     )
 
 
@@ -70,12 +70,16 @@ def describe_lacking(
             f"{count(kinds.only_absent)} no train image with them: {name_some(labels, kinds.only_absent)}; they will "
             "never be predicted. Add images, or leave them out (data.labels, data.label_columns)"
         )
-    if mostly_unknown(train, settings):
-        known = count_kinds(train)
+    if mostly_unknown(train, settings) and not unknown.element_weight:
         lines.append(
-            f"of the train answers that are not absent more are unknown ({num_unknown(train):,}) than present "
-            f"({known.present.sum():,}), as if 'no' was read as unknown. {ways_to_absent(settings)} "
-            "If they are unknown, say so by 'data.answers={-1: unknown}'"
+            f"{num_unknown(train):,} train answers are unknown, {count_kinds(train).present.sum():,} are present, and "
+            f"hardly any is given as absent: was 'no' read as unknown? {ways_to_absent(settings)}If they are unknown, "
+            "'data.answers={-1: unknown}' says so"
+        )
+    if len(val) and not count_kinds(val).both.any():
+        lines.append(
+            f"none of {len(labels)} labels is known to be on some of the {len(val)} val images and not on others: a "
+            "model that gives all images one answer has the best scores"
         )
     for name, lacking in unlike_train(train, val).items():
         lines.append(
@@ -85,20 +89,23 @@ def describe_lacking(
     return [line.strip() for line in lines]
 
 
-def ways_to_absent(settings: Mapping) -> str:
-    """Returns, as a sentence, the settings of data that read a "no" which was not taken for one; "" if it has none.
+def ways_to_absent(settings: Mapping, kinds: Kinds | None = None) -> str:
+    """Returns, as a sentence, the settings of data that read a "no" which was not taken for one; "" if it has none, or
+    if the kinds of answers have absent ones.
 
     >>> ways_to_absent({"layout": "columns", "blank": "unknown", "unlisted_pairs": "unknown", "answers": None})
-    "If the data says no otherwise, set 'data.answers={-1: absent}' (by -1) or data.blank=absent (by an empty cell)."
+    "If the data says no otherwise, set 'data.answers={-1: absent}' (by -1) or data.blank=absent (by an empty cell). "
     """
     ways = []
+    if kinds is not None and kinds.absent.any():
+        return ""
     if "answers" in settings and "-1" not in map(str, settings["answers"] or ()):
         ways.append("'data.answers={-1: absent}' (by -1)")
     for setting, value, way in NO_OTHERWISE:
         is_used = "layout" not in settings or OF_LAYOUT.get(setting, settings["layout"]) == settings["layout"]
         if is_used and settings.get(setting) == value:
             ways.append(way)
-    return f"If the data says no otherwise, set {' or '.join(ways)}." if ways else ""
+    return f"If the data says no otherwise, set {' or '.join(ways)}. " if ways else ""
 
 
 def describe_source(settings: Mapping) -> str:
@@ -107,8 +114,9 @@ def describe_source(settings: Mapping) -> str:
     >>> describe_source({"path": "a.csv", "layout": "cell", "labels_column": "labels", "val_fraction": 0.1})
     'data.path=a.csv data.layout=cell data.labels_column=labels'
     """
-    names = ("path", "name", "layout", "labels_column", "label_columns", "value_column", "unknown_column", "answers",
-             "labels_key", "min_area", "crowd", "labels")  # fmt: skip
+    names = ["path", "name", "layout", "label_columns", "value_column", "answers", "labels_key", "min_area", "labels"]
+    if settings.get("layout") != "columns":
+        names.insert(3, "labels_column")
     return " ".join(f"data.{name}={settings[name]}" for name in names if settings.get(name)) or "data"
 
 

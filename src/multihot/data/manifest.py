@@ -142,6 +142,11 @@ class Manifest:
             return LabelSpace(self.labels, self.groups, activation=activation)
         if self.groups:
             raise InputError("single_label=true is one group of all labels; take it or data.groups")
+        if len(self.labels) == 1:
+            raise InputError(
+                f"single_label=true chooses between labels, but the data has only {self.labels[0]!r}; with "
+                "single_label=false a label is there or not"
+            )
         self.check_one_label(range(len(self.labels)), "exactly one label, but single_label=true")
         return LabelSpace.single_label(self.labels)
 
