@@ -51,6 +51,7 @@ DATA = {
     "data.feature_cache": PATH,
     "data.root": PATH | NULL,
     "data.labels": LABELS | NULL,
+    "data.none_labels": LABELS | NULL,
     "data.groups": mapping_of(GROUP) | NULL,
     "data.val_fraction": number(0, below=1),
     "data.split_seed": whole(0),

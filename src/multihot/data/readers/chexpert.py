@@ -59,6 +59,7 @@ class ChexpertReader(TableReader):
     blank: str
     view: str
 
+    names_none = True
     way_to_split = SPLIT_BY_PATHS
 
     def fill(self, table: Table) -> None:

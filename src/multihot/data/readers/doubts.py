@@ -11,6 +11,7 @@ from multihot.data.readers.cells import is_blank
 
 ROWS_LOOKED_AT = 1000  # for columns that hold further labels
 FEW_ROWS = 10  # too few to tell what a column is from its numbers
+NO_TEXT = ("null", "true", "false", "nan", "inf")  # in an override without quotes
 PLAIN = re.compile(r"[A-Za-z]\w*", re.ASCII)  # needs no quotes in an override
 UNNAMED = re.compile(r"\s*|Unnamed: \d+")  # an index that pandas wrote, or a comma too many
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "holdout"}
@@ -34,7 +35,7 @@ def simplify_name(name: str) -> str:
 
 def quote_name(name: str) -> str:
     """Returns a name as it stands in an override."""
-    return name if PLAIN.fullmatch(name) else '"' + name.replace('"', r"\"") + '"'
+    return name if PLAIN.fullmatch(name) and name.lower() not in NO_TEXT else '"' + name.replace('"', r"\"") + '"'
 
 
 def write_list(setting: str, names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from multihot.data.manifest import Manifest
 from multihot.data.readers.label_cells import LabelCells
 from multihot.data.readers.lookalikes import check_label_list, find_lookalikes, show
+from multihot.data.readers.none_labels import take_out, warn_of_words
 from multihot.data.readers.table import NOT_LISTED, SPLITS, UNKNOWN_SPLIT, Cases, Problems, Table, name_first
 from multihot.data.splitting import stratify
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first
@@ -44,6 +45,7 @@ class TableReader(ABC):
         root: folder that image paths start from and must not leave; None is the folder of the file that names them.
         labels: the label list in its order; None is the source's own, or all labels of the train rows, sorted.
         groups: labels that exclude each other, `{name: [label, ...]}` or `{name: {labels: [...], none: true}}`.
+        none_labels: words that stand where labels do and mean none of them, in small or capital letters.
         unseen_labels: what answers about labels are that the model does not have: "error", or "drop": left out.
     """
 
@@ -52,8 +54,10 @@ class TableReader(ABC):
     groups: Mapping | None
     val_fraction: float
     split_seed: int
+    none_labels: Sequence[str] | None = None  # runs that began before there was this setting do not have it
     unseen_labels: str = "error"  # runs that began before there was this setting do not have it
 
+    names_none: ClassVar[bool] = False  # whether labels such as "No Finding" are the source's own
     way_to_split: ClassVar[str]  # what gives a split rows, said of one that has none
 
     @abstractmethod
@@ -68,6 +72,8 @@ class TableReader(ABC):
         self.fill(table)
         if table.labels is None:
             self.cells.check(name_first(table.files, MOST_FILES), table.id_of)
+        if self.none_labels:
+            take_out(table, self.none_labels, self.labels)
         return table
 
     @cached_property
@@ -107,6 +113,9 @@ class TableReader(ABC):
         if split == "train" and not of_model:
             self.warn_of_lookalikes(labels)
             self.warn_of_unseen(labels)
+            if not self.names_none:
+                known = {*map(str, self.labels or ()), *self.table.none_labels}
+                warn_of_words(self.table, known, name_first(self.table.files, MOST_FILES))
         return self.table.create_manifest(rows, labels, targets, read_groups(self.groups))
 
     def own_labels(self) -> tuple[str, ...]:

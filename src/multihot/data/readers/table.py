@@ -19,6 +19,7 @@ from multihot.data.readers.agreement import settle
 from multihot.data.readers.answers import NO_ANSWER, WAY_OUT, Answers
 from multihot.data.readers.cells import describe_value, is_blank
 from multihot.data.readers.lookalikes import look, show
+from multihot.data.readers.none_labels import clear_rows
 from multihot.data.strings import PackedStrings
 from multihot.files import name_irregular
 
@@ -96,6 +97,8 @@ class Table:
         self.num_readings = array("i")  # of each row, if a label that one of them does not list is absent to it
         self.weights, self.clusters, self.shards = array("f"), array("q"), array("i")  # empty: the source has none
         self.cluster_of: dict[str, int] = {}
+        self.none_labels: frozenset[str] = frozenset()  # names in `id_of` that meant none of the labels
+        self.rows_of_none: np.ndarray | None = None  # rows that said so, sorted
         self.problems: Problems = defaultdict(Cases)
         self.no_answer = NO_ANSWER + WAY_OUT  # the problem that a cell is no answer
 
@@ -255,6 +258,7 @@ class Table:
     def count_unseen(self, labels: Sequence[str]) -> list[tuple[str, dict[str, int]]]:
         """Returns each label that is none of `labels`, with the number of answers about it in each split."""
         known = set(labels)
+        known |= self.none_labels
         unseen = {number: label for label, number in self.id_of.items() if label not in known}
         if not unseen:
             return []
@@ -327,6 +331,10 @@ class Table:
         if len(lacking):
             target_rows, columns = np.r_[target_rows, lacking_rows], np.r_[columns, lacking]
             values = np.r_[values, np.full(len(lacking), -1, np.float32)]
+        if self.rows_of_none is not None:
+            none = row_of[self.rows_of_none]
+            told = len(labels) if self.unlisted else 0  # an answer that is not there means absent already
+            target_rows, columns, values = clear_rows(none[none >= 0], told, target_rows, columns, values)
         kept = (columns >= 0) & (values != self.unlisted)
         is_soft = np.any((values > 0) & (values < 1))
         data = values[kept].astype(np.float32 if is_soft else np.int8)

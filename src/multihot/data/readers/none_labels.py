@@ -1,0 +1,100 @@
+"""Words that stand where labels do and mean that there is none of them."""
+
+import logging
+import re
+from array import array
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from multihot.data.readers.doubts import write_list
+from multihot.errors import InputError
+
+if TYPE_CHECKING:
+    from multihot.data.readers.table import Table
+
+log = logging.getLogger(__name__)
+
+WORDS = re.compile(
+    r"nan|none|null|nil|n/a|na|#n/a|<na>|nat|\[\]|\{\}|[-\u2013\u2014]+|\[none\]|\(none\)"
+    r"|nothing|empty|blank|background|undefined|unlabell?ed|un-?annotated"
+    r"|(no|without|none of the)[ _-]?(finding|label|tag|class|object|annotation|above)(s|es)?",
+    re.IGNORECASE,
+)
+CONTRADICTS = "rows that say none of the labels (data.none_labels) and also name one (take out one of the two)"
+IN_DOUBT = "answers between yes and no to a word of data.none_labels"
+
+
+def none_ids(table: "Table", none_labels: Collection[str]) -> dict[int, str]:
+    """Returns the number and the name of the labels that mean none; small and capital letters are the same."""
+    words = {str(word).strip().casefold() for word in none_labels}
+    return {number: label for label, number in table.id_of.items() if label.casefold() in words}
+
+
+def take_out(table: "Table", none_labels: Sequence[str], labels: Sequence[str] | None) -> None:
+    """Takes the words for none out of a table: images that have one have no label; notes those that name one too.
+
+    Args:
+        labels: those of the settings.
+    """
+    words = {str(word).strip().casefold() for word in none_labels}
+    both = [label for label in map(str, labels or ()) if label.casefold() in words]
+    if both:
+        raise InputError(f"data.labels and data.none_labels both name {', '.join(map(repr, both))}: set one of them")
+    names = none_ids(table, none_labels)
+    table.none_labels = frozenset(names.values())
+    if table.labels is not None:
+        table.labels = tuple(label for label in table.labels if label.casefold() not in words)
+    rows, label_ids, values = (np.asarray(part) for part in (table.answer_rows, table.label_ids, table.values))
+    is_word = np.isin(label_ids, list(names))
+    says_none = is_word & (values == 1)
+    groups = np.asarray(table.lines) if table.num_readings else rows  # each reading of an image stands alone
+    all_names = list(table.id_of)
+    for answer in np.flatnonzero(~is_word & (values > 0) & np.isin(groups, groups[says_none])):
+        table.problems[CONTRADICTS].append(f"{table.place_of(answer)}: {all_names[label_ids[answer]]!r}")
+    for answer in np.flatnonzero(is_word & (values > 0) & (values < 1)):
+        table.problems[IN_DOUBT].append(f"{table.place_of(answer)}: {names[label_ids[answer]]!r} is {values[answer]:g}")
+    if not table.num_readings:
+        table.rows_of_none = np.unique(rows[says_none])
+    for name in ("answer_rows", "label_ids", "values", "line_files", "lines"):
+        kept = getattr(table, name)
+        if kept:
+            setattr(table, name, array(kept.typecode, np.asarray(kept)[~is_word].tobytes()))
+
+
+def warn_of_words(table: "Table", known: Collection[str], source: str) -> None:
+    """Warns of labels that may mean that there is none; known ones are meant as labels."""
+    words = {number: label for label, number in table.id_of.items() if WORDS.fullmatch(label) and label not in known}
+    if not words:
+        return
+    present = np.asarray(table.label_ids)[np.asarray(table.values) > 0]
+    counts = {label: count for number, label in words.items() if (count := np.count_nonzero(present == number))}
+    if counts:
+        log.warning(
+            "%s: labels that may mean none of the labels, and how many rows have them: %s. If they do, set %s; if "
+            "they are labels, name all labels in data.labels",
+            source,
+            ", ".join(f"{label!r} ({count})" for label, count in counts.items()),
+            write_list("data.none_labels", list(counts)),
+        )
+
+
+def clear_rows(
+    none: np.ndarray, num_labels: int, rows: np.ndarray, columns: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns rows, columns and values of answers, where the rows of `none` have none but absent ones.
+
+    Args:
+        num_labels: the absent answers that each of these rows gets.
+
+    >>> none, answers = np.array([1]), (np.array([0, 1]), np.array([0, 1]), np.array([1, -1]))
+    >>> [part.tolist() for part in clear_rows(none, 2, *answers)]
+    [[0, 1, 1], [0, 0, 1], [1, 0, 0]]
+    """
+    others = ~np.isin(rows, none)
+    return (
+        np.r_[rows[others], np.repeat(none, num_labels)].astype(rows.dtype),
+        np.r_[columns[others], np.tile(np.arange(num_labels), len(none))].astype(columns.dtype),
+        np.r_[values[others], np.zeros(num_labels * len(none))].astype(values.dtype),
+    )
