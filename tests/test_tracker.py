@@ -11,16 +11,23 @@ import time
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from conftest import SMALL_DIGITS, train_as_told
 from hydra.core.hydra_config import HydraConfig
+from scipy.sparse import csr_array
 
 from multihot.checkpoint import find_whole
+from multihot.data.manifest import Manifest
 from multihot.errors import InputError
+from multihot.evaluation import evaluate, format_evaluation
 from multihot.interrupt import REQUEUE, Interrupted
+from multihot.labels import LabelSpace
 from multihot.run import Run
-from multihot.tracker import overwrite, read_told, wandb_arguments
+from multihot.tracker import caption, log_examples, overwrite, read_told, wandb_arguments
 from multihot.tracker_config import GROUP_LENGTH, code_version, group_name
 
 KEY = "0" * 40  # of the right form
@@ -526,3 +533,35 @@ def test_tensorboard_holds_the_scores_once_also_of_a_run_that_was_killed(train, 
     scores = [event.value for event in events.Scalars("val/map")]
     assert scores == pytest.approx([row["val/map"] for row in saved], rel=1e-6)
     assert [event.step for event in events.Scalars("train/lr")] == list(range(1, 15))
+
+
+ODD_LABELS = (
+    "[a]",
+    'q"',
+    "s/l\\",
+    "<b>",
+    "100%",
+    "new\nline",
+    "Größe",
+    "x" * 3000,
+    "label",
+    "7",
+    "sur\udce9",
+    "a=b",
+    " ",
+)
+
+
+def test_labels_of_any_kind_fit_into_captions_and_tables(tmp_path, monkeypatch, caplog):
+    target = (np.arange(26)[:, None] % np.arange(2, 15) == 0).astype(np.int8)
+    data = Manifest(ODD_LABELS, [str(tmp_path / "gone.png")] * 26, csr_array(target))
+    evaluation = evaluate(torch.from_numpy(target * 2.0 - 1).float(), torch.from_numpy(target), LabelSpace(ODD_LABELS))
+    assert max(map(len, format_evaluation(evaluation).splitlines())) < 120
+    assert caption(data, 0, np.zeros(13)).startswith('true: [a], q", s/l\\, <b>, 100%, new\\nline, Größe, xxx')
+    assert len(caption(data, 0, np.ones(13)).splitlines()) == 2
+    logged = []
+    run = SimpleNamespace(settings=SimpleNamespace(finish_timeout=5), log=logged.append)
+    accelerator = SimpleNamespace(project_dir=tmp_path, trackers=[SimpleNamespace(name="wandb", run=run)])
+    log_examples(accelerator, evaluation, data, torch.ones(26, 13), update=1)
+    assert [row[0] for row in logged[0]["val/labels"].data] == list(ODD_LABELS)
+    assert "the tracker failed: InputError" in caplog.text  # the picture that is gone stops nothing

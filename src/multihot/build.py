@@ -26,7 +26,7 @@ from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
 from multihot.errors import InputError
 from multihot.files import write_text
 from multihot.fsdp import create_ema, gather_before
-from multihot.labels import LabelSpace
+from multihot.labels import LabelSpace, show_label
 from multihot.loss import MANY_LABELS, MultiLabelLoss, UnknownStrategy, can_factor, check_loss, create_loss
 from multihot.model.create import create_model
 from multihot.model.features import FeatureCache, HeadOnFeatures, complete_model, create_feature_batches, hash_backbone
@@ -53,7 +53,7 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
     """Returns all that trains, the batches it trains on, and what measures it."""
     train_data, val_data, space = read_splits(cfg)
     check_measured(cfg.monitor, cfg.ema.evaluate, cfg.ema.decay, cfg.threshold, space)
-    names = ", ".join([*space.labels[:LABELS_SHOWN], *["..."] * (len(space.labels) > LABELS_SHOWN)])
+    names = ", ".join([*map(show_label, space.labels[:LABELS_SHOWN]), *["..."] * (len(space.labels) > LABELS_SHOWN)])
     log.info("%d train and %d val images, %d labels: %s", len(train_data), len(val_data), len(space.labels), names)
     counts = train_data.counts()
     loss = create_loss(**create("loss", cfg.loss, _convert_="all"), space=space, **counts)

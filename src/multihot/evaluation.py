@@ -16,7 +16,7 @@ from torch import nn
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest, target_of
 from multihot.files import publish_folder, save_tensors, stage_folder, write_json, write_text
-from multihot.labels import LabelSpace
+from multihot.labels import LabelSpace, show_label
 from multihot.loss import MultiLabelLoss, UnknownStrategy, share_known
 from multihot.metrics import SCORES, Evaluation, evaluate_logits
 from multihot.metrics.single_label import SINGLE_LABEL_SCORES, evaluate_single_label
@@ -159,11 +159,12 @@ def format_evaluation(evaluation: Evaluation) -> str:
     """Returns the scores and the most frequent labels as a table for a person."""
     scores = [f"  {name:<22} {format_number(score)}" for name, score in evaluation.scores.items()]
     rows = sorted(evaluation.table, key=lambda row: -row["support"])
-    width = max(len(row["label"]) for row in rows[:ROWS_SHOWN])
+    names = [show_label(row["label"]) for row in rows[:ROWS_SHOWN]]
+    width = max(map(len, names))
     header = f"  {'label':<{width}} " + " ".join(f"{name:>9}" for name in rows[0] if name != "label")
     lines = [
-        f"  {row['label']:<{width}} " + " ".join(f"{format_number(row[name]):>9}" for name in row if name != "label")
-        for row in rows[:ROWS_SHOWN]
+        f"  {label:<{width}} " + " ".join(f"{format_number(row[name]):>9}" for name in row if name != "label")
+        for label, row in zip(names, rows, strict=False)
     ]
     more = [f"  ... and {len(rows) - ROWS_SHOWN} rarer labels"] if len(rows) > ROWS_SHOWN else []
     return "\n".join([*scores, "", header, *lines, *more])

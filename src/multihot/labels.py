@@ -11,6 +11,8 @@ from torch import Tensor
 
 from multihot.errors import InputError, check_choice, list_first
 
+LABEL_WIDTH = 40  # characters of a label on a screen
+
 
 class Activation(NamedTuple):
     """The scale on which an independent label is decided."""
@@ -124,6 +126,16 @@ class LabelSpace:
     def from_config(cls, config: Mapping) -> "LabelSpace":
         """Returns the space that `to_config` has written."""
         return cls(tuple(config["labels"]), read_groups(config["groups"]), activation=config["activation"])
+
+
+def show_label(label: str) -> str:
+    """Returns a label for one line of a screen or a caption: what cannot be printed escaped, a long one cut.
+
+    >>> show_label("new\\nline"), show_label("a" * 50) == "a" * 37 + "..."
+    ('new\\\\nline', True)
+    """
+    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in label)
+    return text if len(text) <= LABEL_WIDTH else f"{text[: LABEL_WIDTH - 3]}..."
 
 
 def with_none(logits: Tensor, none: bool) -> Tensor:

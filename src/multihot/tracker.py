@@ -20,6 +20,7 @@ from multihot.data.manifest import Manifest
 from multihot.errors import InputError, check_choice
 from multihot.files import write_json
 from multihot.interrupt import CTRL_C, REQUEUE
+from multihot.labels import show_label
 from multihot.metrics import Evaluation
 from multihot.monitor import is_better
 from multihot.network import answers
@@ -266,6 +267,13 @@ def log_examples(
     wandb_run, told = find_wandb(accelerator), read_told(Run(Path(accelerator.project_dir)))
     if wandb_run is None or told.get("wandb", {}).get("val/examples", -1) >= update:
         return
+    survives(partial(log_pictures, accelerator, manifest, decisions, update))
+    # for a table W&B asks its server whether the key is good
+    within(wandb_run.settings.finish_timeout, partial(log_labels, wandb_run, evaluation))
+
+
+def log_pictures(accelerator: Accelerator, manifest: Manifest, decisions: torch.Tensor, update: int) -> None:
+    """Logs the panel of pictures, evenly spread over the split, with their labels and decisions (N, C)."""
     import wandb
 
     rows = np.unique(np.linspace(0, len(manifest) - 1, NUM_EXAMPLES).round().astype(int))
@@ -274,16 +282,22 @@ def log_examples(
         for row in rows
     ]
     log_scores(accelerator, {"val/examples": examples}, update)
+
+
+def log_labels(wandb_run, evaluation: Evaluation) -> None:
+    """Logs the table of labels."""
+    import wandb
+
     columns = list(evaluation.table[0])
     table = wandb.Table(columns=columns, data=[[row[column] for column in columns] for row in evaluation.table])
-    # for a table W&B asks its server whether the key is good
-    within(wandb_run.settings.finish_timeout, partial(wandb_run.log, {"val/labels": table}))
+    wandb_run.log({"val/labels": table})
 
 
 def caption(manifest: Manifest, row: int, predicted: np.ndarray) -> str:
     """Returns the true and the predicted (C,) labels of an image in words."""
     true, guessed = (
-        ", ".join(label for label, is_there in zip(manifest.labels, there, strict=True) if is_there) or "none"
+        ", ".join(show_label(label) for label, is_there in zip(manifest.labels, there, strict=True) if is_there)
+        or "none"
         for there in (manifest.target(row) >= 0.5, predicted)
     )
     return f"true: {true}\npredicted: {guessed}"
