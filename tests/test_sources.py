@@ -19,7 +19,8 @@ from multihot.errors import InputError
 from multihot.labels import Group, LabelSpace
 from multihot.model.create import create_model
 from multihot.model.saved import save_model
-from multihot.model.sources import find_weights, name_imagenet, read_classifier, read_source
+from multihot.model.sources import find_weights, name_imagenet, read_classifier, read_source, rename_classes
+from multihot.model.weight_files import Classifier
 
 NAME = "vit_tiny_patch16_224"
 TINY = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
@@ -326,6 +327,33 @@ def test_a_folder_of_no_known_kind_lists_the_kinds(tmp_path):
         create(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"config.json holds broken JSON"):
+        create(tmp_path)
+
+
+def test_class_names_are_a_list_or_a_mapping_from_rows(model, tmp_path):
+    for names in ("cat, dog, cow", {"cat": 0, "dog": 1}):
+        save_file(model.state_dict(), tmp_path / "a.safetensors", metadata={"label_names": json.dumps(names)})
+        with pytest.raises(InputError, match="class names must be a list, or a mapping from the number"):
+            classifier_of(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="give a list in the order of the rows"):
+        rename_classes(Classifier(None, None, None, False, ""), {0: "cat"})
+    (tmp_path / "names.txt").write_text("\ufeffcat\n", encoding="utf-8")
+    assert rename_classes(Classifier(None, None, None, False, ""), str(tmp_path / "names.txt")).names == ("cat",)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"architectures": None},
+        {"architectures": [], "architecture": None},
+        {"architecture": NAME, "pretrained_cfg": 3},
+        {"architecture": NAME, "pretrained_cfg": {"label_names": 5}},
+    ],
+)
+def test_a_config_with_values_of_another_kind_is_named(config, model, tmp_path):
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"config\.json"):
         create(tmp_path)
 
 

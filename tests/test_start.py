@@ -520,6 +520,51 @@ def test_wrong_aliases_are_named(tmp_path):
         read_aliases(str(tmp_path / "list.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("dog: [hound\n", "cannot be read: .* line"),
+        ("dog: hound\ndog: wolf\n", "cannot be read: .*duplicate key"),
+        ("dog: ${oops\n", "cannot be read"),
+        (b"dog: h\xfcnd\n", "cannot be read"),
+        ("", "must be a mapping"),
+        ("no: norway\nyes: [japan]\n", "in quotes:\n  False: norway\n  True: "),
+        ("dog: null\ncat: []\nowl: {a: b}\n", "no text.*dog: None\n  cat: .*\n  owl: "),
+    ],
+)
+def test_a_file_of_aliases_that_is_no_mapping_of_words_is_named(content, words, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=f"(?s)head.aliases=.*a.yaml .*{words}"):
+        read_aliases(str(path))
+
+
+def test_a_class_without_a_name_is_no_label():
+    assert match_labels(LabelSpace(("", "dog")), classifier(("", " ", "dog")), {}) == {1: [2]}
+
+
+@pytest.mark.parametrize("start", ["by_name", "fit"])
+def test_features_that_are_not_finite_are_named_by_their_images(start, features, target):
+    features[7, 3] = float("nan")
+    data = manifest(target)
+    with pytest.raises(InputError, match=f"NaN or infinite features for 1 of 300 .*\n  {data.images[7]}"):
+        start_head(
+            create(), start, SPACE, data,
+            read_classifier=lambda: classifier(LABELS), pooled_features=lambda: features,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("start", ["by_name", "keep"])
+def test_rows_of_another_width_and_labels_that_come_twice_are_refused(start, target):
+    wide = classifier(LABELS, is_multi_label=True, width=2 * WIDTH)
+    with pytest.raises(InputError, match="read 48 features and the model gives 24"):
+        start_head(
+            create(), start, SPACE, manifest(target), read_classifier=lambda: wide, pooled_features=never
+        )  # fmt: skip
+    with pytest.raises(InputError, match="more than once:\n  cat"):
+        keep_rows(create(), SPACE, classifier(("cat", "dog", "cat"), is_multi_label=True), grow=False)
+
+
 def test_no_match_at_all_is_an_error_with_the_ways_out():
     with pytest.raises(InputError, match=r"none of the 3 labels.*tench.*head\.aliases.*head\.start=prior or fit"):
         matches(LABELS, ("tench", "shark"))

@@ -1,7 +1,8 @@
 """Where pretrained weights come from: every source becomes timm's tensors and, apart from them, its own classifier."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models._hub import load_model_config_from_path  # private: timm's public one reads from the hub alone
 from torch import nn
 
-from multihot.errors import InputError
+from multihot.errors import InputError, first_line
 from multihot.labels import LabelSpace
 from multihot.model.architecture import outline_of
 from multihot.model.file_kinds import SAFETENSORS, describe_place, find_kind
@@ -132,12 +133,27 @@ def read_folder(folder: Path, name: str, outline: nn.Module) -> Source:
     if "architecture" in config:
         return read_timm_folder(folder, name, outline)
     if "architectures" in config:
-        return read_hf_folder(folder, config)
+        with explain_config(folder):
+            return read_hf_folder(folder, config)
     raise InputError(
         f"{folder} is no folder of weights. It needs {' or '.join(WEIGHTS_FILES)} and a config.json with\n"
         f'  timm: "architecture"\n  Hugging Face: "architectures", one of {", ".join(HF_MODELS)}\n'
         "or, as a run folder, config.yaml and best/"
     )
+
+
+@contextmanager
+def explain_config(folder: Path) -> Iterator[None]:
+    """Turns what values of a wrong kind in a folder's config raise into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise InputError(
+            f"{folder}: its config.json or preprocessor_config.json has a value of another kind than timm and "
+            f"transformers write ({type(error).__name__}: {first_line(error)})"
+        ) from error
 
 
 def read_timm_folder(folder: Path, name: str, outline: nn.Module) -> Source:
@@ -148,11 +164,12 @@ def read_timm_folder(folder: Path, name: str, outline: nn.Module) -> Source:
     check_model(folder)
     path = find_weights_file(folder)
     config = read_json_file(folder / "config.json")  # timm would not name a broken one
-    pretrained_cfg, architecture, kwargs = load_model_config_from_path(folder)
+    with explain_config(folder):
+        pretrained_cfg, architecture, kwargs = load_model_config_from_path(folder)
+        names = describe_classes(pretrained_cfg)
     if architecture != name.partition(".")[0]:
         raise InputError(f"{folder} holds a {architecture}, not a {name}: set model.name={architecture}")
     layers = pretrained_cfg.get("classifier") or timm.get_pretrained_cfg_value(name, "classifier")
-    names = describe_classes(pretrained_cfg)
     state, note = pick_state(read_tensors(path), outline)
     state, classifier = split_classifier(state, layers, names, is_multi_label(config))
     kwargs = {key: value for key, value in (kwargs or {}).items() if (key, value) != ("global_pool", "")}
@@ -193,6 +210,8 @@ def rename_classes(classifier: Classifier, class_names: str | Sequence[str]) -> 
                 f"head.class_names=imagenet: {describe_rows(classifier)}, unlike ImageNet's classifiers; "
                 "give a text file with one name a line, or a list"
             )
+    elif isinstance(class_names, Mapping):
+        raise InputError(f"head.class_names={class_names}: give a list in the order of the rows, a file, or imagenet")
     else:
         names = read_names(class_names) if isinstance(class_names, str) else tuple(str(name) for name in class_names)
     if classifier.weight is None:
@@ -222,7 +241,7 @@ def name_imagenet(num_classes: int) -> tuple[str, ...] | None:
 def read_names(path: str) -> tuple[str, ...]:
     """Returns the lines of a text file that are not empty."""
     try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+        lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"head.class_names={path} cannot be read ({error}); give a text file with one name a line, a list, "

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
+from yaml import YAMLError
 
 from multihot.data.manifest import Manifest, target_of
 from multihot.errors import InputError, check_choice, list_first
-from multihot.labels import LabelSpace
+from multihot.labels import LabelSpace, show_label
 from multihot.loss import UnknownStrategy
 from multihot.model.heads import carry_rows, start_at_log_odds
 from multihot.model.logistic import IGNORE, create_likelihood, fit_logistic, fit_scales
@@ -78,16 +80,20 @@ def start_head(
         table = keep_rows(model, space, read_classifier(), grow)
     elif start == "fit":
         target = target_of(train_data).float()
-        table = fit_rows(model, space, pooled_features(), target, image_weight, unknown)
+        table = fit_rows(model, space, check_features(pooled_features(), train_data), target, image_weight, unknown)
     else:
         classifier, target = read_classifier(), target_of(train_data).float()
         matches = match_labels(space, classifier, read_aliases(aliases))
-        table = carry_by_name(
-            model, space, classifier, matches, log_odds, pooled_features(), target, image_weight, unknown
-        )
+        check_width(classifier, model)
+        features = check_features(pooled_features(), train_data)
+        table = carry_by_name(model, space, classifier, matches, log_odds, features, target, image_weight, unknown)
     counts = Counter(row.start for row in table)
     log.info("first weights of the labels: %s", ", ".join(f"{count} {start}" for start, count in counts.items()))
-    carried = [f"{row.label} <- {row.source} (x {row.scale:.3g})" for row in table if row.start == "carried"]
+    carried = [
+        f"{show_label(row.label)} <- {show_label(row.source)} (x {row.scale:.3g})"
+        for row in table
+        if row.start == "carried"
+    ]
     if carried:
         log.info(list_first(carried, limit=25))
     return table
@@ -100,6 +106,10 @@ def keep_rows(model: nn.Module, space: LabelSpace, classifier: Classifier, grow:
         InputError: the source has a label that is not wanted, or lacks one that is, and `grow` is off.
     """
     names, bias = require_rows(classifier, "keep"), bias_of(classifier)
+    check_width(classifier, model)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"head.start=keep: the source has these labels more than once:\n{list_first(twice)}")
     if not classifier.is_multi_label:
         raise InputError("head.start=keep needs a multi-label source; rows of a softmax classifier take by_name")
     missing = [label for label in space.labels if label not in names]
@@ -160,6 +170,26 @@ def parts_of(space: LabelSpace) -> list[tuple[LabelSpace, list[int]]]:
         (LabelSpace(group.labels, (group,)), columns)
         for group, columns in zip(space.groups, space.columns, strict=True)
     ]
+
+
+def check_features(features: torch.Tensor, data: Manifest) -> torch.Tensor:
+    """Returns the features (N, D); raises InputError with the images of which they are not finite."""
+    faults = (~features.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if faults:
+        raise InputError(
+            f"the model gives NaN or infinite features for {len(faults)} of {len(data)} images; try "
+            f"mixed_precision=no, or other weights:\n{list_first([data.images[row] for row in faults])}"
+        )
+    return features
+
+
+def check_width(classifier: Classifier, model: nn.Module) -> None:
+    """Raises InputError if the rows of a classifier read another number of features than the model gives."""
+    if classifier.weight.shape[1] != model.num_features:
+        raise InputError(
+            f"the rows of the source's classifier read {classifier.weight.shape[1]} features and the model gives "
+            f"{model.num_features}: take head.start=prior or fit"
+        )
 
 
 def match_labels(
@@ -244,7 +274,7 @@ def match_names(
     """
     rows_of: dict[str, list[int]] = {}
     for row, name in enumerate(names):
-        for synonym in {plain(part) for part in [name, *name.split(",")]}:
+        for synonym in {plain(part) for part in [name, *name.split(",")]} - {""}:
             rows_of.setdefault(synonym, []).append(row)
     unknown = [f"{label}: {name}" for label, wanted in aliases.items() for name in wanted if plain(name) not in rows_of]
     unknown += [f"{label}: no such label" for label in aliases if label not in labels]
@@ -273,11 +303,29 @@ def read_aliases(path: str | None) -> dict[str, list[str]]:
         return {}
     if not Path(path).is_file():
         raise InputError(f"head.aliases={path}: there is no such file")
-    content = OmegaConf.to_container(OmegaConf.load(path))
-    if not isinstance(content, dict):
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise InputError(f"head.aliases={path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not content:
         raise InputError(f"head.aliases={path} must be a mapping, label: class name or list of class names")
     lists = {label: names if isinstance(names, list) else [names] for label, names in content.items()}
+    no_text = [
+        f"{label}: {content[label]}"
+        for label, names in lists.items()
+        if not names or not all(map(is_text, (label, *names)))
+    ]
+    if no_text:
+        raise InputError(
+            f"head.aliases={path} has labels or class names that are no text; YAML takes yes, no, on, off and null for "
+            f"other things unless they are in quotes:\n{list_first(no_text)}"
+        )
     return {str(label): [str(name) for name in names] for label, names in lists.items()}
+
+
+def is_text(value: object) -> bool:
+    """Returns whether YAML read a word or a number, which is a name too."""
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 def format_table(rows: Sequence[Row]) -> str:

@@ -138,6 +138,8 @@ def find_rows(state: Mapping[str, Tensor], layers: Sequence[str]) -> tuple[Tenso
     if not found or state[f"{found[0]}.weight"].ndim != 2 or len(state) > 2:
         return None, None, "its classifier is not linear"
     weight, bias = state[f"{found[0]}.weight"], state.get(f"{found[0]}.bias")
+    if not weight.is_floating_point() or weight.dtype.itemsize == 1:
+        return None, None, f"its rows are {str(weight.dtype).removeprefix('torch.')}: quantised, and no weights"
     return weight.float(), None if bias is None else bias.float(), ""
 
 
@@ -149,6 +151,8 @@ def list_names(names: Sequence[str] | Mapping[str, str] | None, num_rows: int | 
     """
     if not names:
         return None
+    if isinstance(names, str) or (isinstance(names, Mapping) and not all(str(row).isdecimal() for row in names)):
+        raise InputError(f"class names must be a list, or a mapping from the number of the row: {str(names)[:80]}")
     if isinstance(names, Mapping):
         by_row = {int(row): name for row, name in names.items()}
         names = [by_row.get(row, "") for row in range(max(num_rows or 0, max(by_row) + 1))]
