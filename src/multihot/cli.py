@@ -1,6 +1,5 @@
 """Starts the scripts: a user's mistake ends in a few lines that help, a bug in a traceback."""
 
-import difflib
 import os
 import sys
 from collections.abc import Callable
@@ -8,11 +7,12 @@ from collections.abc import Callable
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from multihot.errors import InputError, is_lost
+from multihot.hydra_errors import NO_OPTION, explain_hydra
 from multihot.interrupt import CTRL_C
+from multihot.typed import check_typed
 
 
 def job_of_hydra() -> tuple[list[str], int | None]:
@@ -28,8 +28,9 @@ def run_script(main: Callable) -> None:
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach this function instead of hydra's own printer
     try:
+        check_typed(sys.argv[1:])
         main()
-    except (InputError, HydraException, OmegaConfBaseException, RuntimeError) as error:
+    except (ValueError, HydraException, OmegaConfBaseException, RuntimeError) as error:
         message = explain(error)
         if message is None:
             raise
@@ -47,14 +48,9 @@ def explain(error: Exception) -> str | None:
             "the connection to another process is lost: why is said above or in its log. If it says nothing, it was "
             "killed, most often because the memory was full, or the network failed"
         )
-    if not isinstance(error, HydraException | OmegaConfBaseException):
+    if not isinstance(error, HydraException | OmegaConfBaseException) and not str(error).startswith(NO_OPTION):
         return None
-    cause = error.__cause__ or error
-    if isinstance(cause, InputError):
-        return str(cause)
-    if isinstance(cause, MissingMandatoryValue):
-        return f"{cause.full_key} has no value; set it: {cause.full_key}=..."
-    return f"{error}{describe_choices(cause)}"
+    return str(error.__cause__) if isinstance(error.__cause__, InputError) else explain_hydra(error)
 
 
 def fail(message: str, code: int = 1) -> None:
@@ -62,14 +58,3 @@ def fail(message: str, code: int = 1) -> None:
     rank = os.environ.get("RANK")
     print(f"Error{f' (process {rank})' if rank not in (None, '0') else ''}: {message}", file=sys.stderr)
     sys.exit(code)
-
-
-def describe_choices(error: BaseException) -> str:
-    """Returns the settings that stand where a mistyped one was looked for, the most similar first."""
-    parent, key = getattr(error, "parent_node", None), getattr(error, "key", None)
-    if not isinstance(parent, DictConfig) or key is None:
-        return ""
-    names = [str(name) for name in parent]
-    near = difflib.get_close_matches(str(key), names, n=1)
-    where = f" of {parent._get_full_key(None)}" if parent._get_full_key(None) else ""
-    return f"\nThe settings{where} are: {', '.join(names)}" + (f"\nDid you mean {near[0]}?" if near else "")

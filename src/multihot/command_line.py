@@ -49,5 +49,16 @@ def write_override(key: str, value: object) -> str:
     >>> print(write_override("data.separator", "\t"))
     $'data.separator="\t"'
     """
-    override = f"{key}={write_value(value)}"
-    return f"$'{override}'".replace("\t", r"\t") if "\t" in override else shlex.quote(override)
+    return quote_for_shell(f"{key}={write_value(value)}")
+
+
+def quote_for_shell(override: str) -> str:
+    r"""Returns an override in the quotes that a shell needs.
+
+    >>> print(quote_for_shell("epochs=3"), quote_for_shell("data.labels=[a b,c]"), quote_for_shell('name="größe"'))
+    epochs=3 'data.labels=[a b,c]' 'name="größe"'
+    """
+    if "\t" in override or "\n" in override:
+        escaped = override.replace("\\", "\\\\").replace("'", r"\'").replace("\t", r"\t").replace("\n", r"\n")
+        return f"$'{escaped}'"
+    return shlex.quote(override)

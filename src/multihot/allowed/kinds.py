@@ -171,7 +171,7 @@ NULL = choice(None)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 SHARE = number(0, 1)
 TEXT = Kind("a text", lambda value: isinstance(value, str) and bool(value.strip()))
-MARK = Kind("a text that is not empty", lambda value: isinstance(value, str) and value != "")  # a blank is one
+MARK = Kind("""a text that is not empty (a blank: '...=" "')""", lambda value: isinstance(value, str) and value != "")
 PATH = Kind("a path", TEXT.fits)
 NAME = Kind("a name", lambda value: TEXT.fits(value) or (is_number(value) and isinstance(value, int)))
 LABELS = Kind("a list of labels, none twice", list_of(NAME, once=True).fits)
