@@ -89,6 +89,11 @@ class ColumnReader(TableReader):
         "data.test_path)"
     )
 
+    @property
+    def names_none(self) -> bool:
+        """Whether a label such as "No Finding" is meant as one: a column of its own is."""
+        return self.layout == "columns"
+
     @abstractmethod
     def open(self, file: str) -> tuple[list[str], Rows]:
         """Returns the names of the columns of a file and its rows."""

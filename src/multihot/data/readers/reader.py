@@ -57,7 +57,7 @@ class TableReader(ABC):
     none_labels: Sequence[str] | None = None  # runs that began before there was this setting do not have it
     unseen_labels: str = "error"  # runs that began before there was this setting do not have it
 
-    names_none: ClassVar[bool] = False  # whether labels such as "No Finding" are the source's own
+    names_none: ClassVar[bool] = False  # whether a label such as "No Finding" is meant as one
     way_to_split: ClassVar[str]  # what gives a split rows, said of one that has none
 
     @abstractmethod
