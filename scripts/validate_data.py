@@ -27,11 +27,12 @@ def main(cfg: DictConfig) -> None:
 
     check_settings(cfg, "validate_data")
     check_kinds(cfg.ignore)
-    manifests, table_errors = read_splits(cfg)
+    manifests, table_errors, table_warnings = read_splits(cfg)
     data = DataSet(manifests, OmegaConf.to_container(cfg.data))
     facts = inspect(manifests, cfg.num_workers)
     settings = {key: cfg[key] for key in ("tiny_side", "max_distance", "min_similarity", "ignore")}
-    findings, clusters = find_faults(data, facts, table_errors=table_errors, **settings)
+    tables = {"table_errors": table_errors, "table_warnings": table_warnings}
+    findings, clusters = find_faults(data, facts, **tables, **settings)
     report = create_report(data, facts, findings)
     folder = Path(cfg.out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,14 +43,28 @@ def main(cfg: DictConfig) -> None:
         sys.exit(1)
 
 
-def read_splits(cfg: DictConfig) -> tuple[dict, list[str]]:
-    """Returns the manifest of each split that the data has, and what is wrong with the others."""
+class Warnings(logging.Handler):
+    """Keeps what is warned of."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps the text of a record, unless it is about labels that look alike, which are found here too."""
+        if not record.name.endswith(".lookalikes"):
+            self.texts.append(record.getMessage())
+
+
+def read_splits(cfg: DictConfig) -> tuple[dict, list[str], list[str]]:
+    """Returns the manifest of each split that the data has, what is wrong with the others, and what is warned of."""
     from multihot.data import create_reader
     from multihot.data.depth import read_value_range
     from multihot.data.manifest import SPLITS
     from multihot.errors import InputError, MissingSplitError
 
-    manifests, errors = {}, []
+    manifests, errors, warnings = {}, [], Warnings()
+    log.addHandler(warnings)
     value_range = read_value_range(cfg.data.value_range)
     read = create_reader(cfg.data)
     for split in SPLITS:
@@ -63,7 +78,8 @@ def read_splits(cfg: DictConfig) -> tuple[dict, list[str]]:
                 errors.append(str(error))
             if split == "train":  # which has the labels that the others need
                 break
-    return manifests, errors
+    log.removeHandler(warnings)
+    return manifests, errors, list(dict.fromkeys(warnings.texts))
 
 
 def inspect(manifests: dict, num_workers: int | None) -> list:

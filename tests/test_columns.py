@@ -124,6 +124,7 @@ def test_answers_may_be_written_in_the_users_own_way(folder, answers, cells, exp
 
 
 def test_yaml_may_have_made_a_boolean_of_a_word(folder):
+    assert Answers({float("nan"): "absent"}).of(["nan", "NaN", float("nan")]) == [0, 0, 0]
     says = Answers({True: "absent", False: 0.5, "": "absent"})  # {yes: absent, off: 0.5, "": absent} in a file
     assert says.of(["yes", "On", True, "false", False, 1, "0", "", None]) == [0, 0, 0, 0.5, 0.5, 1, 0, 0, 0]
 
@@ -415,7 +416,7 @@ def test_pairs_with_an_answer_that_nothing_names_are_refused(folder, name):
     path = write_csv(folder, ["image", "labels", name], ["a.png", "cat", 1], ["a.png", "dog", 0], ["b.png", "cat", 1])
     overrides = (path, "data.layout=pairs", "data.split_column=null")
     message = error_of(*overrides)
-    assert f"has the column {name!r} that looks like the answer" in message
+    assert f"the column {name!r} may hold the answers, and unread each row says present" in message
     setting = f"data.value_column={name}" if " " not in name else f"'data.value_column=\"{name}\"'"
     assert setting in message
     assert "data.ignore_columns=[" in message
@@ -434,7 +435,7 @@ def test_pairs_may_have_columns_that_are_no_answers(folder, caplog):
 def test_the_answers_of_pairs_read_as_cells_are_missed(folder):
     path = write_csv(folder, ["image", "labels", "value"], ["a.png", "cat", 1], ["b.png", "cat", 0])
     message = error_of(path, "data.split_column=null")
-    assert "set data.layout=pairs data.value_column=value" in message
+    assert "Set data.layout=pairs data.value_column=value" in message
 
 
 def test_files_of_another_layout_are_told_by_their_columns(folder):

@@ -471,3 +471,16 @@ def test_mirrored_pictures_are_one_cluster_only_where_mirrored_ones_count(folder
     unmirrored, both = near_clusters(facts, 8, 0.95)
     assert [rows.tolist() for rows in members(unmirrored)] == [[0, 4], [1, 3]]
     assert [rows.tolist() for rows in members(both)] == [[0, 1, 3, 4]]
+
+
+def test_what_a_reader_warns_of_is_found(tmp_path):
+    for number, name in enumerate(("a", "b", "c", "d")):
+        draw(number).save(tmp_path / f"{name}.png")
+    rows = ["a.png,1,1,train", "b.png,0,0,train", "c.png,1,0,val", "d.png,0,1,val"]
+    (tmp_path / "list.csv").write_text("\n".join(["image,cat,fold,split", *rows]) + "\n")
+    script = load_script("validate_data")
+    cfg = compose_config("validate_data", ["data=csv", f"data.path={tmp_path}/list.csv", "data.layout=columns"])
+    _, errors, warnings = script.read_splits(cfg)
+    assert errors == []
+    assert len(warnings) == 1
+    assert "taken for labels, also the column 'fold'" in warnings[0]

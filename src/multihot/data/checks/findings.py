@@ -74,6 +74,7 @@ KINDS = [
         "similar_labels", "warning", "labels that differ only in case or spacing",
         "If they mean the same, write them the same: they are different outputs of the model.",
     ),
+    Kind("table_doubts", "warning", "what may be read otherwise than it was meant", "Do as the details say."),
     Kind("duplicates", "warning", "equal images in one split", "Keep one row each, unless they shall count more."),
     Kind("near_duplicates", "warning", "images that look the same in one split", "Keep one, unless both shall count."),
     Kind(
@@ -176,6 +177,7 @@ def find_faults(
     facts: Sequence[ImageFacts],
     *,
     table_errors: Sequence[str] = (),
+    table_warnings: Sequence[str] = (),
     tiny_side: int,
     max_distance: int,
     min_similarity: float,
@@ -186,6 +188,7 @@ def find_faults(
     Args:
         facts: of each row.
         table_errors: what the reader says.
+        table_warnings: what it warns of.
         tiny_side: pixels; images with a smaller side are tiny.
         max_distance: bits of the perceptual hashes of two images that look the same.
         min_similarity: smallest correlation of small copies of two images that look the same.
@@ -193,6 +196,7 @@ def find_faults(
     """
     entries = defaultdict(list)
     entries["table"] = [Entry((), error) for error in table_errors]
+    entries["table_doubts"] = [Entry((), warning) for warning in table_warnings]
     for row, fact in enumerate(facts):
         for name, detail in faults_of_image(fact, tiny_side):
             entries[name].append(Entry((row,), detail))

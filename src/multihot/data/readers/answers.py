@@ -89,9 +89,11 @@ def forms(cell: object) -> list[object]:
     return [form for form in (number, text, ("any case", text.casefold())) if form is not None]
 
 
-def forms_of_word(key: bool) -> list[object]:
-    """Returns how the words can be compared of which YAML makes a key that is true or false."""
-    return [("any case", word) for word in BOOLEANS[str(key).lower()]]
+def forms_of_key(key: object) -> list[object]:
+    """Returns how a key can be compared; YAML makes true or false of several words, and a number of nan."""
+    if isinstance(key, bool):
+        return [("any case", word) for word in BOOLEANS[str(key).lower()]]
+    return forms(key) if key == key else ["", ("any case", "nan")]
 
 
 def read_keys(answers: Mapping | None) -> dict[object, object]:
@@ -106,7 +108,7 @@ def read_keys(answers: Mapping | None) -> dict[object, object]:
         raise InputError(f"data.answers={answers!r}: expected what cells mean, as in {{yes: present, -1: absent}}")
     keys, shared = {}, set()
     for key in answers or ():
-        for way in forms_of_word(key) if isinstance(key, bool) else forms(key):
+        for way in forms_of_key(key):
             if way in keys and isinstance(way, tuple):
                 shared.add(way)
             elif way in keys:

@@ -295,10 +295,11 @@ class Columns:
         answers = self.unnamed_answers.found() if self.most_labels < 2 else []
         if answers:
             layout = "data.layout=pairs " if self.reader.layout == "cell" else ""
+            choice = write_one("data.value_column", answers[0]) if len(answers) == 1 else "data.value_column to one"
             raise InputError(
-                f"{self.file} has {describe_columns(answers)} that looks like the answer, and unread every row says "
-                f"present: set {layout}{write_one('data.value_column', answers[0])}, or, if it says nothing about the "
-                f"label, {write_list('data.ignore_columns', answers)}"
+                f"{self.file}: {describe_columns(answers)} may hold the answers, and unread each row says present. Set "
+                f"{layout}{choice}, or, if that says nothing about the label, "
+                f"{write_list('data.ignore_columns', answers)}"
             )
         further = self.further.found(table.id_of)
         if further:

@@ -13,7 +13,7 @@ ROWS_LOOKED_AT = 1000  # for columns that hold further labels
 FEW_ROWS = 10  # too few to tell what a column is from its numbers
 NO_TEXT = ("null", "true", "false", "nan", "inf")  # in an override without quotes
 PLAIN = re.compile(r"[A-Za-z]\w*", re.ASCII)  # needs no quotes in an override
-UNNAMED = re.compile(r"\s*|Unnamed: \d+")  # an index that pandas wrote, or a comma too many
+UNNAMED = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # an index that pandas wrote, or a comma too many
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "holdout"}
 ABOUT_THE_IMAGE = re.compile(
     r"(.*_)?(fold|folds|kfold|id|ids|idx|index|uid|uuid|weight|weights)|row|row_number"

@@ -1,10 +1,15 @@
 """Labels that a person takes for the same: they differ by case, spaces, Unicode's form or a sign that nobody sees."""
 
+import logging
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from multihot.errors import InputError
+
+log = logging.getLogger(__name__)
+
+MOST_NAMED = 5
 
 
 def without_invisible(text: str) -> str:
@@ -45,6 +50,18 @@ def show(label: str) -> str:
     'café' 'cafe\\u0301' 'cat\\u200b'
     """
     return repr(label) if without_invisible(label) == label else ascii(label)
+
+
+def warn_of_lookalikes(labels: Iterable[str]) -> None:
+    """Warns of labels that differ by nothing that a person would see or mean."""
+    groups = [" and ".join(map(show, group)) for group in find_lookalikes(labels)]
+    if groups:
+        log.warning(
+            "labels that differ only in case, spaces or signs that cannot be seen: %s%s; they are outputs of their "
+            "own: write them alike if they mean the same",
+            ", ".join(groups[:MOST_NAMED]),
+            ", ..." * (len(groups) > MOST_NAMED),
+        )
 
 
 def check_label_list(labels: Sequence | None) -> None:

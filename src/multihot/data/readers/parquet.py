@@ -140,7 +140,8 @@ def to_cells(file: str, name: str, column) -> list:
     """Returns the values of an Arrow array: map and struct as a dict, {bytes, path} as the path, lists without null."""
     types = import_pyarrow().types
     if is_bytes(column.type):
-        raise InputError(f"the column {name!r} of {file} holds bytes; store it as text or numbers, or do not use it")
+        way_out = "store it as text or numbers, or leave it out by data.ignore_columns"
+        raise InputError(f"the column {name!r} of {file} holds bytes; {way_out}")
     cells = column.to_pylist()
     if types.is_map(column.type):
         return [cell if cell is None else dict(cell) for cell in cells]

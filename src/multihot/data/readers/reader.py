@@ -12,7 +12,7 @@ import numpy as np
 
 from multihot.data.manifest import Manifest
 from multihot.data.readers.label_cells import LabelCells
-from multihot.data.readers.lookalikes import check_label_list, find_lookalikes, show
+from multihot.data.readers.lookalikes import check_label_list, warn_of_lookalikes
 from multihot.data.readers.none_labels import take_out, warn_of_words
 from multihot.data.readers.table import NOT_LISTED, SPLITS, UNKNOWN_SPLIT, Cases, Problems, Table, name_first
 from multihot.data.splitting import stratify
@@ -111,7 +111,7 @@ class TableReader(ABC):
             raise error(f"{files} cannot be used. There are\n" + "\n".join(kinds))
         self.warn_of_lacking(rows, labels)
         if split == "train" and not of_model:
-            self.warn_of_lookalikes(labels)
+            warn_of_lookalikes(labels)
             self.warn_of_unseen(labels)
             if not self.names_none:
                 known = {*map(str, self.labels or ()), *self.table.none_labels}
@@ -129,16 +129,6 @@ class TableReader(ABC):
         if lacking:
             described = [f"{self.table.files[file]}: {name_first(missing)}" for file, missing in lacking.items()]
             log.warning("labels without a column are unknown in the rows of their file: %s", "; ".join(described))
-
-    def warn_of_lookalikes(self, labels: Sequence[str]) -> None:
-        """Warns of labels that differ by nothing that a person would see or mean."""
-        groups = [" and ".join(map(show, group)) for group in find_lookalikes(labels)]
-        if groups:
-            log.warning(
-                "labels that differ only in case, spaces or signs that cannot be seen: %s; they are outputs of their "
-                "own: write them alike if they mean the same",
-                name_first(groups),
-            )
 
     def warn_of_unseen(self, labels: tuple[str, ...]) -> None:
         """Warns of labels that rows of other splits have and that are not to be trained."""
