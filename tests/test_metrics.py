@@ -346,6 +346,39 @@ def test_torchmetrics_agrees_on_map_where_all_labels_are_present() -> None:
     assert multi_label_scores(logits, target)["map"] == pytest.approx(expected, abs=1e-6)  # theirs is float32
 
 
+def test_torchmetrics_errs_with_unknown_answers_absent_labels_and_ties() -> None:
+    """Why metrics/collection.py has classes of its own: if one of these fails, torchmetrics has been mended."""
+    from torchmetrics.functional import classification
+
+    def theirs(name: str, logits: Tensor, target: Tensor, **settings) -> Tensor:
+        score = getattr(classification, f"multilabel_{name}")
+        return score(torch.sigmoid(logits), target.long(), num_labels=NUM_LABELS, ignore_index=-1, **settings)
+
+    logits, target = draw("random", seed=0)
+    unknown = target.clone()
+    unknown[torch.rand(target.shape, generator=torch.Generator().manual_seed(1)) < 0.2] = -1
+    ours = multi_label_scores(logits, unknown)  # as scikit-learn has it, by the tests above
+    for name in ("coverage_error", "ranking_loss", "hamming_distance"):
+        score = name.replace("distance", "loss")
+        assert theirs(name, logits, target).item() == pytest.approx(multi_label_scores(logits, target)[score], abs=1e-6)
+        assert theirs(name, logits, unknown).item() != pytest.approx(ours[score], abs=1e-3)
+    unknown[:, 3] = -1
+    for name in ("average_precision", "auroc"):
+        with pytest.raises(IndexError):
+            theirs(name, logits, unknown)
+    absent = target.clone()
+    absent[:, 3] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # theirs, of the label without a positive
+        each, mean_of_all = (theirs("average_precision", logits, absent, average=way) for way in (None, "macro"))
+    assert (each[3].item(), mean_of_all.item()) == (0, pytest.approx(each.mean().item()))
+    assert multi_label_scores(logits, absent)["map"] == pytest.approx(each.sum().item() / (NUM_LABELS - 1), abs=1e-6)
+    tied, _ = draw("ties", seed=0)
+    assert theirs("ranking_loss", tied, target).item() != pytest.approx(
+        sklearn.metrics.label_ranking_loss(target.numpy(), tied.numpy()), rel=0.01
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.float16])
 def test_the_target_may_have_any_dtype(dtype: torch.dtype) -> None:
     logits, target = draw_with_unknown(seed=0)
