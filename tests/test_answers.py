@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,17 @@ def test_train_images_that_have_nothing_to_tell_apart_are_refused(rows, unlisted
     data = make(rows, unlisted=unlisted)
     with pytest.raises(InputError, match=message):
         check_learnable(data, LabelSpace(LABELS), IGNORE, COLUMNS)
+
+
+def test_images_of_weight_0_teach_nothing():
+    space, weights = LabelSpace(LABELS), np.float32(np.arange(400) < 200)
+    none = replace(make(GOOD), weights=np.zeros(400, np.int8))
+    with pytest.raises(InputError, match=r"all have the weight 0.*data\.weight_column=null"):
+        check_learnable(none, space, IGNORE, COLUMNS)
+    check_learnable(replace(make(GOOD), weights=weights), space, IGNORE, COLUMNS)
+    half = make(np.where(weights[:, None] > 0, without_no(GOOD), GOOD))
+    with pytest.raises(InputError, match="in all of the 200 train images"):
+        check_learnable(replace(half, weights=weights), space, IGNORE, COLUMNS)
 
 
 @pytest.mark.parametrize(

@@ -180,3 +180,39 @@ def test_the_weight_of_an_image_multiplies_its_loss(name):
     images = MultiLabelLoss(FUNCTIONS[name], create_space(6), reduction="none")(logits, target)
     loss = MultiLabelLoss(FUNCTIONS[name], create_space(6))(logits, target, weight)
     torch.testing.assert_close(loss, (images * weight[:, None]).mean())
+
+
+ONE_KIND = {
+    "never": ([0.0, 1.0], 0.0),
+    "always": ([0.0, 1.0], 1.0),
+    "unknown": ([0.0, 1.0], -1.0),
+    "all unknown": ([-1.0, -1.0], -1.0),
+}
+
+
+@pytest.mark.parametrize("case", ONE_KIND)
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_label_of_one_kind_has_a_finite_loss_and_gradient(path, case):
+    first, second = ONE_KIND[case]
+    target = torch.tensor([[value, second] for value in first])
+    single = path.stem == "cross_entropy"
+    counts = {"label_count": (target == 1).sum(0), "num_known": (target >= 0).sum(0), "num_images": 2}
+    pos_weights = (
+        [None, {"power": 1, "max": None}, {"power": 1, "max": 10}] if path.stem in ("bce", "focal") else [None]
+    )
+    for pos_weight in pos_weights:
+        config = instantiate(OmegaConf.load(path), _convert_="all")
+        space = create_space(2, Group("all", ("label0", "label1"))) if single else create_space(2)
+        loss = create_loss(**SETTINGS | {"pos_weight": pos_weight} | config, space=space, **counts)
+        logits = torch.tensor([[0.5, -1.0], [2.0, 3.0]], requires_grad=True)
+        value = loss(logits, target)
+        value.backward()
+        assert value.isfinite()
+        assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["weight", "pos_weight"])
+def test_weights_that_are_all_0_leave_nothing_to_learn(name):
+    for value in (0, [0, 0, 0, 0, 0, 0]):
+        with pytest.raises(InputError, match=f"loss.{name} is 0 for every label"):
+            create(**{name: value})

@@ -102,3 +102,9 @@ def test_class_balanced_sampling_draws_a_label_and_then_one_of_its_images():
     repeats = image_repeats(Manifest(("a", "b"), list("wxyz"), targets), "class_balanced", 0.0)
     np.testing.assert_allclose(repeats * 3 / 4, [1 / 3, 1 / 3, 1 / 3 + 1, 1])
     assert repeats[:3].sum() == pytest.approx(2 * repeats[3])  # "a" is shown twice as often as what has no label
+
+
+def test_images_without_any_label_are_shown_once_each():
+    data = Manifest(("a", "b"), list("wxyz"), csr_array(np.int8([[-1, 0], [0, -1], [0, 0], [0, 0]])))
+    assert image_repeats(data, "class_balanced", 0.0).tolist() == [1, 1, 1, 1]
+    assert image_repeats(data, "repeat_factor", 0.5) is None

@@ -58,8 +58,10 @@ def count_kinds(data: Manifest, *, soft_is_both: bool = False) -> Kinds:
 
 def count_trained(data: Manifest, space: LabelSpace, unknown: UnknownStrategy, *, soft_is_both: bool = False) -> Kinds:
     """Returns the kinds of answers that the loss is given: an unknown one may be absent to it, and in an exclusive
-    group a label is absent where another is present.
+    group a label is absent where another is present. Images of weight 0 are left out.
     """
+    if data.weights is not None:
+        data = data.subset(np.flatnonzero(data.weights > 0))
     kinds = count_kinds(data, soft_is_both=soft_is_both)
     absent = kinds.absent.copy()
     if unknown.element_weight > 0:

@@ -29,15 +29,20 @@ def check_learnable(data: Manifest, space: LabelSpace, unknown: UnknownStrategy,
     kinds = count_trained(data, space, unknown, soft_is_both=True)
     if kinds.both.any():
         return
+    if not kinds.num_images:
+        raise InputError(
+            f"the {len(data)} train images all have the weight 0: there is nothing to learn. Correct their weights or "
+            "leave them out (data.weight_column=null)"
+        )
     if not kinds.present.any():
         what = "no answer at all (all are unknown)" if kinds.unanswered.all() else "none of the labels"
         raise InputError(
-            f"the {len(data)} train images have {what}: there is nothing to learn. Correct the file or what is read of "
-            f"it ({describe_source(settings)})"
+            f"the {kinds.num_images} train images have {what}: there is nothing to learn. Correct the file or what is "
+            f"read of it ({describe_source(settings)})"
         )
     raise InputError(
-        f"there is nothing to learn: each label has the same answer in all of the {len(data)} train images that have "
-        f"one. Always present: {name_some(space.labels, kinds.only_present)}"
+        f"there is nothing to learn: each label has the same answer in all of the {kinds.num_images} train images that "
+        f"have one. Always present: {name_some(space.labels, kinds.only_present)}"
         + f"; never: {name_some(space.labels, kinds.only_absent)}" * bool(kinds.only_absent.any())
         + f". {ways_to_absent(settings)}Or add images without these labels"
     )

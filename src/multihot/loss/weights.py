@@ -23,6 +23,8 @@ def read_weight(name: str, weight: float | Sequence[float] | Tensor | None, num_
     is_wrong = ~((values >= 0) & values.isfinite())
     if is_wrong.any():
         raise InputError(f"loss.{name} has {values[is_wrong].flatten()[0]:g}: expected finite numbers from 0 up")
+    if not values.any():
+        raise InputError(f"loss.{name} is 0 for every label, which leaves nothing to learn: null takes all as they are")
     return values.expand(num_labels).clone()
 
 
