@@ -1,19 +1,24 @@
 """Whatever a file holds and whatever is at its path: an error with its name, in decoder, doctor and lists."""
 
+import json
 import os
 import random
 import socket
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import compose_config, load_script
 from PIL import ExifTags, Image
 from scipy.sparse import csr_array
 
+from multihot.cli import print_any_name
 from multihot.data import load_split
+from multihot.data.bad_images import save_dropped
 from multihot.data.checks.inspection import inspect_image
 from multihot.data.images import DECODE_ERRORS, decode_image, read_image
-from multihot.data.manifest import Manifest
+from multihot.data.manifest import BadImage, Manifest
 from multihot.errors import InputError
 from multihot.files import reading
 
@@ -154,6 +159,28 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, monkeypatch, kind):
     )
     assert list(left.images) == [str(tmp_path / "b.png")]
     assert kind in left.dropped[0].reason
+
+
+def test_a_name_that_is_not_utf8_is_read_reported_and_printed(tmp_path, monkeypatch):
+    for label in ("cat", "dog"):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        draw(len(label)).save(os.fsdecode(bytes(tmp_path / "train" / label) + b"/ph\xe9to.png"))
+    broken = os.fsdecode(bytes(tmp_path) + b"/train/dog/br\xf6ken.png")
+    Path(broken).write_bytes(b"<html>")
+    out, console = tmp_path / "report", TextIOWrapper(BytesIO(), encoding="utf-8", errors="strict")
+    cfg = compose_config("validate_data", ["data=folder", f"data.path={tmp_path}/train", f"out={out}", "num_workers=1"])
+    with pytest.raises(SystemExit):
+        load_script("scripts/validate_data").main.__wrapped__(cfg)
+    [found] = [one for one in json.loads((out / "report.json").read_text())["findings"] if one["kind"] == "unreadable"]
+    assert found["entries"][0]["images"][0]["image"] == broken
+    assert "br\\udcf6ken.png" in (out / "report.html").read_text()
+    dropped = Manifest(("cat",), [], csr_array((0, 1), dtype=np.int8), dropped=(BadImage(broken, f"not {broken}"),))
+    save_dropped(dropped, tmp_path / "bad.csv")
+    assert b"br\xf6ken.png" in (tmp_path / "bad.csv").read_bytes()
+    monkeypatch.setattr("sys.stdout", console)
+    print_any_name()
+    print(broken, flush=True)
+    assert console.buffer.getvalue().endswith(b"br\\udcf6ken.png\n")
 
 
 def test_a_file_of_labels_that_is_none_is_not_opened(tmp_path):

@@ -64,5 +64,14 @@ def test_an_image_of_the_right_size_is_left_alone():
     assert TensorResize(64)(pixels) is pixels
 
 
+def test_a_line_is_cut_before_it_is_enlarged_and_shows_its_middle():
+    line = torch.arange(20_000).remainder(256).to(torch.uint8).expand(3, 1, -1)
+    enlarged = TensorResize(64)(line)
+    assert enlarged.shape == (3, 64, 50 * 64)
+    whole = TensorResize(64)(line[:, :, 9_900:10_100])  # the same middle, wider
+    assert (CenterCrop(64)(enlarged).int() - CenterCrop(64)(whole).int()).abs().max() <= 1
+    assert TensorResize(64)(line.transpose(1, 2)).shape == (3, 50 * 64, 64)
+
+
 def test_a_transform_without_a_resize_needs_no_certain_side():
     assert needed_side(create_transform(**SETTINGS, crop_mode="border")) is None

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -23,6 +24,7 @@ def job_of_hydra() -> tuple[list[str], int | None]:
 
 def run_script(main: Callable) -> None:
     """Calls a `hydra.main` function; with HYDRA_FULL_ERROR=1 every error keeps its traceback."""
+    print_any_name()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         main()
         return
@@ -37,6 +39,12 @@ def run_script(main: Callable) -> None:
         fail(message)
     except KeyboardInterrupt:
         fail("stopped by Ctrl-C", code=CTRL_C)
+
+
+def print_any_name() -> None:
+    """Has names of files that are not UTF-8 printed as \\udcXX: in most locales they are an error."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def explain(error: Exception) -> str | None:

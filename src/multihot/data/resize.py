@@ -19,6 +19,7 @@ from torchvision.transforms import (
 from torchvision.transforms.v2 import functional
 
 NATIVE = (InterpolationMode.BILINEAR, InterpolationMode.BICUBIC)
+WIDEST = 50  # longer side to shorter: enlarged whole, a line of 1 x 20,000 pixels would fill gigabytes
 TAKES_TENSORS = (CenterCrop, RandomHorizontalFlip, RandomVerticalFlip, MaybePILToTensor)
 
 
@@ -32,14 +33,25 @@ def resize(pixels: Tensor, size: list[int], interpolation: InterpolationMode) ->
     return functional.resize(pixels, size, interpolation, antialias=True)
 
 
+def take_middle(pixels: Tensor) -> Tensor:
+    """Returns the middle of pixels (3, H, W) that are more than WIDEST times as long as wide; else the same tensor."""
+    height, width = pixels.shape[1:]
+    most = WIDEST * min(height, width)
+    if max(height, width) <= most:
+        return pixels
+    top, left = max(0, height - most) // 2, max(0, width - most) // 2
+    return pixels[:, top : top + min(height, most), left : left + min(width, most)]
+
+
 class TensorResize(Resize):
     """torchvision's Resize of an RGB image or its pixels; gives pixels."""
 
     def forward(self, img: Image.Image | Tensor) -> Tensor:
         """Returns the image resized, uint8 (3, H, W)."""
-        return resize(
-            to_pixels(img), [self.size] if isinstance(self.size, int) else list(self.size), self.interpolation
-        )
+        pixels = to_pixels(img)
+        if isinstance(self.size, int):  # of the shorter side; then the centre is cut out
+            return resize(take_middle(pixels), [self.size], self.interpolation)
+        return resize(pixels, list(self.size), self.interpolation)
 
 
 class TensorRandomResizedCrop(RandomResizedCropAndInterpolation):
