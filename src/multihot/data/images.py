@@ -9,7 +9,7 @@ from io import BytesIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from multihot.data.depth import Depth, UnusableImageError, ValueRange
+from multihot.data.depth import Depth, UnusableImageError, ValueRange, change_raw_modes
 from multihot.data.file_kinds import name_content
 from multihot.errors import InputError
 from multihot.files import name_irregular
@@ -80,6 +80,7 @@ def decode_image(
             choose_page(image)
             check_size(image)
             check_bands(image)
+            mend_inks(image)
             depth = Depth.of(image)
             if min_side is not None:
                 reduce_scale(image, min_side)
@@ -108,6 +109,12 @@ def is_thumbnail(image: Image.Image) -> bool:
     """Returns whether the page that is open is a reduced copy of another."""
     kind = image.tag_v2.get(SUB_FILE_TYPE, 0)
     return isinstance(kind, int) and bool(kind & 1)
+
+
+def mend_inks(image: Image.Image) -> None:
+    """Has a CMYK JPEG without Adobe's mark read as it stands: Pillow takes every one for inverted, as Adobe's are."""
+    if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
+        change_raw_modes(image, lambda mode: "CMYK")
 
 
 def check_bands(image: Image.Image) -> None:
