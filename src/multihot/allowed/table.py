@@ -63,6 +63,7 @@ DATA = {
     "data.test_root_path": PATH | NULL,
     "data.layout": choice("cell", "columns", "pairs"),
     "data.image_column": TEXT,
+    "data.image_suffix": TEXT | NULL,
     "data.labels_column": TEXT | list_of(TEXT, once=True),
     "data.ignore_columns": LABELS | NULL,
     "data.separator": MARK,

@@ -41,6 +41,7 @@ class ColumnReader(TableReader):
     """Reads one file with a split column, or, as soon as `val_path` or `test_path` is given, one file a split.
 
     Args:
+        image_suffix: added to each image, as ".jpg" where the cells are ids; None: nothing.
         layout: "cell": all labels of an image in `labels_column`, or in a list of columns; "columns": a column a label,
             with 1, 0, a soft answer between them, -1 for unknown, or nothing; "pairs": a row an image and a label (of
             `labels_column`).
@@ -79,6 +80,7 @@ class ColumnReader(TableReader):
     split_column: str | None
     weight_column: str | None
     cluster_column: str | None
+    image_suffix: str | None = None  # runs that began before there was this setting do not have it
     answers: Mapping[object, str | float] | None = None  # runs that began before there were these settings have none
     agree: str = "error"
     ignore_columns: Sequence[str] | None = None
@@ -370,11 +372,11 @@ class Columns:
             self.unnamed_answers.look(cells)
         if self.further.is_looking:
             self.further.look(cells, labels)
-        image = cells[self.image]
+        image = self.name_image(cells[self.image])
         split = file_split if self.split is None else as_text(cells[self.split])
         table.add(
             number,
-            image.strip() if isinstance(image, str) else image,
+            image,
             labels,
             values,
             split=SPLIT_OF_NAME.get(split.lower(), split),
@@ -383,6 +385,12 @@ class Columns:
             again=table.agree is not None,
             is_whole=table.agree is not None and self.reader.layout == "cell",
         )
+
+    def name_image(self, cell: object) -> object:
+        """Returns the path in a cell, with the ending that all of them lack; what is no text stays as it is."""
+        if self.reader.image_suffix and not is_blank(cell) and isinstance(cell, str | int):
+            return f"{str(cell).strip()}{self.reader.image_suffix}"
+        return cell.strip() if isinstance(cell, str) else cell
 
     def answers(self, table: Table, number: int, cells: Sequence) -> tuple[Sequence[str], list[float] | None]:
         """Returns the labels that a row speaks of and its answers; None: all are present."""

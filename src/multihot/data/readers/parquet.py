@@ -66,6 +66,8 @@ class ParquetReader(ColumnReader):
                     f"data.layout=pairs needs paths of images, but {file} holds the images themselves: choose "
                     "data.layout=cell or columns"
                 )
+            if self.image_suffix:
+                raise InputError(f"data.image_suffix is for paths, but {file} holds its images: set it to null")
             self.copies[file] = path_of_copy(file, self.image_column, self.image_cache_path)
         return schema.names, self.read_rows(parquet, file)
 

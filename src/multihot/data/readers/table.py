@@ -18,10 +18,10 @@ from multihot.data.manifest import Manifest
 from multihot.data.readers.agreement import settle
 from multihot.data.readers.answers import NO_ANSWER, WAY_OUT, Answers
 from multihot.data.readers.cells import describe_value, is_blank
+from multihot.data.readers.image_paths import explain_missing, to_local
 from multihot.data.readers.lookalikes import look, show
 from multihot.data.readers.none_labels import clear_rows
 from multihot.data.strings import PackedStrings
-from multihot.files import name_irregular
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class Table:
 
     def __init__(self):
         self.files: list[str] = []
+        self.roots: list[str] = []  # folder of the images of each file
         self.units: list[str] = []  # what the numbers of each file count: lines, rows, ...
         self.labels: tuple[str, ...] | None = None  # those that the source lists itself
         self.agree: str | None = None  # how several answers about an image and label agree; None: there must be one
@@ -114,6 +115,7 @@ class Table:
         self.is_rooted, self.embedded = root is not None, embedded
         self.root = os.path.abspath(os.path.dirname(file) if root is None else root)
         self.inside = os.path.join(self.root, "")
+        self.roots.append(self.root)
 
     def add(
         self,
@@ -224,6 +226,8 @@ class Table:
 
     def locate(self, image: str, number: int) -> str | None:
         """Returns the path of an image, or notes why it has none."""
+        if "\\" in image or image.startswith(("file:", "FILE:")):
+            image = to_local(image, self.root)
         if "://" in image:
             self.note("images that are not on this machine (download them first)", number, image)
             return None
@@ -234,7 +238,7 @@ class Table:
             self.note("image paths that are longer than a file's can be", number, f"{path[:80]}... ({len(path)})")
             return None
         if not path.startswith(self.inside) and (self.is_rooted or not os.path.isabs(image)):
-            outside = f"images outside of their folder {self.root} (set data.root to one that holds them all)"
+            outside = f"images outside of their folder {self.root} (set data.root to one that holds them all, or null)"
             self.note(outside, number, image)
             return None
         return path
@@ -281,7 +285,9 @@ class Table:
         )
         for row in rows:
             if not os.path.isfile(paths[row]):
-                problems[missing].append(f"{self.place(row)}: {paths[row]}{why_no_file(paths[row])}")
+                is_shown = len(problems[missing]) < 10
+                why = explain_missing(paths[row], self.roots[self.file_ids[row]]) if is_shown else ""
+                problems[missing].append(f"{self.place(row)}: {paths[row]}{why}")
 
     def create_targets(
         self, rows: np.ndarray, labels: tuple[str, ...], problems: Problems, unseen: str | None = NOT_LISTED
@@ -383,14 +389,6 @@ def quote(cell: object) -> str:
     """
     text = repr(cell)
     return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
-
-
-def why_no_file(path: str) -> str:
-    """Returns in brackets what is at a path where no file is; "" for nothing."""
-    try:
-        return f" ({name_irregular(path)} and no file)"
-    except OSError:
-        return " (a link to nothing, or in a circle)" if os.path.islink(path) else ""
 
 
 @cache
