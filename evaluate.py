@@ -28,6 +28,7 @@ def main(cfg: DictConfig) -> None:
     start_processes()
     changes = ("data", "threshold", "batch_size", "num_workers", "mixed_precision")
     run, trained, labels = load_run(cfg.run, changes={key: cfg[key] for key in changes})
+    check_threshold(trained, labels)
     own = run.split(cfg.split)
     folder = own if cfg.out is None or Path(absolute(cfg.out)) == own.absolute() else Path(absolute(cfg.out))
     in_process_0(partial(check_output, folder, run, folder == own))
@@ -39,7 +40,45 @@ def main(cfg: DictConfig) -> None:
             if folder == own:
                 run.note_split(cfg.split, data.identity())
             log.info("%s of %s", cfg.split, run.folder)
+            tell_threshold(to_plain(trained.threshold), space, run, folder)
             measure(logits, data, space, trained, read_json(run.counts), folder)
+
+
+def check_threshold(trained: DictConfig, labels: tuple[str, ...]) -> None:
+    """Raises InputError for thresholds that do not fit the labels of a run."""
+    from multihot.labels import LabelSpace, read_groups
+    from multihot.metrics.checks import check_decided
+
+    groups = read_groups(trained.data.groups) if "groups" in trained.data else ()
+    several = LabelSpace(labels, groups, activation=trained.activation)
+    check_decided(to_plain(trained.threshold), LabelSpace.single_label(labels) if trained.single_label else several)
+
+
+def to_plain(value: object) -> object:
+    """Returns a setting without OmegaConf's classes."""
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def tell_threshold(threshold: object, space, run, folder: Path) -> None:
+    """Says by which threshold labels are decided if it is not the run's own, and which one the folder has had."""
+    from multihot.files import read_json
+    from multihot.metrics import Evaluation
+    from multihot.metrics.checks import list_thresholds
+    from multihot.settings import read_config
+
+    own = to_plain(read_config(run.config).threshold)
+    if list_thresholds(threshold, space) != list_thresholds(own, space):
+        log.info("decided by threshold=%s, not by the run's own; metrics.json and labels.csv say so", threshold)
+    before = folder / "metrics.json"
+    if not before.exists():
+        return
+    earlier = read_json(before).get("threshold", "one that is not written down")
+    now = Evaluation({}, [], list_thresholds(threshold, space)).threshold
+    if earlier != now:
+        log.warning(
+            "%s was decided by threshold %s and is replaced by what %s decides; out=<another folder> would keep it",
+            folder, earlier, now,
+        )  # fmt: skip
 
 
 def check_output(folder: Path, run, is_own: bool) -> None:
@@ -141,7 +180,7 @@ def measure(logits, data, space, trained: DictConfig, counts: dict, folder: Path
     from multihot.targets import create
 
     loss = create_loss(**create("loss", trained.loss, _convert_="all"), space=space, **counts)
-    evaluation, target = evaluate_split(logits, data, space, trained.threshold, loss)
+    evaluation, target = evaluate_split(logits, data, space, to_plain(trained.threshold), loss)
     with writing(folder, "Make space or set that right, or write elsewhere by out=<folder>"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         save_dropped(data, dropped_beside(folder))

@@ -151,11 +151,13 @@ def test_saved_predictions_give_the_same_scores_again(tmp_path):
     evaluation = evaluate(logits, torch.from_numpy(targets), SPACE)
     save_evaluation(tmp_path / "test", manifest, logits, torch.from_numpy(targets), evaluation)
     again = evaluate(*load_predictions(tmp_path / "test"), SPACE)
-    assert again.scores == evaluation.scores == json.loads((tmp_path / "test/metrics.json").read_text())
+    assert again.scores == evaluation.scores
+    assert json.loads((tmp_path / "test/metrics.json").read_text()) == evaluation.scores | {"threshold": 0.5}
     assert json.loads((tmp_path / "test/images.json").read_text())[3] == "3.jpg"
     rows = (tmp_path / "test/labels.csv").read_text().splitlines()
-    assert rows[0] == "label,support,predicted,ap,auroc,precision,recall,f1"
+    assert rows[0] == "label,support,predicted,ap,auroc,precision,recall,f1,threshold"
     assert rows[3].startswith("c,0,")
+    assert rows[3].endswith(",0.5")
     shown = format_evaluation(evaluation)
     assert f"{evaluation.scores['map']:.4f}" in shown
     assert "num_labels_evaluated   2" in shown

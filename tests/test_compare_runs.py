@@ -416,3 +416,32 @@ def test_it_does_not_wait_for_torch():
     folder = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def write_decided(folder, name, decided_by, score="micro_f1", **changes):
+    write_run(folder, name, 0.5, **changes)
+    told = {} if decided_by is ... else {"threshold": decided_by}
+    write(folder / name / "val/metrics.json", {"map": 0.5, score: 0.4, **told})
+
+
+def test_scores_of_other_thresholds_are_not_pooled(tell, tmp_path):
+    for seed, threshold in enumerate([0.5, 0.5, 0.3, [0.1, 0.9]]):
+        write_decided(tmp_path, f"a-{seed}", threshold, seed=seed)
+    worked, table, said = tell(tmp_path, "--score", "val/micro_f1", "--by", "epochs")
+    assert worked
+    assert settings_of(table.splitlines()[2:5]) == [f"val.threshold={told}" for told in ("0.5", "0.3", "[0.1, 0.9]")]
+    assert "val was decided by 3 different thresholds" in said
+    worked, table, said = tell(tmp_path)  # val/map does not hang on it
+    assert "| 4 |" in table
+    assert "the scores shown do not hang on it" in said
+    assert "known ones: val/map, val/micro_f1" in tell(tmp_path, "--score", "val/threshold")[2]
+
+
+def test_a_threshold_that_is_not_written_down_is_said(tell, tmp_path):
+    own = {"threshold": None, "activation": "sigmoid"}
+    write_decided(tmp_path, "new", 0.5, seed=0, **own)
+    write_decided(tmp_path, "old", ..., seed=1, **own)
+    said = tell(tmp_path, "--score", "val/micro_f1")[2]
+    assert "by which threshold val was decided is not written down for old" in said
+    write(tmp_path / "old/history.json", [{"epoch": 3, "val/map": 0.5, "val/micro_f1": 0.4}])
+    assert "threshold" not in tell(tmp_path, "--score", "val/micro_f1")[2]

@@ -81,14 +81,28 @@ def test_evaluate_needs_only_the_run_folder(train, evaluate, tmp_path):
         assert [row["label"] for row in csv.DictReader(file)] == read_json(tmp_path / "moved/labels.json")
 
 
-def test_another_threshold_changes_decisions_and_not_rankings(train, evaluate, tmp_path):
+def test_another_threshold_changes_decisions_and_is_written_down(train, evaluate, tmp_path, caplog):
     train("name=a")
     scores = []
     for threshold in (0.2, 0.3):
         evaluate(f"run={tmp_path}/a", f"threshold={threshold}")
         scores.append(read_json(tmp_path / "a/val/metrics.json"))
+        assert scores[-1]["threshold"] == threshold
     assert scores[0]["map"] == scores[1]["map"]
     assert scores[0]["micro_recall"] > scores[1]["micro_recall"]
+    assert "val was decided by threshold 0.2 and is replaced by what 0.3 decides" in caplog.text
+    evaluate(f"run={tmp_path}/a", f"threshold=[{', '.join(['0.1'] * 9)}, 0.9]", f"out={tmp_path}/each")
+    assert read_json(tmp_path / "each/metrics.json")["threshold"] == [0.1] * 9 + [0.9]
+    with (tmp_path / "each/labels.csv").open() as file:
+        assert [row["threshold"] for row in csv.DictReader(file)] == ["0.1"] * 9 + ["0.9"]
+
+
+@pytest.mark.parametrize("threshold", ["[0.5,0.3]", "[2,0,0,0,0,0,0,0,0,0]", "-1"])
+def test_a_threshold_that_does_not_fit_is_named_before_data_is_read(train, evaluate, tmp_path, monkeypatch, threshold):
+    train("name=a", "epochs=0")
+    monkeypatch.setattr("multihot.data.load_split", None)
+    with pytest.raises(InputError, match="threshold must be"):
+        evaluate(f"run={tmp_path}/a", f"threshold={threshold}")
 
 
 def test_a_folder_without_a_run_names_those_beside_it(train, evaluate, tmp_path):

@@ -5,6 +5,7 @@ import csv
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -19,11 +20,13 @@ from multihot.files import publish_folder, save_tensors, stage_folder, write_jso
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import MultiLabelLoss, UnknownStrategy, share_known
 from multihot.metrics import SCORES, Evaluation, evaluate_logits
+from multihot.metrics.checks import list_thresholds
 from multihot.metrics.single_label import SINGLE_LABEL_SCORES, evaluate_single_label
 from multihot.ownership import EVALUATION
 from multihot.progress import Progress
 
 ROWS_SHOWN = 25
+THRESHOLD = "threshold"  # what it is called in metrics.json and labels.csv
 
 
 @torch.no_grad()
@@ -100,8 +103,10 @@ def evaluate(
         target = torch.where(target < 0, -1, target >= 0.5).to(torch.int8)
     with in_one_thread():
         if space.is_single_label:
-            return evaluate_single_label(logits, target, space.labels)
-        return evaluate_logits(logits, target, space, threshold)
+            evaluation = evaluate_single_label(logits, target, space.labels)
+        else:
+            evaluation = evaluate_logits(logits, target, space, threshold)
+    return replace(evaluation, thresholds=list_thresholds(threshold, space))
 
 
 def score_names(space: LabelSpace) -> tuple[str, ...]:
@@ -136,13 +141,16 @@ def in_one_thread() -> Iterator[None]:
 def save_evaluation(
     folder: Path, manifest: Manifest, logits: torch.Tensor, target: torch.Tensor, evaluation: Evaluation
 ):
-    """Writes metrics.json, labels.csv (a row a label) and the predictions, from which both can be computed again."""
+    """Writes metrics.json, labels.csv (a row a label), both with the thresholds of the decisions, and the predictions,
+    from which both can be computed again.
+    """
     new = stage_folder(folder)
-    write_json(new / "metrics.json", evaluation.scores)
+    write_json(new / "metrics.json", evaluation.scores | {THRESHOLD: evaluation.threshold})
     text = StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(evaluation.table[0]))
+    writer = csv.DictWriter(text, fieldnames=[*evaluation.table[0], THRESHOLD])
     writer.writeheader()
-    writer.writerows(evaluation.table)
+    for row, threshold in zip(evaluation.table, evaluation.thresholds, strict=True):
+        writer.writerow(row | {THRESHOLD: threshold})
     write_text(new / "labels.csv", text.getvalue())
     save_tensors(new / "predictions.safetensors", {"logits": logits, "target": target})
     write_json(new / "images.json", list(manifest.images))

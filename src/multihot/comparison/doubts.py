@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from multihot.comparison.results import HASH_LENGTH, Result, split_of
 from multihot.comparison.rows import Row, in_words
+from multihot.comparison.thresholds import hangs_on_threshold
 
 NUM_NAMES = 10  # in one sentence
 
@@ -13,6 +14,9 @@ def find_doubts(rows: Sequence[Row], scores: Sequence[str]) -> list[str]:
     """Returns what makes rows less than comparable means over independent runs, a sentence each."""
     runs = [run for row in rows for run in row.runs]
     doubts = [doubt for split in dict.fromkeys(map(split_of, scores)) for doubt in doubt_data(runs, split)]
+    doubts += [
+        doubt for split in dict.fromkeys(map(split_of, scores)) for doubt in doubt_thresholds(runs, split, scores)
+    ]
     doubts += [doubt for row in rows for doubt in doubt_row(row)]
     return doubts + doubt_code(runs)
 
@@ -24,6 +28,27 @@ def doubt_data(runs: Sequence[Result], split: str) -> list[str]:
         return []
     each = ", ".join(f"{value}: {count} run{'s' * (count > 1)}" for value, count in hashes.items())
     return [f"the runs were measured on {len(hashes)} different {split} splits ({each}); their scores do not compare"]
+
+
+def doubt_thresholds(runs: Sequence[Result], split: str, scores: Sequence[str]) -> list[str]:
+    """Returns whether a split was decided by several thresholds, or by some that are not written down."""
+    key = f"{split}.threshold"
+    of_decisions = [score for score in scores if split_of(score) == split and hangs_on_threshold(score)]
+    known = Counter(run.settings[key] for run in runs if key in run.settings)
+    unknown = [
+        run.name for run in runs if key not in run.settings and any(score in run.scores for score in of_decisions)
+    ]
+    doubts = []
+    if len(known) > 1:
+        each = ", ".join(f"{value}: {count} run{'s' * (count > 1)}" for value, count in known.items())
+        effect = f"{', '.join(of_decisions)} hang on it" if of_decisions else "the scores shown do not hang on it"
+        doubts.append(f"{split} was decided by {len(known)} different thresholds ({each}); {effect}")
+    if unknown:
+        doubts.append(
+            f"by which threshold {split} was decided is not written down for {list_names(unknown)}: evaluate.py "
+            f"run=<run folder> split={split} writes it"
+        )
+    return doubts
 
 
 def doubt_row(row: Row) -> list[str]:

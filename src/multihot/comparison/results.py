@@ -4,6 +4,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from multihot.comparison.thresholds import read_threshold
 from multihot.errors import InputError
 from multihot.files import read_json
 from multihot.settings import flatten, read_config
@@ -52,11 +53,17 @@ def read_result(run: Path) -> Result:
     """Returns what one run folder says; files that older runs lack may be absent."""
     settings = flatten(read_config(run / "config.yaml"))
     splits, history = read_if_there(run / "manifests.json", {}), read_if_there(run / "history.json", [])
+    measured = {path.parent.name: read_json(path) for path in sorted(run.glob("*/metrics.json"))}
     scores = {
-        f"{path.parent.name}/{name}": score
-        for path in run.glob("*/metrics.json")
-        for name, score in read_json(path).items()
+        f"{split}/{name}": score
+        for split, metrics in measured.items()
+        for name, score in metrics.items()
+        if name != "threshold"
     }
+    thresholds = {
+        f"{split}.threshold": read_threshold(split, metrics, settings, history) for split, metrics in measured.items()
+    }
+    settings |= {key: threshold for key, threshold in thresholds.items() if threshold is not None}
     finished = read_if_there(run / "finished.json", None)
     if finished is not None and "global_batch_size" in finished:  # older runs lack it
         settings["batch_size"] = finished["global_batch_size"]  # 1 x 64 and 8 x 8 images train the same

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 
 from multihot.comparison.results import HASHES, Result, split_of
+from multihot.comparison.thresholds import THRESHOLDS, hangs_on_threshold
 from multihot.errors import InputError
 from multihot.monitor import is_better_lower
 from multihot.settings import FREE_ON_RESUME, is_inside
@@ -60,7 +61,7 @@ def compare(runs: Sequence[Result], by: Sequence[str], scores: Sequence[str]) ->
 
     Args:
         by: settings or groups of settings that tell rows apart; without any, all that differ and change a result.
-            The data that a score was measured on tells rows apart in any case.
+            The data that a score was measured on tells rows apart in any case, and the threshold of decisions.
         scores: all runs have the first.
 
     Raises:
@@ -68,7 +69,10 @@ def compare(runs: Sequence[Result], by: Sequence[str], scores: Sequence[str]) ->
     """
     check_by(by, runs)
     measured_on = [f"data.{split_of(score)}" for score in scores]
-    differing = [key for key in find_differing(runs) if key in measured_on or is_chosen(key, by)]
+    measured_on += [f"{split_of(score)}.threshold" for score in scores if hangs_on_threshold(score)]
+    differing = [
+        key for key in find_differing(runs) if key in measured_on or (is_chosen(key, by) and key not in THRESHOLDS)
+    ]
     keys = drop_implied(differing, runs, keep=measured_on)
     names = name_values(runs)
     groups = defaultdict(list)
@@ -125,9 +129,14 @@ def mean_by_seed(row: Row, score: str) -> dict[object, float]:
 
 
 def find_differing(runs: Sequence[Result]) -> list[str]:
-    """Returns the settings in which runs differ; one that does not know the hash of a split differs from none in it."""
+    """Returns the settings in which runs differ; one that does not know the hash or the threshold of a split differs
+    from none in it.
+    """
     keys = sorted({key for run in runs for key in run.settings})
-    found = {key: {combination(run, [key]) for run in runs} - ({("",)} if key in HASHES else set()) for key in keys}
+    found = {
+        key: {combination(run, [key]) for run in runs} - ({("",)} if key in (*HASHES, *THRESHOLDS) else set())
+        for key in keys
+    }
     return [key for key in keys if len(found[key]) > 1]
 
 
@@ -204,7 +213,8 @@ def find_equal(by: Sequence[str], runs: Sequence[Result]) -> list[str]:
 
 def find_mixed(runs: Sequence[Result], names: Mapping) -> dict[str, str]:
     """Returns the settings that change a result and differ inside a row, with all their values."""
-    keys = drop_implied([key for key in find_differing(runs) if is_chosen(key, [])], runs)
+    differing = [key for key in find_differing(runs) if is_chosen(key, []) and key not in THRESHOLDS]
+    keys = drop_implied(differing, runs)
     shown = [show(run, keys, names) for run in runs]
     columns = dict.fromkeys(column_of(key) for key in keys)
     return {column: join({values.get(column, "absent") for values in shown}) for column in columns}

@@ -7,7 +7,7 @@ known negative has nothing to rank, any model's average precision is 1: `map` an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -40,10 +40,19 @@ COLUMNS = ("support", "predicted", "ap", "auroc", "precision", "recall", "f1")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a split by name, and a table with one row a label: its name, `support`, `predicted`, `ap`, ..."""
+    """The scores of a split by name, a table with one row a label (its name, `support`, `predicted`, `ap`, ...), and
+    what each label was decided by.
+    """
 
     scores: dict[str, float]
     table: list[dict[str, str | float]]
+    thresholds: list[float | None] = field(default_factory=list)  # None: of a group, where the largest logit decides
+
+    @property
+    def threshold(self) -> float | list[float | None] | None:
+        """The one threshold of all labels, or each label's; None where none is used."""
+        used = {threshold for threshold in self.thresholds if threshold is not None}
+        return self.thresholds if len(used) > 1 else next(iter(used), None)
 
 
 def evaluate_logits(

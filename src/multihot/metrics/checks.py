@@ -41,11 +41,36 @@ def check_threshold(threshold: float | Sequence[float] | None, space: LabelSpace
     checked = np.asarray(activation.threshold if threshold is None else threshold, dtype=np.float32)
     num_labels = len(space.labels)
     if checked.shape not in ((), (num_labels,)):
-        raise InputError(f"threshold must be one number or ({num_labels},), one a label, but has shape {checked.shape}")
+        raise InputError(
+            f"threshold must be one number or ({num_labels},), one a label in the order of the label list, but has "
+            f"shape {checked.shape}"
+        )
     if not ((checked >= activation.lowest) & (checked <= activation.highest)).all():
         scale = "a probability" if space.activation == "sigmoid" else f"on the scale of activation={space.activation},"
         raise InputError(f"threshold must be {scale} from {activation.lowest} to {activation.highest}, not {threshold}")
     return checked
+
+
+def list_thresholds(threshold: float | Sequence[float] | None, space: LabelSpace) -> list[float | None]:
+    """Returns by which threshold each label is decided, None for one in a group.
+
+    >>> list_thresholds(None, LabelSpace(("cat", "dog")))
+    [0.5, 0.5]
+    """
+    given = ACTIVATIONS[space.activation].threshold if threshold is None else threshold
+    each = np.broadcast_to(np.asarray(given, dtype=np.float64), len(space.labels)).tolist()
+    independent = set(space.independent)
+    return [value if column in independent else None for column, value in enumerate(each)]
+
+
+def check_decided(threshold: float | Sequence[float] | None, space: LabelSpace) -> None:
+    """Raises InputError for thresholds that do not fit the labels, and for one that nothing is decided by."""
+    if threshold is not None and not space.independent:
+        raise InputError(
+            f"threshold={threshold} does nothing where all labels exclude each other and the largest logit decides: "
+            "leave it out"
+        )
+    check_threshold(threshold, space)
 
 
 def _check_logits(logits: Tensor) -> Tensor:
