@@ -6,6 +6,7 @@ accelerate launch train.py ...       one process a GPU
 """
 
 import logging
+import math
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,7 +82,9 @@ def fine_tune(cfg: DictConfig, accelerator, run) -> float | None:
             global_batch_size=checkpoints.global_batch_size,
         )
     validator.show_best(trainer)
-    if state.best_score is None:
+    if state.best_score is not None and math.isnan(state.best_score):
+        log.warning("%s was nan in all epochs: the model after epoch %d is kept", cfg.monitor, state.best_epoch)
+    elif state.best_score is None:
         log.info("nothing was measured (data.val_fraction=0): the model after epoch %d is kept", state.best_epoch)
     else:
         log.info("best %s %.4f after epoch %d", cfg.monitor, state.best_score, state.best_epoch)

@@ -1,5 +1,6 @@
 """Labels that cannot be learnt or measured: named before training, and refused where nothing is left."""
 
+import json
 import logging
 import math
 import re
@@ -309,3 +310,32 @@ def test_good_scenes_have_no_warnings(train, caplog):
     with caplog.at_level(logging.WARNING):
         train("name=a", "epochs=0")
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("losses", "best", "last", "message"),
+    [
+        ([math.nan, 0.5, math.nan, math.nan], (0.5, 1), 3, "val/loss is nan after epoch 3"),
+        ([math.nan, math.nan], (None, 1), 1, "val/loss was nan in all epochs: the model after epoch 1 is kept"),
+    ],
+)
+def test_a_score_that_is_nan_is_never_the_best(train, tmp_path, monkeypatch, caplog, losses, best, last, message):
+    made_up = iter([0.0, 1.0, *losses])  # two to see that the loss tells epochs apart
+    monkeypatch.setattr("multihot.evaluation.mean_loss", lambda *given: next(made_up))
+    settings = [
+        "monitor=val/loss",
+        "patience=2",
+        f"epochs={max(5 * (last > 1), 1)}",
+        "data.num_images={train:8,val:9,test:8}",
+    ]
+    train("name=a", *settings)
+    finished = json.loads((tmp_path / "a/finished.json").read_text())
+    assert (finished["score"], finished["epoch"], finished["last_epoch"]) == (*best, last)
+    assert message in caplog.text
+
+
+def test_a_search_without_val_images_is_refused(train, images, monkeypatch):
+    monkeypatch.setattr("multihot.sweep.running.trial", object())
+    lines = [f"{number}.png,{'cat' * (number % 2)}" for number in range(24)]
+    with pytest.raises(InputError, match="a search compares scores"):
+        train("name=a", "data=csv", "data.val_fraction=0", write_table(images, "image,labels", lines))

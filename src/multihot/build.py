@@ -38,6 +38,7 @@ from multihot.model.start import format_table, start_head
 from multihot.optimizer import create_optimizer
 from multihot.run import Run
 from multihot.schedule import create_schedule
+from multihot.sweep import running
 from multihot.targets import create
 from multihot.training import Trainer, num_updates
 from multihot.validation import Validator, check_choosable, check_measured
@@ -115,6 +116,8 @@ def check_answers(cfg: DictConfig, run: Run, train_data: Manifest, val_data: Man
         log.warning("%s", line)
     with only_warning(run.goes_on):
         check_choosable(cfg.monitor, val_data, space, cfg.threshold, loss, settings)
+    if running.trial is not None and not len(val_data):
+        raise InputError("a search compares scores, which need val images: data.val_fraction=0.1, or rows of their own")
     if cfg.patience is not None and not len(val_data):
         log.warning("patience=%d never ends a training without val images (data.val_fraction=0)", cfg.patience)
 

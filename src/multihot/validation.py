@@ -65,6 +65,8 @@ class Validator:
         if train_loss is not None:
             state.finish_epoch()
         row = {"epoch": state.epoch, "update": state.update, **scores}
+        if math.isnan(row.get(self.monitor, 0)):
+            log.warning("%s is nan after epoch %d, which is better than no number", self.monitor, state.epoch)
         state.history.append(row)
         with writing(self.run.folder, trainer.checkpoints.way_out()):
             if not len(self.data) or is_better(row[self.monitor], state.best_score, self.monitor):
