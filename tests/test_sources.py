@@ -344,6 +344,7 @@ def test_class_names_are_a_list_or_a_mapping_from_rows(model, tmp_path):
 @pytest.mark.parametrize(
     "config",
     [
+        [],
         {"architectures": None},
         {"architectures": [], "architecture": None},
         {"architecture": NAME, "pretrained_cfg": 3},

@@ -130,7 +130,7 @@ def read_folder(folder: Path, name: str, outline: nn.Module) -> Source:
     if (folder / "config.yaml").is_file() and (folder / "best").is_dir():
         return read_timm_folder(folder / "best", name, outline)
     config = read_json_file(folder / "config.json") if (folder / "config.json").is_file() else {}
-    if "architecture" in config:
+    if config.get("architecture"):
         return read_timm_folder(folder, name, outline)
     if "architectures" in config:
         with explain_config(folder):

@@ -162,9 +162,12 @@ def list_names(names: Sequence[str] | Mapping[str, str] | None, num_rows: int | 
 def read_json_file(path: Path) -> dict:
     """Returns the object in a JSON file."""
     try:
-        return read_json(path.read_text(encoding="utf-8"), path)
+        content = read_json(path.read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a JSON object, not a {type(content).__name__}")
+    return content
 
 
 def read_json(text: str, path: Path) -> dict | list:
