@@ -181,6 +181,11 @@ def test_lora_updates_only_the_layers_asked_for():
         Lora(rank=2, alpha=8.0, dropout=0.0, targets=["query"]).apply(create())
 
 
+def test_layers_that_a_model_lacks_are_named(caplog):
+    Lora(rank=2, alpha=8.0, dropout=0.0, targets=["fc1", "fc3"]).apply(create())
+    assert "VisionTransformer has no fc3; its blocks have ['fc1', 'fc2', 'proj', 'qkv']" in caplog.text
+
+
 def test_lora_stays_in_the_blocks_where_other_layers_have_the_same_names():
     model = create("vit_base_patch16_siglip_224")
     assert {"attn_pool.proj.weight", "attn_pool.mlp.fc1.weight"} < {name for name, _ in model.named_parameters()}

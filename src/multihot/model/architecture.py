@@ -116,30 +116,17 @@ def check_settings(image_size: int | None, kwargs: Mapping) -> None:
         taken.append(f"model.kwargs.in_chans={kwargs['in_chans']}: images are read as RGB, with 3 channels")
     if kwargs.get("global_pool") == "":
         taken.append("model.kwargs.global_pool is empty: heads on tokens (head=csra) turn pooling off themselves")
-    taken += [
-        f"model.kwargs.{key}={value}: a rate is at least 0 and less than 1"
-        for key, value in kwargs.items()
-        if key.endswith("_rate") and not (isinstance(value, int | float | None) and 0 <= (value or 0) < 1)
-    ]
     if taken:
         raise InputError("\n".join(taken))
 
 
 def check_types(model: nn.Module, kwargs: Mapping) -> None:
-    """Raises InputError for words in the place of true or false, which timm would take for true, and for empty blocks.
-
-    What an argument is shows in its default.
-    """
+    """Raises InputError for what is not true or false where the argument's default is: timm takes words for true."""
     parameters = inspect.signature(type(model).__init__).parameters
     faults = [
         f"model.kwargs.{key}={value}: it is true or false"
         for key, value in kwargs.items()
         if key in parameters and isinstance(parameters[key].default, bool) and not isinstance(value, bool | None)
-    ]
-    faults += [
-        f"model.kwargs.{key}={value}: it must be above 0"
-        for key, value in kwargs.items()
-        if key in ("depth", "mlp_ratio") and value == 0
     ]
     if faults:
         raise InputError("\n".join(faults))

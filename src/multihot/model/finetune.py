@@ -1,6 +1,7 @@
 """What is trained: everything, the head alone, the last blocks, or low-rank updates. Chosen before `prepare`."""
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from multihot.errors import InputError, list_first
+
+log = logging.getLogger(__name__)
 
 BACKBONE_DROPOUTS = ("drop_path_rate", "patch_drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate")
 
@@ -83,14 +86,25 @@ class Lora:
             for name, layer in model.named_modules()
             if name.startswith("blocks.") and isinstance(layer, nn.Linear) and name.rpartition(".")[2] in self.targets
         ]
+        found = {name.rpartition(".")[2] for name in layers}
+        missing = [name for name in self.targets if name not in found]
+        place, there = f"finetune.targets={list(self.targets)}: {type(model).__name__}", sorted(block_layers(model))
         if not layers:
-            raise InputError(f"finetune.targets={list(self.targets)}: {type(model).__name__} has no such linear layers")
+            raise InputError(f"{place} has no such linear layers; its blocks have {there}")
+        if missing:
+            log.warning("%s has no %s; its blocks have %s", place, ", ".join(map(str, missing)), there)
         head = head_parameters(model)
         config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=layers)
         inject_adapter_in_model(config, model)
         for parameter in head:
             parameter.requires_grad_(True)
         check_lora_is_used(model)
+
+
+def block_layers(model: nn.Module) -> set[str]:
+    """Returns the last names of the linear layers of the transformer blocks."""
+    names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    return {name.rpartition(".")[2] for name in names if name.startswith("blocks.")}
 
 
 def check_combination(finetune: object, start: str, is_mixed: bool, grad_checkpointing: bool, kwargs: Mapping) -> None:
