@@ -55,6 +55,18 @@ def test_fewer_bits_than_16_are_one_warning_with_the_setting(tmp_path, caplog, b
     assert warnings_of(manifest.with_value_range((0, 2**bits - 1)), caplog) == []
 
 
+def test_a_hot_pixel_and_an_offset_do_not_hide_the_range(tmp_path, caplog):
+    pixels = [np.asarray(deep(seed, 12)).copy() for seed in range(NUM_IMAGES)]
+    for one in pixels:
+        one[0, 0] = 65535
+    [warning] = warnings_of(create_manifest(tmp_path, map(Image.fromarray, pixels)), caplog)
+    assert warning.endswith("Set data.value_range=[0,4095]")
+    shifted = [Image.fromarray(np.asarray(deep(seed, 10)) + 32768) for seed in range(NUM_IMAGES)]
+    [warning] = warnings_of(create_manifest(tmp_path, shifted), caplog)
+    assert "of few grey levels" in warning
+    assert "Set data.value_range=[32768,33" in warning
+
+
 def test_a_range_that_is_too_narrow_is_a_warning(tmp_path, caplog):
     manifest = create_manifest(tmp_path, [deep(seed, 12) for seed in range(NUM_IMAGES)]).with_value_range((0, 1))
     [warning] = warnings_of(manifest, caplog)

@@ -4,18 +4,21 @@ import csv
 import io
 import json
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
 from conftest import REPO, compose_config, load_script
 from markupsafe import escape
-from PIL import Image
+from PIL import Image, ImageCms
 
 from multihot.data.checks.duplicates import close_pairs, count_ones, near_clusters
 from multihot.data.checks.findings import KINDS
 from multihot.data.checks.inspection import ImageFacts, inspect_image, inspect_images, perceptual_hashes
 from multihot.data.clusters import members
+from multihot.data.readers.web_dataset import ShardImages
 from multihot.errors import InputError
+from multihot.files import file_stamp
 
 SPLITS = ("train", "train", "train", "val", "test")  # of lines 2 to 6; their images are 2.png to 6.png
 
@@ -225,6 +228,27 @@ def test_the_report_says_how_much_of_the_pictures_is_never_seen(folder):
     report, _ = validate(folder)
     assert report["images"]["never_seen"] == {"mean": 0.3115, "worst": 0.7975}  # 1 - 0.81 / 4
     assert "31% of their area in the mean, 80% of the worst" in (folder.path / "report/report.html").read_text()
+
+
+def test_the_report_counts_colour_profiles(folder):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    folder.replace(draw(3), icc_profile=profile)
+    folder.replace(draw(5), 5, icc_profile=b"no profile")
+    report, _ = validate(folder)
+    assert report["images"]["profiles"] == {"sRGB built-in": 1, "damaged": 1}
+    assert "sRGB built-in 1, damaged 1" in (folder.path / "report/report.html").read_text()
+
+
+def test_a_shard_with_a_picture_that_is_none_is_found(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as shard:
+        for name, content in (("1.jpg", b"<html>"), ("1.cls", b"0"), ("2.png", b""), ("2.cls", b"0")):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            shard.addfile(entry, io.BytesIO(content))
+    read = ShardImages({f"{tmp_path}/a.tar": file_stamp(tmp_path / "a.tar")})
+    facts = inspect_image(f"{tmp_path}/a.tar#512+6#1.jpg", read)
+    assert facts.status == "unreadable"
+    assert "not an image but a web page" in facts.reason
 
 
 def test_labels_without_positives_are_named_with_their_split(folder):

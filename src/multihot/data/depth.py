@@ -50,12 +50,14 @@ def read_value_range(setting: object) -> ValueRange:
 
 
 def suggest_range(low: float, high: float) -> str:
-    """Returns the setting that shows values from `low` to `high`: whole bits from 0 where they are of one sign.
+    """Returns the setting that shows values from `low` to `high`: whole bits from 0, where they begin near it.
 
     >>> suggest_range(0, 3071), suggest_range(0.1, 0.9), suggest_range(-1000, 2500.5)
     ('data.value_range=[0,4095]', 'data.value_range=[0,1]', 'data.value_range=[-1000,2500.5]')
+    >>> suggest_range(32768, 36863)
+    'data.value_range=[32768,36863]'
     """
-    if low >= 0:
+    if 0 <= low <= high / 2:
         low, high = 0, 1 if high <= 1 else 2 ** max(8, math.ceil(math.log2(high + 1))) - 1
     return f"data.value_range=[{low:.6g},{high:.10g}]"
 

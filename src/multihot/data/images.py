@@ -190,10 +190,9 @@ def check_transparency(picture: Image.Image) -> None:
 
 def explain_with_way_out(error: Exception, source: str | BytesIO) -> str:
     """Returns what is wrong with the file and what to do about it."""
-    if isinstance(error, UnidentifiedImageError) and not is_empty(source):
-        what, way_out = name_content(read_start(source))
-        return f"it is {what}: {way_out}, or remove its row from the data"
     why = explain(error, source)
+    if isinstance(error, UnidentifiedImageError) and not is_empty(source):
+        return f"{why}, or remove its row from the data"
     return why if isinstance(error, UnusableImageError) else f"{why}. {WAY_OUT}"
 
 
@@ -204,7 +203,7 @@ def explain(error: Exception, source: str | BytesIO) -> str:
     if is_empty(source):
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
-        return f"it is {name_content(read_start(source))[0]}"
+        return "it is {}: {}".format(*name_content(read_start(source)))
     if isinstance(error, MemoryError):
         return "decoding it takes more memory than there is"
     if isinstance(error, OF_PILLOW) or not str(error):

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from itertools import islice
 from multiprocessing import get_context
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 from scipy.fft import dctn
 
 from multihot.data.checks.pictures import Look
-from multihot.data.images import DECODE_ERRORS, TURN_OF_ORIENTATION, explain, read_image
+from multihot.data.images import DECODE_ERRORS, TURN_OF_ORIENTATION, choose_page, explain, read_image
 from multihot.errors import InputError
 from multihot.files import name_irregular
 
@@ -40,6 +41,7 @@ class ImageFacts:
     format: str | None = None  # Pillow's: JPEG, PNG, ...
     is_turned: bool = False  # by EXIF orientation
     num_frames: int = 1  # or pages; a camera's hidden previews (MPO) do not count
+    profile: str | None = None  # of its colours, "sRGB ..." or another
     is_constant: bool = False  # one colour all over
     pixel_hash: bytes | None = None  # equal for equal pixels, whatever the file format
     perceptual_hash: int | None = None  # 64 bits, few of which differ for similar pictures; None: too flat to tell
@@ -90,7 +92,7 @@ def inspect_image(image: str, read: Callable[[str], Image.Image] = read_image) -
             picture = read(image)
         except InputError as error:
             cause = error.__cause__
-            reason = explain(cause, image) if isinstance(cause, DECODE_ERRORS) else str(error)
+            reason = explain(cause, image) if is_file and isinstance(cause, DECODE_ERRORS) else str(error)
             return ImageFacts(status_of(cause), reason, **header)
     header = header or {"width": picture.width, "height": picture.height}
     is_constant = all(high - low <= SAME_COLOUR for low, high in picture.getextrema())
@@ -111,16 +113,29 @@ def read_header(path: str) -> dict:
         if name_irregular(path):
             return {}
         with Image.open(path) as image:
+            num_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            choose_page(image)
             return {
                 "width": image.width,
                 "height": image.height,
                 "mode": image.mode,
                 "format": image.format,
                 "is_turned": image.getexif().get(ExifTags.Base.Orientation) in TURN_OF_ORIENTATION,
-                "num_frames": 1 if image.format == "MPO" else getattr(image, "n_frames", 1),
+                "num_frames": num_frames,
+                "profile": name_profile(image.info.get("icc_profile")),
             }
     except DECODE_ERRORS:
         return {}
+
+
+def name_profile(profile: bytes | None) -> str | None:
+    """Returns what a colour profile calls itself; None where there is none."""
+    if not profile:
+        return None
+    try:
+        return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(profile))).strip() or "without a name"
+    except (*DECODE_ERRORS, ImageCms.PyCMSError):
+        return "damaged"
 
 
 def status_of(cause: BaseException | None) -> str:

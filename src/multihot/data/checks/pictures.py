@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 OUTLIERS = 0.001  # share of the pixels at either end of the brightness that do not count: a hot pixel, a speck
 DARK, BRIGHT = 64, 191  # of 255: nothing of the picture is brighter, or darker
+DARK_FAULT = "nearly black"
 FEW_LEVELS = 16  # grey levels between the darkest and the brightest
 CONSTANT = 2  # grey levels: a picture of one colour, which is its own
 NUM_LOOKED_AT = 16  # pictures, spread over the data, before a training or an evaluation
@@ -53,10 +54,16 @@ class Look:
         ('nearly black', 'of few grey levels')
         """
         if self.brightest < DARK:
-            return "nearly black"
+            return DARK_FAULT
         if self.darkest > BRIGHT:
             return "nearly white"
         return "of few grey levels" if CONSTANT < self.brightest - self.darkest < FEW_LEVELS else None
+
+    @property
+    def highest(self) -> float:
+        """The largest of the file's values, outliers left out where they make the picture dark."""
+        black, white = self.shown_range
+        return min(self.stored_range[1], black + (self.brightest + 1) / 256 * (white - black + 1) - 1)
 
     def describe(self) -> str:
         """Returns the brightness in words, and the values behind it."""
@@ -73,7 +80,7 @@ def find_better_range(looks: Sequence[Look]) -> str | None:
     if not deep:
         return None
     low = min(look.stored_range[0] for look in deep)
-    high = max(look.stored_range[1] for look in deep)
+    high = max(look.highest if look.fault == DARK_FAULT else look.stored_range[1] for look in deep)
     black, white = deep[0].shown_range
     is_dim = high < black + (white - black) / 2
     if not is_dim and sum(look.fault is not None for look in deep) < FAINT_SHARE * len(deep):

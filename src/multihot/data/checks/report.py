@@ -93,6 +93,7 @@ def describe_images(facts: Sequence[ImageFacts]) -> dict:
     return {
         "formats": dict(Counter(fact.format for fact in readable if fact.format).most_common()),
         "modes": dict(Counter(fact.mode for fact in readable if fact.mode).most_common()),
+        "profiles": dict(Counter(fact.profile for fact in readable if fact.profile).most_common()),
         "never_seen": describe_lost(readable),
         "shorter_side": dict(zip(("min", "median", "max"), np.quantile(shortest, (0, 0.5, 1)).tolist(), strict=True))
         if len(readable)
