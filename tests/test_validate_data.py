@@ -502,7 +502,7 @@ def test_what_a_reader_warns_of_is_found(tmp_path):
         draw(number).save(tmp_path / f"{name}.png")
     rows = ["a.png,1,1,train", "b.png,0,0,train", "c.png,1,0,val", "d.png,0,1,val"]
     (tmp_path / "list.csv").write_text("\n".join(["image,cat,fold,split", *rows]) + "\n")
-    script = load_script("validate_data")
+    script = load_script("scripts/validate_data")
     cfg = compose_config("validate_data", ["data=csv", f"data.path={tmp_path}/list.csv", "data.layout=columns"])
     _, errors, warnings = script.read_splits(cfg)
     assert errors == []
