@@ -609,3 +609,14 @@ def test_cells_read_as_pairs_are_named(folder, caplog):
     path = write_csv(folder, ["image", "labels"], ["a.png", "cat"], ["b.png", "dog"], ["c.png", '"cat, dog"'])
     read(path, "data.layout=pairs")
     assert "other labels make up 'cat, dog'. If a cell holds several labels, set data.layout=cell" in caplog.text
+
+
+def test_a_column_is_not_ignored_and_used(folder):
+    path = columns_csv(folder, ["cat", "dog"], [1, 0], [0, 1])
+    overrides = (path, "data.layout=columns", "data.label_columns=[cat,dog]", "data.ignore_columns=[dog]")
+    assert error_of(*overrides) == "data.ignore_columns and data.label_columns both name 'dog'"
+
+
+def test_rows_that_cannot_be_used_are_all_that_is_said_of_a_split_without_others(folder):
+    path = write_csv(folder, ["image", "cat"], ["", 1])
+    assert "splits without rows" not in error_of(path, "data.layout=columns")

@@ -177,6 +177,15 @@ def test_a_column_a_label(tmp_path, blank, nothing):
     assert targets(manifest) == [[1, 0.25, 1], [0, nothing, 0]]
 
 
+def test_classes_that_are_words_for_yes_and_no_say_so_whatever_their_numbers(tmp_path):
+    cat, dog = ClassLabel(names=["yes", "no"]), ClassLabel(names=["healthy", "ill"])
+    path = save(tmp_path, create(cat=([0, 1, -1, 1], cat), dog=([1, 0, 0, 0], dog)))
+    assert targets(read(path, label_columns=["cat"], val_fraction=0.0)) == [[1], [0]]
+    assert "'dog' is 'ill'" in error_of(path, label_columns=["dog"])
+    answers = {"ill": "present", "healthy": "absent"}
+    assert targets(read(path, label_columns=["dog"], answers=answers)) == [[1], [0]]
+
+
 def test_labels_inside_of_a_struct_may_repeat_with_the_objects(tmp_path):
     objects = [{"category": [2, 2, 1], "area": [1.0, 2.0, 3.0]}, *([{"category": [], "area": []}] * 3)]
     feature = {"category": LISTED, "area": List(Value("float32"))}

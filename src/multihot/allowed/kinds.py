@@ -175,4 +175,6 @@ MARK = Kind("""a text that is not empty (a blank: '...=" "')""", lambda value: i
 PATH = Kind("a path", TEXT.fits)
 NAME = Kind("a name", lambda value: TEXT.fits(value) or (is_number(value) and isinstance(value, int)))
 LABELS = Kind("a list of labels, none twice", list_of(NAME, once=True).fits)
+COLUMN = Kind("a name", lambda value: isinstance(value, str) or NAME.fits(value))  # that of an index may be empty
+COLUMNS = Kind("a list of columns, none twice", list_of(COLUMN, once=True).fits)
 ANYTHING = Kind("anything", lambda value: True)

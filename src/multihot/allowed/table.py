@@ -6,6 +6,7 @@ that name; all others under their dotted names.
 
 from multihot.allowed.kinds import (
     ANYTHING,
+    COLUMNS,
     FLAG,
     LABELS,
     MARK,
@@ -65,7 +66,7 @@ DATA = {
     "data.image_column": TEXT,
     "data.image_suffix": TEXT | NULL,
     "data.labels_column": TEXT | list_of(TEXT, once=True),
-    "data.ignore_columns": LABELS | NULL,
+    "data.ignore_columns": COLUMNS | NULL,
     "data.separator": MARK,
     "data.unknown_column": TEXT | NULL,
     "data.label_columns": LABELS | NULL,

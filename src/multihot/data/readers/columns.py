@@ -4,6 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -24,13 +25,14 @@ from multihot.data.readers.doubts import (
 )
 from multihot.data.readers.label_cells import check_not_null
 from multihot.data.readers.reader import TableReader
-from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table, name_first
+from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table, name_first, quote
 from multihot.errors import InputError, check_choice
 
 log = logging.getLogger(__name__)
 
 SEVERAL = "rows of several people about an image are data.agree=majority, any, all or mean"
 MOST_COLUMNS = 50  # named in an error
+SEVERAL_ANSWERS = "answers in several columns of data.labels_column (each must hold names of labels alone)"
 LAYOUTS = ("cell", "columns", "pairs")
 
 Rows = Iterator[tuple[int, Sequence]]  # number and cells of each row
@@ -118,6 +120,7 @@ class ColumnReader(TableReader):
         for setting in ("blank", "unlisted_pairs"):
             check_choice(f"data.{setting}", getattr(self, setting), list(BLANK))
         check_choice("data.agree", self.agree, AGREE)
+        self.check_ignored()
         self.check_agree(table)
         if self.layout == "pairs" and self.unlisted_pairs == "unknown":
             table.unlisted = -1
@@ -153,6 +156,14 @@ class ColumnReader(TableReader):
                 name_first(list(map(repr, joined))),
             )
 
+    def check_ignored(self) -> None:
+        """Raises InputError if a column is ignored and used."""
+        using = [setting for setting in self.__dataclass_fields__ if setting.endswith(("_column", "_columns"))]
+        for setting in using:
+            both = [name for name in self.names("ignore_columns") if name in self.names(setting)]
+            if both and setting != "ignore_columns":
+                raise InputError(f"data.ignore_columns and data.{setting} both name {', '.join(map(repr, both))}")
+
     def names(self, setting: str) -> list[str]:
         """Returns the columns that a setting names, one, several, or none."""
         value = getattr(self, setting)
@@ -177,6 +188,8 @@ class ColumnReader(TableReader):
             table.agree = self.agree
         if self.layout == "cell":
             table.twice = f"keep one row; a row an image and a label is data.layout=pairs; {SEVERAL}"
+        elif self.layout == "pairs":
+            table.twice = "all rows of an image belong to one split"
         elif self.layout == "columns":
             table.twice = f"keep one row; {SEVERAL}"
         if self.layout == "pairs" and self.value_column is None and self.agree not in ("error", "any"):
@@ -420,8 +433,10 @@ class Columns:
         check_not_null(filled[0], self.reader.blank)
         if len(filled) == 1:
             return self.reader.cells.read(filled[0])
-        labels = (label for cell in filled for label in self.reader.cells.names_in(cell))
-        return list(dict.fromkeys(labels)), None  # a label may stand in two columns
+        labels, answers = zip(*map(self.reader.cells.read, filled), strict=True)
+        if any(cells is not None for cells in answers):
+            raise CellError(SEVERAL_ANSWERS, f"{quote(filled[0])}, {quote(filled[1])}")
+        return list(dict.fromkeys(chain.from_iterable(labels))), None  # a label may stand in two columns
 
 
 def describe_columns(names: Sequence[str]) -> str:

@@ -224,7 +224,8 @@ class HuggingFaceReader(TableReader):
         """Returns what makes labels and answers of a row's cells, and the labels if the source has them in an order."""
         if self.label_columns is not None:
             names = self.answer_columns()
-            return lambda *cells: (names, cells), names
+            words = [getattr(features[name], "names", None) for name in names]  # of columns that are ClassLabel
+            return lambda *cells: (names, list(map(name_class, words, cells))), names
         feature = features[self.labels_column]
         if hasattr(feature, "names"):
             return partial(self.pick, feature.names), feature.names
@@ -280,6 +281,17 @@ class HuggingFaceReader(TableReader):
     def check_not_null(self, cell: object) -> None:
         """Raises CellError if a cell holds nothing at all and nothing says what that means."""
         check_not_null(cell, "absent" if self.unlisted == "unknown" else self.blank)
+
+
+def name_class(names: Sequence[str] | None, cell: object) -> object:
+    """Returns the word that the number of a class stands for, None for -1; without names the cell itself.
+
+    >>> name_class(["yes", "no"], 1), name_class(["yes", "no"], -1), name_class(None, 1)
+    ('no', None, 1)
+    """
+    if names is None or cell is None:
+        return cell
+    return names[cell] if cell >= 0 else None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from multihot.data.manifest import Manifest
 from multihot.data.readers.label_cells import LabelCells
 from multihot.data.readers.lookalikes import check_label_list, warn_of_lookalikes
 from multihot.data.readers.none_labels import take_out, warn_of_words
-from multihot.data.readers.table import NOT_LISTED, SPLITS, UNKNOWN_SPLIT, Cases, Problems, Table, name_first
+from multihot.data.readers.table import NOT_LISTED, SPLITS, Cases, Problems, Table, name_first
 from multihot.data.splitting import stratify
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first
 from multihot.labels import read_groups
@@ -160,7 +160,7 @@ class TableReader(ABC):
                     f"{self.val_fraction} of {sum(map(len, parts.values()))} train rows leaves none for val or none "
                     "for train; choose another, or give val rows of its own"
                 )
-        elif not len(parts[split]) and UNKNOWN_SPLIT not in problems:
+        elif not len(parts[split]) and not problems:  # which may be why
             problems[NO_ROWS].append(f"{split}: {self.way_to_split}")
         return parts[split]
 
