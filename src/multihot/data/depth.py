@@ -57,8 +57,9 @@ def suggest_range(low: float, high: float) -> str:
     >>> suggest_range(32768, 36863)
     'data.value_range=[32768,36863]'
     """
-    if 0 <= low <= high / 2:
+    if low >= 0 and (low <= high / 2 or high <= 1 or low == high):
         low, high = 0, 1 if high <= 1 else 2 ** max(8, math.ceil(math.log2(high + 1))) - 1
+    high += low == high  # of one value below 0
     return f"data.value_range=[{low:.6g},{high:.10g}]"
 
 
