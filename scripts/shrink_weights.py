@@ -9,7 +9,9 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from multihot.errors import InputError
 from multihot.model.sources import is_multi_label
+from multihot.model.state import check_finite
 
 
 def main() -> None:
@@ -22,7 +24,12 @@ def main() -> None:
     if not best.is_dir():
         parser.error(f"{arguments.run} is no run folder: it has no best/")
     weights = load_file(best / "model.safetensors")
-    save_file({name: value.half() for name, value in weights.items()}, arguments.file, metadata=read_metadata(best))
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    try:
+        check_finite(halved, f"{best} in float16")
+    except InputError as error:
+        parser.error(str(error))
+    save_file(halved, arguments.file, metadata=read_metadata(best))
     print(f"{arguments.file}: {arguments.file.stat().st_size / 1e6:.2f} MB")
 
 

@@ -275,6 +275,17 @@ def test_shrunk_weights_say_how_their_rows_were_trained(model, tmp_path, monkeyp
     torch.testing.assert_close(classifier.weight, model.head.weight.half().float(), rtol=0, atol=0)
 
 
+def test_weights_beyond_float16_are_not_shrunk(model, tmp_path, monkeypatch, capsys):
+    torch.nn.init.constant_(model.norm.weight, 1e6)
+    save_run(model, tmp_path, LabelSpace(ANIMALS))
+    script = str(REPO / "scripts/shrink_weights.py")
+    monkeypatch.setattr("sys.argv", [script, str(tmp_path), str(tmp_path / "small.safetensors")])
+    with pytest.raises(SystemExit):
+        runpy.run_path(script, run_name="__main__")
+    assert "norm.weight: 24 of 24 numbers" in capsys.readouterr().err
+    assert not (tmp_path / "small.safetensors").exists()
+
+
 def test_a_folder_without_best_is_not_shrunk(tmp_path, monkeypatch, capsys):
     script = str(REPO / "scripts/shrink_weights.py")
     monkeypatch.setattr("sys.argv", [script, str(tmp_path), str(tmp_path / "small.safetensors")])
