@@ -311,6 +311,30 @@ def test_weights_of_another_model_size_name_the_model_that_has_it(tmp_path):
         create(tmp_path / "a.safetensors", image_size=None, kwargs={})
 
 
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("vit.embeddings.patch_embeddings.projection.weight", "give its folder, with config.json"),
+        ("encoder.layers.encoder_layer_0.ln_1.weight", "names of torchvision"),
+        ("base_model.model.blocks.0.attn.qkv.lora_A.weight", "merge them into the model first"),
+        ("state.0.exp_avg", "the state of an optimizer"),
+    ],
+)
+def test_weights_under_the_names_of_another_library_are_told_whose_they_are(key, words, tmp_path):
+    save_file({key: torch.zeros(2)}, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=f"(?s)does not fit {NAME}.*{words}"):
+        create(tmp_path / "a.safetensors")
+
+
+def test_the_mask_token_of_a_pretraining_is_left_out(tmp_path):
+    kwargs = {**TINY, "patch_size": 16}
+    model = timm.create_model("beit_base_patch16_224", img_size=32, num_classes=0, **kwargs)
+    state = {**model.state_dict(), "mask_token": torch.zeros(1, 1, 24), "lm_head.weight": EXTRA}
+    torch.save({"model": state}, tmp_path / "beit.pth")
+    loaded = create(tmp_path / "beit.pth", name="beit_base_patch16_224", kwargs=kwargs)
+    assert torch.equal(loaded.cls_token, model.cls_token)
+
+
 def test_weights_for_other_channels_are_named(state, tmp_path):
     key = "patch_embed.proj.weight"
     save_file({**state, key: state[key][:, :1].clone()}, tmp_path / "grey.safetensors")

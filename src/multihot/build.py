@@ -33,7 +33,7 @@ from multihot.model.features import FeatureCache, HeadOnFeatures, complete_model
 from multihot.model.finetune import check_combination, count_parameters, merge_lora
 from multihot.model.heads import factor_head, install_head
 from multihot.model.saved import check_model, save_model
-from multihot.model.sources import read_classifier
+from multihot.model.sources import check_source, read_classifier
 from multihot.model.start import format_table, start_head
 from multihot.optimizer import create_optimizer
 from multihot.run import Run
@@ -52,6 +52,7 @@ Complete = Callable[[nn.Module], nn.Module | None]  # what is trained, or its av
 
 def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer, Batches, Validator]:
     """Returns all that trains, the batches it trains on, and what measures it."""
+    check_source(cfg.model.weights)  # before data is read, which may take hours
     train_data, val_data, space = read_splits(cfg)
     check_measured(cfg.monitor, cfg.ema.evaluate, cfg.ema.decay, cfg.threshold, space)
     names = ", ".join([*map(show_label, space.labels[:LABELS_SHOWN]), *["..."] * (len(space.labels) > LABELS_SHOWN)])

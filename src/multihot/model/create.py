@@ -10,7 +10,7 @@ from multihot.errors import InputError, list_first
 from multihot.model.architecture import NUM_CHANNELS, build_timm, check_model, check_name, create_outline
 from multihot.model.hub import explain_hub_errors
 from multihot.model.sources import read_source
-from multihot.model.state import check_finite, describe_size, describe_sizes
+from multihot.model.state import check_finite, describe_size, describe_sizes, name_origin
 from multihot.model.weight_files import Source
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def load_source(name: str, source: Source, kwargs: dict) -> nn.Module:
         sizes = describe_sizes(name, source.state, create_outline(name, {**source.kwargs, **wanted}))
         raise InputError(
             f"{source.path} does not fit {name}; model.name and model.kwargs must be those it was made with"
-            f"{sizes}:\n{describe_mismatch(error)}"
+            f"{sizes}:\n{describe_mismatch(error)}{name_origin(source.state)}"
         ) from error
     del model.pretrained_cfg["state_dict"]
     if source.note:

@@ -99,6 +99,12 @@ def find_weights(weights: str) -> Path:
     return path
 
 
+def check_source(weights: str | None) -> None:
+    """Raises InputError unless `model.weights` is null, a folder, or a file that may hold tensors; none is read."""
+    if weights is not None and not find_weights(weights).is_dir():
+        find_kind(find_weights(weights))
+
+
 def explain_address(address: str) -> str:
     """Returns what to do with an address of weights, which must be on the disk."""
     kind, _, place = address.partition(":")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import timm
 import torch
-from timm.models import clean_state_dict
+from timm.models import VisionTransformer, clean_state_dict
 from torch import Tensor, nn
 
 from multihot.errors import InputError, list_first
@@ -15,8 +15,15 @@ CONTAINERS = ("state_dict_ema.", "model_ema.", "state_dict.", "model.")  # where
 AVERAGED = re.compile(r"ema[._]|_ema|averaged|teacher|target_encoder")  # prefixes of what training has averaged
 TRAINING_ONLY = re.compile(  # first names of what a pretraining adds to a model and throws away
     r"decoder|proj(ect|_head|ection|$)|predict|prototype|queue|momentum|contrastive|dino_|ibot_|ssl_|loss|"
-    r"temperature|logit_scale|linear_eval|classification_head|online_"
+    r"temperature|logit_scale|linear_eval|classification_head|online_|lm_head"
 )
+ORIGINS = {  # part of a name -> whose it is
+    "embeddings.patch_embeddings": "It has the names of Hugging Face: give its folder, with config.json",
+    "encoder_layer_0": "It has the names of torchvision, which timm does not read: take weights of timm",
+    "lora_A": "It holds low-rank updates: merge them into the model first (peft: merge_and_unload)",
+    "layers.0.ln1": "It has the names of MMPretrain, which timm does not read: take weights of timm",
+    "exp_avg": "It holds the state of an optimizer: give the file of the model beside it",
+}
 INDICES = (torch.int64, torch.int32)  # types of buffers that count or point
 SIZES = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12), "large": (1024, 24), "huge": (1280, 32)}
 
@@ -48,11 +55,22 @@ def pick_state(tensors: Mapping[str, Tensor], outline: nn.Module) -> tuple[dict[
     fitting = [prefix for prefix in found if len(found[prefix]) == most]
     prefix = next(filter(AVERAGED.search, fitting), fitting[0])
     inside = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    state = {key: value for key, value in inside.items() if plain(key) in wanted or not TRAINING_ONLY.match(key)}
+    state = {key: value for key, value in inside.items() if plain(key) in wanted or not is_left_out(key, outline)}
     others = [other for other in fitting if other != prefix]
     left_out = [key for key in tensors if key.removeprefix(prefix) not in state or not key.startswith(prefix)]
     left_out = [key for key in left_out if not key.startswith(tuple(others))]
     return state, describe_choice(prefix, others, left_out)
+
+
+def is_left_out(key: str, outline: nn.Module) -> bool:
+    """Returns whether a pretraining threw the tensor away; timm knows DINOv2 by the mask token, and drops it itself."""
+    is_mask = key == "mask_token" and not isinstance(outline, VisionTransformer)
+    return is_mask or TRAINING_ONLY.match(key) is not None
+
+
+def name_origin(state: Mapping[str, Tensor]) -> str:
+    """Returns whose names a state has that fits no model of timm, and the way out; empty if it is not known."""
+    return next((f"\n{words}" for part, words in ORIGINS.items() if any(part in key for key in state)), "")
 
 
 def plain(key: str) -> str:
