@@ -241,6 +241,13 @@ def test_what_changes_no_result_tells_no_runs_apart(tell, compare, runs, changes
     assert "mixes" not in tell(runs, "--by", "loss")[2]
 
 
+def test_a_run_of_before_a_setting_counts_as_what_was_true_of_it(compare, runs):
+    write_run(runs, "new", 0.6, seed=2, data={"agree": "error", "answers": None, "value_range": "auto"})
+    assert f"| {BCE_ROW} | 3 | 0.2500 ± 0.0000 | 0.6000 ± 0.1000 |" in compare(runs)[1]
+    write_run(runs, "other", 0.9, seed=3, data={"agree": "majority"})
+    assert "data.agree=majority" in compare(runs)[0]
+
+
 def test_runs_measured_on_other_data_are_other_rows_without_a_difference(compare, warn, runs):
     for name in ("bce", "focal"):
         changes = {"loss": FOCAL} if name == "focal" else {}

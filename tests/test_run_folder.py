@@ -19,6 +19,7 @@ from multihot.open_run import lock_folder
 from multihot.ownership import MODEL
 from multihot.run import Run
 from multihot.seal import read_seal
+from multihot.settings import check_same_config, hash_config
 from multihot.sweep import running
 
 
@@ -224,6 +225,28 @@ def test_settings_that_are_newer_than_the_run_are_warned_of(run, train, caplog):
     assert "did not have these settings: compile=False" in caplog.text
     with pytest.raises(InputError, match=r"model.kwargs.drop_rate: None -> 0.1"):
         train("name=a", "epochs=4", "+model.kwargs.drop_rate=0.1")
+
+
+def test_a_run_of_before_a_setting_is_the_same_run_with_what_was_true_of_it(caplog):
+    begun = {"epochs": 1, "data": {"_target_": "multihot.data.readers.csv_file.CsvReader", "path": "a.csv"}}
+    now = OmegaConf.create(begun | {"data": begun["data"] | {"agree": "error", "answers": None}})
+    begun = OmegaConf.create(begun)
+    assert hash_config(begun) == hash_config(now)
+    check_same_config(begun, now, ["data=csv", "data.path=a.csv"], is_other_code=False)
+    now.data.agree = "majority"
+    assert hash_config(begun) != hash_config(now)
+    with pytest.raises(InputError, match="agree: error -> majority"):
+        check_same_config(begun, now, ["data=csv", "data.agree=majority"], is_other_code=True)
+
+
+def test_a_group_that_is_chosen_gives_none_of_its_new_settings(caplog):
+    begun = OmegaConf.create({"epochs": 1, "data": {"path": "a.csv"}})
+    now = OmegaConf.create({"epochs": 1, "data": {"path": "a.csv", "newest": 1}})
+    check_same_config(begun, now, ["data=csv"], is_other_code=True)
+    assert "did not have these settings: data.newest=1" in caplog.text
+    for override in ("data.newest=1", "data={newest: 1}"):
+        with pytest.raises(InputError, match="newest: None -> 1"):
+            check_same_config(begun, now, [override], is_other_code=True)
 
 
 def hold(path: Path, ready, end):

@@ -18,7 +18,14 @@ from multihot.files import damaged
 log = logging.getLogger(__name__)
 
 DECIDED = ("mixed_precision", "kernels")  # when a run begins
-SINCE = {"data": {"value_range": "auto"}}  # what runs that began before there were these settings had
+SINCE = {
+    "data.value_range": "auto",
+    "data.answers": None,
+    "data.agree": "error",
+    "data.ignore_columns": None,
+    "data.none_labels": None,
+    "data.image_suffix": None,
+}  # what runs that began before there were these settings had
 FREE_ON_RESUME = (
     "resume",
     "patience",
@@ -43,15 +50,20 @@ def read_config(path: Path) -> DictConfig:
         cfg = OmegaConf.load(path)
         if not isinstance(cfg, DictConfig) or not cfg:
             raise ValueError("it is empty")
-        return OmegaConf.merge(SINCE, cfg)
+        return OmegaConf.merge({"data": {"value_range": SINCE["data.value_range"]}}, cfg)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise damaged(path, error) from error
 
 
 def hash_config(cfg: DictConfig) -> str:
-    """Returns a hash of all settings that a result may depend on, as they were asked for."""
-    told = {key: value for key, value in flatten(cfg).items() if not is_free(key)}
+    """Returns a hash of all settings that a result may depend on, as they were asked for; an older run has the same."""
+    told = {key: value for key, value in flatten(cfg).items() if not is_free(key) and not is_as_before(key, value)}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_as_before(key: str, value: object) -> bool:
+    """Returns whether a setting that runs of before lack has the value that was true of them."""
+    return key in SINCE and SINCE[key] == value
 
 
 def is_free(key: str) -> bool:
@@ -101,7 +113,8 @@ def check_same_config(saved: DictConfig, wanted: DictConfig, overrides: Sequence
             are only warned of.
     """
     before, now = flatten(saved), flatten(wanted)
-    told = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    before |= {key: SINCE[key] for key in SINCE if key in now and key not in before}
+    told = {name for name, text in map(parse_override, overrides) if text.startswith("{") or name in now}
     new = [
         key for key in now.keys() - before.keys() if not any(is_inside(key, name) for name in (*told, *FREE_ON_RESUME))
     ]
@@ -124,6 +137,16 @@ def check_same_config(saved: DictConfig, wanted: DictConfig, overrides: Sequence
         raise InputError(
             f"the run began with other settings; take them back or give it a new name:\n{list_first(changed)}"
         )
+
+
+def parse_override(override: str) -> tuple[str, str]:
+    """Returns the setting of an override and its text.
+
+    >>> parse_override("+data.groups={size: [big, small]}")
+    ('data.groups', '{size: [big, small]}')
+    """
+    name, _, text = override.lstrip("+~").partition("=")
+    return name, text
 
 
 def flatten(cfg: DictConfig) -> dict[str, object]:
