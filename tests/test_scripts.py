@@ -282,6 +282,9 @@ def test_a_label_that_the_run_does_not_know_is_refused(train, evaluate, tmp_path
     (tmp_path / "my.csv").write_text(text.replace("photos/test3.jpg,test,cat", "photos/test3.jpg,test,bird"))
     with pytest.raises(InputError, match=r"line 5: 'bird'"):
         evaluate(f"run={tmp_path}/a", "split=test")
+    config = tmp_path / "a/config.yaml"  # as if the run were older than the setting that helps
+    config.write_text(config.read_text().replace("  unseen_labels: error\n", ""))
+    evaluate(f"run={tmp_path}/a", "split=test", "+data.unseen_labels=drop")
 
 
 # From here on in processes of their own.

@@ -5,10 +5,12 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from multihot.checkpoint import list_checkpoints
@@ -241,6 +243,12 @@ def in_process_0(action: Callable[[], object]) -> object:
     return result
 
 
+def known_settings(data: DictConfig) -> list[str]:
+    """Returns the settings of a source: those that a run has, and those that its reader has been given since then."""
+    reader = signature(get_object(data["_target_"])).parameters
+    return [key for key in dict.fromkeys([*map(str, data), *reader]) if not key.startswith("_")]
+
+
 def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str, ...]]:
     """Returns a run, its settings with those changes that are not None, and its labels.
 
@@ -257,7 +265,8 @@ def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str,
     saved = read_config(run.config)
     check_targets(saved)
     for key in changes.get("data", {}):
-        check_choice("a setting of data", key, [str(known) for known in saved.data if not known.startswith("_")])
+        if key not in saved.data:
+            check_choice("a setting of data", key, known_settings(saved.data))
     changes = OmegaConf.create({key: value for key, value in changes.items() if value is not None})
     cfg = with_absolute_paths(OmegaConf.merge(saved, changes))
     return run, cfg, tuple(read_json(run.labels))
