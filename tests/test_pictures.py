@@ -67,6 +67,13 @@ def test_a_hot_pixel_and_an_offset_do_not_hide_the_range(tmp_path, caplog):
     assert "Set data.value_range=[327" in warning  # 32768 and what the darkest pixel has
 
 
+def test_dark_pictures_of_a_range_that_was_chosen_are_meant_so(tmp_path, caplog):
+    dark = [Image.fromarray(np.asarray(deep(seed, 12)) // 8) for seed in range(6)]
+    manifest = create_manifest(tmp_path, [*dark, deep(6, 12), deep(7, 12)])
+    assert len(warnings_of(manifest, caplog)) == 1
+    assert warnings_of(manifest.with_value_range((0, 4095)), caplog) == []
+
+
 def test_a_range_that_is_too_narrow_is_a_warning(tmp_path, caplog):
     manifest = create_manifest(tmp_path, [deep(seed, 12) for seed in range(NUM_IMAGES)]).with_value_range((0, 1))
     [warning] = warnings_of(manifest, caplog)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from multihot.data.depth import suggest_range
+from multihot.data.depth import RangedReader, suggest_range
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 
@@ -114,9 +114,14 @@ def warn_of_pictures(manifest: Manifest, preprocessing: Mapping) -> None:
         preprocessing: the model's own, from `timm.data.resolve_input_data_config`.
     """
     looks = look_at_some(manifest)
-    faint = {image: look for image, look in looks.items() if look.fault is not None}
+    better = find_better_range(list(looks.values()))
+    is_chosen = better is None and isinstance(manifest.read, RangedReader)  # by someone who has seen what comes of it
+    faint = {
+        image: look
+        for image, look in looks.items()
+        if look.fault is not None and not (is_chosen and look.stored_range is not None)
+    }
     if looks and len(faint) >= FAINT_SHARE * len(looks):
-        better = find_better_range(list(looks.values()))
         image, look = next(iter(faint.items()))
         log.warning(
             "%d of %d pictures that were looked at are nearly black, nearly white or of few grey levels (%s: %s). %s",
