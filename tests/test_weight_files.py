@@ -8,6 +8,8 @@ import pickle
 import re
 import tarfile
 import zipfile
+from argparse import Namespace
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -266,6 +268,18 @@ def test_a_file_that_holds_no_tensors_says_what_it_is_and_the_way_out(kind, suff
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_values_that_trainings_keep_beside_the_weights_are_read(state, tmp_path):
+    beside = {
+        "best_acc": np.float64(0.9), "epoch": np.int64(3), "rng": np.random.get_state(), "history": np.zeros(3),
+        "args": Namespace(path=tmp_path, betas=[0.9]),
+    }  # fmt: skip
+    torch.save({"state_dict": state, **beside}, tmp_path / "a.pth")
+    assert torch.equal(create(tmp_path / "a.pth").norm.weight, state["norm.weight"])
+    torch.save({"state_dict": state, "losses": defaultdict(list, a=[1.0])}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"would run code \(collections.defaultdict\); where it was made"):
+        create(tmp_path / "a.pth")
+
+
 def test_what_is_no_file_is_named(state, tmp_path):
     os.mkfifo(tmp_path / "pipe.pth")
     (tmp_path / "link.pth").symlink_to("gone.pth")
@@ -276,12 +290,16 @@ def test_what_is_no_file_is_named(state, tmp_path):
         create(tmp_path / "link.pth")
     with pytest.raises(InputError, match="is no folder of weights"):
         create(tmp_path / "folder.pth")
+    torch.save(state, tmp_path / "folder.pth/b.pth")
+    with pytest.raises(InputError, match=r"no config.json; give a file in it: \['b.pth'\]"):
+        create(tmp_path / "folder.pth")
 
 
 @pytest.mark.parametrize(
     ("weights", "way_out"),
     [
         ("https://example.org/vit.pth", r"download it first: curl -LO https://example.org/vit.pth"),
+        ("file:///data/vit.pth", "give its path: model.weights=/data/vit.pth"),
         ("s3://bucket/vit.pth", "copy it to a local file"),
         ("hf-hub:timm/vit", r"model.name=hf-hub:timm/vit model.pretrained=true model.weights=null"),
         ("hf://timm/vit", r"model.name=hf-hub:timm/vit"),

@@ -116,6 +116,8 @@ def explain_address(address: str) -> str:
             f"for a timm model on the Hugging Face hub set model.name=hf-hub:{place} model.pretrained=true "
             f"model.weights=null; another is downloaded first: hf download {place} --local-dir <folder>"
         )
+    if kind == "file":
+        return f"give its path: model.weights=/{place}"
     return f"copy it to a local file first, and give its path ({ALLOWED})"
 
 
@@ -141,6 +143,9 @@ def read_folder(folder: Path, name: str, outline: nn.Module) -> Source:
     if "architectures" in config:
         with explain_config(folder):
             return read_hf_folder(folder, config)
+    single = sorted(path.name for path in folder.glob("*") if path.suffix in (".pth", ".pt", ".safetensors", ".ckpt"))
+    if single:
+        raise InputError(f"{folder} is no folder of a model, as it has no config.json; give a file in it: {single[:5]}")
     raise InputError(
         f"{folder} is no folder of weights. It needs {' or '.join(WEIGHTS_FILES)} and a config.json with\n"
         f'  timm: "architecture"\n  Hugging Face: "architectures", one of {", ".join(HF_MODELS)}\n'

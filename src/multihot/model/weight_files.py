@@ -1,14 +1,16 @@
 """What a file or folder of weights holds: tensors under clean keys and, apart from them, the classifier."""
 
 import argparse
+import codecs
 import json
 import pickle
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PosixPath
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -19,6 +21,11 @@ from multihot.model.file_kinds import AS_TENSORS, DOWNLOAD, SAFETENSORS, find_ki
 from multihot.model.state import flatten
 
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # what a folder may hold, the first that is there
+PLAIN_VALUES = [  # classes that hold values and run nothing: arguments, paths, scores and random states of NumPy
+    *(argparse.Namespace, PosixPath, codecs.encode),
+    *(np.ndarray, np.dtype, np._core.multiarray._reconstruct, np._core.multiarray.scalar),
+    *{type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "uint32", "bool")},
+]
 UNREADABLE = (  # what torch and safetensors raise
     OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError, TypeError, ArithmeticError,
     pickle.UnpicklingError, SafetensorError,
@@ -88,8 +95,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_pickle(path: Path) -> object:
-    """Returns what torch.save wrote: tensors and plain Python values, and the arguments in timm's checkpoints."""
-    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(), path.open("rb") as file:
+    """Returns what torch.save wrote: tensors, and plain values as trainings keep them beside."""
+    with torch.serialization.safe_globals(PLAIN_VALUES), warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore", UserWarning)  # of what is refused below, or loads well
         return torch.load(file, map_location="cpu", weights_only=True)  # of a path it would look at the name
 
@@ -99,8 +106,9 @@ def describe_damage(error: Exception) -> str:
     code = re.search(r"GLOBAL (\S+)", str(error))
     if code:
         return f"it holds more than tensors and loading it would run code ({code[1]}); {AS_TENSORS}"
-    if "Unsupported operand" in str(error):
-        return f"its pickle protocol is newer than 2; {AS_TENSORS}"
+    fault = re.search(r"WeightsUnpickler error:\s*([^\n]+)", str(error))
+    if fault:
+        return f"it holds what cannot be read without running code, or is damaged ({fault[1][:100]}); {AS_TENSORS}"
     return f"it is damaged or cut short ({first_line(error)[:100]}); {DOWNLOAD}"
 
 
