@@ -1,8 +1,7 @@
 """From the settings to all that takes part in a training."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,15 +14,14 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from multihot.checkpoint import Checkpoints, TrainingState
+from multihot.checks import check_answers, check_measured, no_warning
 from multihot.data import create_reader, load_split, source_settings
 from multihot.data.bad_images import save_dropped
 from multihot.data.checks.pictures import warn_of_pictures
-from multihot.data.lacking import check_learnable, describe_lacking
 from multihot.data.loader import Batches, create_evaluation_batches, create_training_batches
 from multihot.data.manifest import Manifest
 from multihot.data.mixup import MultiLabelMixup, create_mixup
 from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
-from multihot.errors import InputError
 from multihot.files import write_text
 from multihot.fsdp import create_ema, gather_before
 from multihot.labels import LabelSpace, show_label
@@ -38,10 +36,9 @@ from multihot.model.start import format_table, start_head
 from multihot.optimizer import create_optimizer
 from multihot.run import Run
 from multihot.schedule import create_schedule
-from multihot.sweep import running
 from multihot.targets import create
 from multihot.training import Trainer, num_updates
-from multihot.validation import Validator, check_choosable, check_measured
+from multihot.validation import Validator
 from multihot.zero import ZeroAccelerator
 
 log = logging.getLogger(__name__)
@@ -61,7 +58,8 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
     loss = create_loss(**create("loss", cfg.loss, _convert_="all"), space=space, **counts)
     mix = create_mixup(**cfg.mix, num_labels=len(space.labels))
     check_loss(loss, is_soft=train_data.is_soft or val_data.is_soft, is_mixed=mix is not None)
-    check_answers(cfg, run, train_data, val_data, loss)
+    warn = partial(log.warning, "%s") if accelerator.is_main_process else no_warning
+    check_answers(cfg, run.goes_on, train_data, val_data, loss, warn)
     if accelerator.is_main_process:
         run.save(cfg, space.labels, counts, identify(train_data, val_data))
         for split, data in (("train", train_data), ("val", val_data)):
@@ -103,35 +101,6 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
     )
     set_seed(cfg.seed, device_specific=True)  # the weights were the same in all processes; their dropout must differ
     return trainer, train_batches, build_validator(cfg, run, val_batches, space, complete)
-
-
-def check_answers(cfg: DictConfig, run: Run, train_data: Manifest, val_data: Manifest, loss: MultiLabelLoss) -> None:
-    """Warns of labels that cannot be learnt or measured; raises InputError where that leaves nothing to learn, or
-    nothing to choose the best epoch by. A run that has begun so may end so.
-    """
-    settings, space = OmegaConf.to_container(cfg.data), loss.space
-    with only_warning(run.goes_on):
-        check_learnable(train_data, space, loss.unknown, settings)
-    is_cut = len(train_data) == cfg.max_images
-    for line in describe_lacking(train_data, val_data, space, loss.unknown, settings, is_cut=is_cut):
-        log.warning("%s", line)
-    with only_warning(run.goes_on):
-        check_choosable(cfg.monitor, val_data, space, cfg.threshold, loss, settings)
-    if running.trial is not None and not len(val_data):
-        raise InputError("a search compares scores, which need val images: data.val_fraction=0.1, or rows of their own")
-    if cfg.patience is not None and not len(val_data):
-        log.warning("patience=%d never ends a training without val images (data.val_fraction=0)", cfg.patience)
-
-
-@contextmanager
-def only_warning(is_only: bool) -> Iterator[None]:
-    """Turns an InputError into a warning, if that is so."""
-    try:
-        yield
-    except InputError as error:
-        if not is_only:
-            raise
-        log.warning("%s", error)
 
 
 def check_finished(cfg: DictConfig, run: Run) -> None:

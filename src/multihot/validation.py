@@ -2,28 +2,22 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from multihot.checkpoint import TrainingState
-from multihot.data.kinds import count_kinds, num_unknown
-from multihot.data.lacking import ways_to_absent
 from multihot.data.loader import Batches
-from multihot.data.manifest import Manifest, target_of
-from multihot.errors import InputError, check_choice
-from multihot.evaluation import evaluate, evaluate_split, load_predictions, predict, save_evaluation, score_names
+from multihot.data.manifest import Manifest
+from multihot.evaluation import evaluate, evaluate_split, load_predictions, predict, save_evaluation
 from multihot.failures import explaining_failures
 from multihot.files import write_json, writing
 from multihot.labels import LabelSpace
-from multihot.loss import MultiLabelLoss
 from multihot.metrics import Evaluation
-from multihot.metrics.checks import check_threshold
 from multihot.model.finetune import merge_lora
 from multihot.monitor import is_better
 from multihot.run import Run
@@ -31,8 +25,6 @@ from multihot.tracker import log_best, log_examples, log_scores
 from multihot.training import Trainer
 
 log = logging.getLogger(__name__)
-
-FEW_IMAGES = 1000
 
 
 @dataclass
@@ -111,60 +103,6 @@ class Validator:
             logits = predict(trainer.accelerator, whole, self.batches, "validation", after_batch=end_if_asked)
         evaluation, target = evaluate_split(logits, self.data, self.space, self.threshold, trainer.loss)
         return evaluation, (logits, target)
-
-
-def check_measured(
-    monitor: str, evaluate_ema: str, ema_decay: float | None, threshold: object, space: LabelSpace
-) -> None:
-    """Raises InputError if the settings name scores that there will not be, or thresholds that do not fit."""
-    check_choice("ema.evaluate", evaluate_ema, ("instead", "beside"))
-    if monitor.startswith("val_raw/") and not (ema_decay and evaluate_ema == "beside"):
-        raise InputError(
-            f"monitor={monitor}: raw weights are measured beside their average alone, by ema.evaluate=beside and an "
-            f"ema.decay, such as 0.999; else take monitor={monitor.replace('val_raw', 'val')}"
-        )
-    prefixes = ("val", "val_raw") if evaluate_ema == "beside" and ema_decay else ("val",)
-    names = [name for name in score_names(space) if not name.startswith("num_")]  # which no training changes
-    check_choice("monitor", monitor, [f"{prefix}/{name}" for prefix in prefixes for name in names])
-    if not space.is_single_label:
-        check_threshold(threshold, space)
-
-
-def check_choosable(
-    monitor: str, data: Manifest, space: LabelSpace, threshold: float | None, loss: MultiLabelLoss, settings: Mapping
-) -> None:
-    """Raises InputError if the monitored score is the same for the best and the worst predictions of the val images:
-    the first epoch would stay the best, whatever is learnt.
-
-    Args:
-        settings: of the data, some of which say what an answer is.
-    """
-    if not len(data):
-        return
-    for part in (data.thin_out(FEW_IMAGES), data):  # where some images tell epochs apart, all do
-        best, worst = (
-            evaluate_split(logits, part, space, threshold, loss)[0].scores[monitor.partition("/")[2]]
-            for logits in extreme_logits(part, threshold)
-        )
-        if best != worst and not math.isnan(best + worst):
-            return
-    kinds = count_kinds(data)
-    raise InputError(
-        f"monitor={monitor} is {best:g} for the best and for the worst predictions of the {len(data)} val images: no "
-        f"epoch can be chosen by it. {kinds.both.sum() or 'None'} of {len(space.labels)} labels are known to be on "
-        f"some of them and not on others ({kinds.present.sum():,} answers are present, {kinds.absent.sum():,} absent, "
-        f"{num_unknown(data):,} unknown). {ways_to_absent(settings, kinds)}Give more val images (data.val_fraction, or "
-        "rows of their own) or another monitor (val/loss); data.val_fraction=0, without val rows, keeps the last epoch"
-    )
-
-
-def extreme_logits(data: Manifest, threshold: float | Sequence[float] | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the logits (N, C) of a model that is always right, on both sides of any threshold, and of one that never
-    is.
-    """
-    size = 30 + np.abs(np.asarray(0 if threshold is None else threshold, np.float32)).max().item()
-    right = torch.where(target_of(data) >= 0.5, size, -size)
-    return right, -right
 
 
 def describe(row: dict[str, float], monitor: str, is_best: bool) -> str:

@@ -1,0 +1,115 @@
+"""What is looked at before training: is there something to learn, and something to choose the best epoch by?"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from multihot.data.kinds import count_kinds, num_unknown
+from multihot.data.lacking import check_learnable, describe_lacking, ways_to_absent
+from multihot.data.manifest import Manifest, target_of
+from multihot.errors import InputError, check_choice
+from multihot.evaluation import evaluate_split, score_names
+from multihot.labels import LabelSpace
+from multihot.loss import MultiLabelLoss
+from multihot.metrics.checks import check_threshold
+from multihot.sweep import running
+
+FEW_IMAGES = 1000
+
+
+def check_measured(
+    monitor: str, evaluate_ema: str, ema_decay: float | None, threshold: object, space: LabelSpace
+) -> None:
+    """Raises InputError if the settings name scores that there will not be, or thresholds that do not fit."""
+    check_choice("ema.evaluate", evaluate_ema, ("instead", "beside"))
+    if monitor.startswith("val_raw/") and not (ema_decay and evaluate_ema == "beside"):
+        raise InputError(
+            f"monitor={monitor}: raw weights are measured beside their average alone, by ema.evaluate=beside and an "
+            f"ema.decay, such as 0.999; else take monitor={monitor.replace('val_raw', 'val')}"
+        )
+    prefixes = ("val", "val_raw") if evaluate_ema == "beside" and ema_decay else ("val",)
+    names = [name for name in score_names(space) if not name.startswith("num_")]  # which no training changes
+    check_choice("monitor", monitor, [f"{prefix}/{name}" for prefix in prefixes for name in names])
+    if not space.is_single_label:
+        check_threshold(threshold, space)
+
+
+def check_choosable(
+    monitor: str, data: Manifest, space: LabelSpace, threshold: float | None, loss: MultiLabelLoss, settings: Mapping
+) -> None:
+    """Raises InputError if the monitored score is the same for the best and the worst predictions of the val images:
+    the first epoch would stay the best, whatever is learnt.
+
+    Args:
+        settings: of the data, some of which say what an answer is.
+    """
+    if not len(data):
+        return
+    for part in (data.thin_out(FEW_IMAGES), data):  # where some images tell epochs apart, all do
+        best, worst = (
+            evaluate_split(logits, part, space, threshold, loss)[0].scores[monitor.partition("/")[2]]
+            for logits in extreme_logits(part, threshold)
+        )
+        if best != worst and not math.isnan(best + worst):
+            return
+    kinds = count_kinds(data)
+    raise InputError(
+        f"monitor={monitor} is {best:g} for the best and for the worst predictions of the {len(data)} val images: no "
+        f"epoch can be chosen by it. {kinds.both.sum() or 'None'} of {len(space.labels)} labels are known to be on "
+        f"some of them and not on others ({kinds.present.sum():,} answers are present, {kinds.absent.sum():,} absent, "
+        f"{num_unknown(data):,} unknown). {ways_to_absent(settings, kinds)}Give more val images (data.val_fraction, or "
+        "rows of their own) or another monitor (val/loss); data.val_fraction=0, without val rows, keeps the last epoch"
+    )
+
+
+def extreme_logits(data: Manifest, threshold: float | Sequence[float] | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the logits (N, C) of a model that is always right, on both sides of any threshold, and of one that never
+    is.
+    """
+    size = 30 + np.abs(np.asarray(0 if threshold is None else threshold, np.float32)).max().item()
+    right = torch.where(target_of(data) >= 0.5, size, -size)
+    return right, -right
+
+
+def no_warning(line: str) -> None:
+    """Warns of nothing: the first process has."""
+
+
+def check_answers(
+    cfg: DictConfig,
+    goes_on: bool,
+    train_data: Manifest,
+    val_data: Manifest,
+    loss: MultiLabelLoss,
+    warn: Callable[[str], None],
+) -> None:
+    """Warns of labels that cannot be learnt or measured; raises InputError where that leaves nothing to learn, or
+    nothing to choose the best epoch by. A run that has begun so and goes on is only warned of.
+    """
+    settings, space = OmegaConf.to_container(cfg.data), loss.space
+    with warning_instead(goes_on, warn):
+        check_learnable(train_data, space, loss.unknown, settings)
+    is_cut = len(train_data) == cfg.max_images
+    for line in describe_lacking(train_data, val_data, space, loss.unknown, settings, is_cut=is_cut):
+        warn(line)
+    with warning_instead(goes_on, warn):
+        check_choosable(cfg.monitor, val_data, space, cfg.threshold, loss, settings)
+    if running.trial is not None and not len(val_data):
+        raise InputError("a search compares scores, which need val images: data.val_fraction=0.1, or rows of their own")
+    if cfg.patience is not None and not len(val_data):
+        warn(f"patience={cfg.patience} never ends a training without val images (data.val_fraction=0)")
+
+
+@contextmanager
+def warning_instead(is_wanted: bool, warn: Callable[[str], None]) -> Iterator[None]:
+    """Turns an InputError into a warning, if that is wanted."""
+    try:
+        yield
+    except InputError as error:
+        if not is_wanted:
+            raise
+        warn(str(error))
