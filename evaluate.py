@@ -19,8 +19,7 @@ log = logging.getLogger("multihot")
 def main(cfg: DictConfig) -> None:
     """Writes runs/<name>/<split>/: metrics.json, labels.csv and the predictions; prints a table."""
     from multihot.allowed import check_settings
-    from multihot.files import read_json  # what loads torch, --help need not wait for
-    from multihot.run import in_process_0, load_run
+    from multihot.run import in_process_0, load_run  # what loads torch, --help need not wait for
     from multihot.session import open_session, start_processes
     from multihot.settings import absolute
 
@@ -41,7 +40,7 @@ def main(cfg: DictConfig) -> None:
                 run.note_split(cfg.split, data.identity())
             log.info("%s of %s", cfg.split, run.folder)
             tell_threshold(to_plain(trained.threshold), space, run, folder)
-            measure(logits, data, space, trained, read_json(run.counts), folder)
+            measure(logits, data, space, trained, run.read_counts(len(labels)), folder)
 
 
 def check_threshold(trained: DictConfig, labels: tuple[str, ...]) -> None:
@@ -61,18 +60,20 @@ def to_plain(value: object) -> object:
 
 def tell_threshold(threshold: object, space, run, folder: Path) -> None:
     """Says by which threshold labels are decided if it is not the run's own, and which one the folder has had."""
+    from multihot.errors import InputError
     from multihot.files import read_json
     from multihot.metrics import Evaluation
     from multihot.metrics.checks import list_thresholds
     from multihot.settings import read_config
+    from multihot.shapes import METRICS
 
     own = to_plain(read_config(run.config).threshold)
     if list_thresholds(threshold, space) != list_thresholds(own, space):
         log.info("decided by threshold=%s, not by the run's own; metrics.json and labels.csv say so", threshold)
-    before = folder / "metrics.json"
-    if not before.exists():
+    try:
+        earlier = read_json(folder / "metrics.json", METRICS).get("threshold", "one that is not written down")
+    except InputError:  # there is none, or it is damaged and replaced
         return
-    earlier = read_json(before).get("threshold", "one that is not written down")
     now = Evaluation({}, [], list_thresholds(threshold, space)).threshold
     if earlier != now:
         log.warning(

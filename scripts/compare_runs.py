@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import jinja2
@@ -23,6 +24,7 @@ from multihot.comparison.doubts import find_doubts, list_names
 from multihot.comparison.results import UNFINISHED, Result, choose_scores, read_results, select
 from multihot.comparison.rows import Difference, Row, compare, find_equal, in_words
 from multihot.errors import InputError
+from multihot.files import prepare_file, write_text, writing
 from multihot.monitor import is_better_lower
 
 NOTES = (
@@ -60,15 +62,21 @@ def main() -> int:
     parser.add_argument("--html", type=Path, help="file for the table as a page")
     arguments = parser.parse_args()
     by = [name.strip() for name in arguments.by.split(",") if name.strip()]
+    outputs = [(arguments.csv, write_csv, "--csv"), (arguments.html, write_html, "--html")]
+    outputs = [(path, write, f"give {option} another name") for path, write, option in outputs if path is not None]
     try:
+        for path, write, way_out in outputs:
+            prepare_file(path, MARKS[write], way_out)
+        if arguments.csv is not None and arguments.csv == arguments.html:
+            raise InputError(f"--csv and --html are the same file, {arguments.csv}: give one of them another name")
         comparison = read_comparison(arguments.folder, by, arguments.score, arguments.unfinished)
         for line in (*describe_left_out(comparison.left_out), *(f"warning: {line}" for line in comparison.warnings)):
             print(line, file=sys.stderr)
         print("\n\n".join([format_table(comparison), *NOTES]))
-        for path, write in ((arguments.csv, write_csv), (arguments.html, write_html)):
-            if path is not None:
+        for path, write, way_out in outputs:
+            with writing(path, way_out):
                 write(path, comparison)
-                print(f"{path} written", file=sys.stderr)
+            print(f"{path} written", file=sys.stderr)
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -163,12 +171,13 @@ def write_csv(path: Path, comparison: Comparison) -> None:
     lines = [describe_row(row, comparison.scores) for row in comparison.rows]
     settings = [*comparison.columns, "mixed"]
     columns = [*settings, *(name for name in lines[0] if name not in settings), "left out"]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(lines)
-        for run in comparison.left_out:
-            writer.writerow({"runs": 0, "folders": run.name, "left out": f"{run.left_out} ({run.progress})"})
+    file = StringIO()
+    writer = csv.DictWriter(file, columns, restval="")
+    writer.writeheader()
+    writer.writerows(lines)
+    for run in comparison.left_out:
+        writer.writerow({"runs": 0, "folders": run.name, "left out": f"{run.left_out} ({run.progress})"})
+    write_text(path, file.getvalue())
 
 
 def describe_row(row: Row, scores: Sequence[str]) -> dict[str, object]:
@@ -204,7 +213,10 @@ def write_html(path: Path, comparison: Comparison) -> None:
         describe_difference=describe_difference,
         place=lambda value: round(6 + 108 * (value - low) / width, 1),  # of a point, pixels
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
+
+
+MARKS = {write_csv: b"mixed,runs,seeds,", write_html: b"<title>Comparison by "}  # by which an earlier file is known
 
 
 if __name__ == "__main__":

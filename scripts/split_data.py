@@ -23,11 +23,15 @@ from multihot.data.clusters import join_clusters, read_clusters
 from multihot.data.csv_writer import LEFT_OUT, choose_writer
 from multihot.data.splitting import Shares, describe_split, few_shot, k_folds, stratify
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first
-from multihot.files import write_text
+from multihot.files import prepare_file, write_text, writing
+from multihot.ownership import check_not_read
 
 if TYPE_CHECKING:
     from multihot.data.manifest import Manifest
     from multihot.labels import Group
+
+OTHER_OUT = "give another file by out="
+ANY = b""  # overwrite=true says that what is in a file may go
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="split_data")
@@ -38,6 +42,9 @@ def main(cfg: DictConfig) -> None:
         raise InputError("give either 'fractions={train:0.8,val:0.1,test:0.1}' or num_folds=5")
     names, wished = wished_parts(cfg)
     files = output_files(Path(cfg.out), cfg.num_folds, cfg.overwrite)
+    for file in files:
+        check_not_read(file, {**cfg.data, "clusters": cfg.clusters}, OTHER_OUT)
+        prepare_file(file, ANY, OTHER_OUT)
     data, splits = read_all(create_reader(cfg.data), cfg.pool, names if cfg.num_folds is None else ("train", "val"))
     of_file = read_clusters(cfg.clusters, data.images, cfg.data.root if "root" in cfg.data else None)
     clusters = join_clusters(data.clusters, of_file)
@@ -58,8 +65,8 @@ def main(cfg: DictConfig) -> None:
     new_splits = [replaced(replaced(splits, tied, LEFT_OUT), rows, division) for division in divisions]
     writer = choose_writer(data, new_splits, cfg.separator)
     for file, new_split in zip(files, new_splits, strict=True):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, writer.format(data, new_split, file.parent))
+        with writing(file, OTHER_OUT):
+            write_text(file, writer.format(data, new_split, file.parent))
     settings = writer.settings(data) | ({} if data.weights is None else {"data.weight_column": "weight"})
     print_commands(files, settings, data.groups)
 
@@ -83,7 +90,7 @@ def output_files(out: Path, num_folds: int | None, overwrite: bool) -> list[Path
         raise InputError(f"out={out} must end in .csv")
     folds = [out.with_name(f"{out.stem}_fold{fold}.csv") for fold in range(num_folds or 0)]
     files = folds or [out]
-    there = [str(file) for file in files if file.exists()]
+    there = [str(file) for file in files if file.is_file()]
     if there and not overwrite:
         raise InputError(f"these files are there already; overwrite=true replaces them:\n{list_first(there)}")
     return files

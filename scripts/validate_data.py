@@ -24,9 +24,14 @@ def main(cfg: DictConfig) -> None:
     from multihot.data.checks.findings import DataSet, check_kinds, find_faults
     from multihot.data.checks.report import create_report, format_report, save_report
     from multihot.data.clusters import save_clusters
+    from multihot.files import prepare_folder, publish_folder, stage_folder, writing
+    from multihot.ownership import REPORT
+    from multihot.settings import absolute
 
     check_settings(cfg, "validate_data")
     check_kinds(cfg.ignore)
+    folder, way_out = Path(absolute(cfg.out)), "Give another folder by out="
+    prepare_folder(folder, REPORT, way_out)
     manifests, table_errors, table_warnings = read_splits(cfg)
     data = DataSet(manifests, OmegaConf.to_container(cfg.data))
     facts = inspect(manifests, cfg.num_workers)
@@ -34,11 +39,12 @@ def main(cfg: DictConfig) -> None:
     tables = {"table_errors": table_errors, "table_warnings": table_warnings}
     findings, clusters = find_faults(data, facts, **tables, **settings)
     report = create_report(data, facts, findings)
-    folder = Path(cfg.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_report(folder, report, data, facts, findings, title=str(cfg.data.get("path") or "data"))
-    save_clusters(folder / "clusters.csv", [data.image(row) for row in range(len(data))], clusters)
-    log.info("%s\nwritten to %s", format_report(report), folder / "report.html")
+    with writing(folder, way_out):
+        new = stage_folder(folder)
+        save_report(new, report, data, facts, findings, title=str(cfg.data.get("path") or "data"))
+        save_clusters(new / "clusters.csv", [data.image(row) for row in range(len(data))], clusters)
+        publish_folder(folder, REPORT)
+    log.info("%s\nwritten to %s", format_report(report), Path(cfg.out) / "report.html")
     if report["problems"] or (cfg.strict and report["warnings"]):
         sys.exit(1)
 

@@ -191,11 +191,53 @@ def test_each_wrong_folder_has_its_own_hint(refuse, runs, tmp_path):
     assert "has no run folders" in refuse(tmp_path)
 
 
-def test_a_damaged_file_is_named(refuse, runs):
-    (runs / "bce-0/history.json").write_text('[{"epoch": 0')
-    assert f"error: {runs}/bce-0/history.json is damaged" in refuse(runs)
-    (runs / "bce-0/config.yaml").write_text("seed: [")
-    assert f"error: {runs}/bce-0/config.yaml is damaged" in refuse(runs)
+DAMAGED = {
+    "config.yaml": (
+        "seed: [",
+        "epochs: many",
+        "{}",
+        "- 1",
+        "seed: ${oc.env:NOT_THERE}",
+        "epochs: !!python/name:os.system",
+    ),
+    "history.json": ('[{"epoch": 0', "{}", "null", '[{"map": 1}]', '[{"epoch": 0, "val/map": "good"}]', b"\xff", None),
+    "finished.json": ("null", "[]", "{}", '{"epoch": "3", "config_sha256": ""}'),
+    "manifests.json": ("[]", '{"train": "t"}', '{"train": {"sha256": 1}}'),
+    "code.json": ("[]", '{"commit": []}', '{"went_on_with": 1}'),
+    "val/metrics.json": ("[]", '{"map": "0.5"}', '{"map": true}'),
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, content) for name in DAMAGED for content in DAMAGED[name]])
+@pytest.mark.parametrize("arguments", [(), ("--unfinished",)])
+def test_a_run_with_a_damaged_file_is_left_out_and_named(tell, runs, name, content, arguments):
+    path = runs / "bce-0" / name
+    path.unlink(missing_ok=True)
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    worked, printed, warnings = tell(runs, *arguments)
+    assert worked
+    assert re.match(rf"left out, {path} is damaged \(.+\): bring it back from a copy.*: bce-0\n", warnings)
+    assert "bce-0" not in printed
+
+
+@pytest.mark.parametrize("option", ["--csv", "--html"])
+def test_what_is_not_ours_is_not_replaced(tell, refuse, runs, tmp_path, option):
+    (tmp_path / "mine").write_text("image,labels\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    assert f"{tmp_path}/mine is there and is none that this has written: give {option}" in refuse(
+        runs, option, tmp_path / "mine"
+    )
+    assert (tmp_path / "mine").read_text() == "image,labels\n"
+    assert "is a folder" in refuse(runs, option, tmp_path / "folder")
+    assert "is a link" in refuse(runs, option, tmp_path / "link")
+    assert "could not be written" in refuse(runs, option, tmp_path / "mine/runs")
+    for arguments in ((), ("--by", "seed")):
+        assert tell(runs, option, tmp_path / "new/runs", *arguments)[0]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["runs"]
 
 
 def test_an_unknown_score_is_refused_with_the_known_ones(refuse, runs):

@@ -22,7 +22,7 @@ from multihot.data.loader import Batches, create_evaluation_batches, create_trai
 from multihot.data.manifest import Manifest
 from multihot.data.mixup import MultiLabelMixup, create_mixup
 from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
-from multihot.files import write_text
+from multihot.files import write_text, writing
 from multihot.fsdp import create_ema, gather_before
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import MANY_LABELS, MultiLabelLoss, UnknownStrategy, can_factor, check_loss, create_loss
@@ -34,7 +34,7 @@ from multihot.model.saved import check_model, save_model
 from multihot.model.sources import check_source, read_classifier
 from multihot.model.start import format_table, start_head
 from multihot.optimizer import create_optimizer
-from multihot.run import Run
+from multihot.run import UNWRITABLE, Run
 from multihot.schedule import create_schedule
 from multihot.targets import create
 from multihot.training import Trainer, num_updates
@@ -62,8 +62,9 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
     check_answers(cfg, run.goes_on, train_data, val_data, loss, warn)
     if accelerator.is_main_process:
         run.save(cfg, space.labels, counts, identify(train_data, val_data))
-        for split, data in (("train", train_data), ("val", val_data)):
-            save_dropped(data, run.dropped(split))
+        with writing(run.folder, UNWRITABLE):
+            for split, data in (("train", train_data), ("val", val_data)):
+                save_dropped(data, run.dropped(split))
     model = build_model(cfg, accelerator, run, train_data, space, loss.unknown)
     if accelerator.is_main_process:
         warn_of_pictures(train_data, resolve_input_data_config(model))
@@ -165,7 +166,8 @@ def build_model(
             unknown=unknown,
         )
         if accelerator.is_main_process:
-            write_text(run.head_start, format_table(table))
+            with writing(run.head_start, UNWRITABLE):
+                write_text(run.head_start, format_table(table))
     if cfg.grad_checkpointing:
         model.set_grad_checkpointing()
     finetune.apply(model)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from multihot.errors import InputError
 from multihot.ownership import Kind, check_own_file, check_replaceable
+from multihot.shapes import find_misfit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,16 +87,24 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, text, errors="backslashreplace")  # of names that are not UTF-8: the escapes that JSON knows
 
 
-def read_json(path: Path) -> dict | list:
-    """Returns what a JSON file of a run folder holds; raises InputError if it cannot be read."""
+def read_json(path: Path, shape: object) -> dict | list:
+    """Returns what a JSON file of a run folder holds; raises InputError if it cannot be read or has another shape.
+
+    Args:
+        shape: of multihot.shapes.
+    """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise damaged(path, error) from error
+    fault = find_misfit(value, shape)
+    if fault is not None:
+        raise damaged(path, fault)
+    return value
 
 
-def damaged(path: Path, error: Exception) -> InputError:
-    """Returns what to tell of a file of a run folder that cannot be read."""
+def damaged(path: Path, error: Exception | str) -> InputError:
+    """Returns what to tell of a file of a run folder that cannot be read, or that is not what it should be."""
     why = " ".join(str(error).split())
     return InputError(f"{path} is damaged ({why}): bring it back from a copy, or give the run a new name")
 
@@ -211,6 +220,16 @@ def writing(path: str | Path, way_out: str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in WRITING):
             raise
         raise InputError(f"{path} could not be written ({why_not_written(Path(path), error)}). {way_out}") from error
+
+
+@contextmanager
+def removing_on_error(path: Path) -> Iterator[None]:
+    """Deletes a file that could not be completed, so that it does not fill the disk."""
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def why_not_written(path: Path, error: Exception) -> str:

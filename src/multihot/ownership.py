@@ -1,7 +1,7 @@
 """What is ours: only that is ever replaced or deleted. A folder or file with anything else is refused by name."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -121,9 +121,9 @@ def check_not_read(file: Path, inputs: Mapping[str, object], way_out: str) -> No
         inputs: setting -> path, or anything else.
     """
     for setting, value in inputs.items():
-        for path in value if isinstance(value, list) else [value]:
+        for path in [value] if isinstance(value, str) else value if isinstance(value, Sequence) else []:
             if isinstance(path, str) and file.exists() and os.path.exists(path) and os.path.samefile(file, path):
-                raise InputError(f"{file} is read ({setting}) and is not replaced: {way_out}")
+                raise InputError(f"{file} is read ({setting}={path}) and is not replaced: {way_out}")
 
 
 def check_name(name: str, most: int = 150) -> None:

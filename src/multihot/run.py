@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from multihot.checkpoint import list_checkpoints
 from multihot.data.manifest import SPLITS
 from multihot.errors import InputError, check_choice, list_first
-from multihot.files import read_json, recover_folder, write_json, write_text, writing
+from multihot.files import damaged, read_json, recover_folder, write_json, write_text, writing
 from multihot.ownership import CHECKPOINT, EVALUATION, MODEL, Kind, check_replaceable
 from multihot.settings import read_config, with_absolute_paths
+from multihot.shapes import CODE, COUNTS, FINISHED, LABELS, MANIFESTS
 from multihot.sweep import running
 from multihot.targets import check_targets
 from multihot.tracker_config import code_version
@@ -159,18 +160,18 @@ class Run:
     def note_code(self) -> None:
         """Writes down the version of the code, and warns if the run began with another."""
         now = code_version()
-        before = read_json(self.code) if self.goes_on and self.code.exists() else now
+        before = read_json(self.code, CODE) if self.goes_on and self.code.exists() else now
         if before != now:
             log.warning("the code is not what the run began with (%s): %s then, %s now", self.code, before, now)
         write_json(self.code, before | ({"went_on_with": now} if before != now else {}))
 
     def has_other_code(self) -> bool:
         """Returns whether the run began with another version of the code, or with one that did not write it down."""
-        return not self.code.exists() or read_json(self.code) != code_version()
+        return not self.code.exists() or read_json(self.code, CODE) != code_version()
 
     def check_same_data(self, labels: tuple[str, ...], splits: Mapping[str, Mapping]) -> None:
         """Raises InputError if labels or splits are not those that the run began with."""
-        if read_json(self.labels) != list(labels):
+        if self.read_labels() != labels:
             raise InputError(f"the data has other labels than {self.labels}; a new name starts a new run")
         faults = [fault for split in splits if (fault := self.find_other_data(split, splits[split]))]
         if faults:
@@ -183,7 +184,7 @@ class Run:
 
         An end that more patience, or training it by itself after a search gave it up, would put off is none.
         """
-        finished = read_json(self.finished) if self.finished.exists() else None
+        finished = read_json(self.finished, FINISHED) if self.finished.exists() else None
         if finished is None or finished["config_sha256"] != self.config_sha256:
             return None
         if finished.get("pruned"):
@@ -219,14 +220,29 @@ class Run:
         before = self.read_splits().get(split, identity)
         if before == identity:
             return None
+        num_before = before.get("num_images", "other")
         return (
-            f"the {split} split is not the one that this run has seen: {before['num_images']} images then, "
+            f"the {split} split is not the one that this run has seen: {num_before} images then, "
             f"{identity['num_images']} now; their names, order, answers or labels differ ({self.manifests})"
         )
 
     def read_splits(self) -> dict[str, dict]:
         """Returns size and hash of each split that the run has seen."""
-        return read_json(self.manifests) if self.manifests.exists() else {}
+        return read_json(self.manifests, MANIFESTS) if self.manifests.exists() else {}
+
+    def read_counts(self, num_labels: int) -> dict[str, int | list[int]]:
+        """Returns what the loss knows of the train split."""
+        counts = read_json(self.counts, COUNTS)
+        if {len(counts["label_count"]), len(counts["num_known"])} != {num_labels}:
+            raise damaged(self.counts, f"it does not count {num_labels} labels")
+        return counts
+
+    def read_labels(self) -> tuple[str, ...]:
+        """Returns the label list."""
+        labels = tuple(read_json(self.labels, LABELS))
+        if not labels or len(set(labels)) < len(labels):
+            raise damaged(self.labels, "it names a label twice" if labels else "it names no label")
+        return labels
 
 
 def in_process_0(action: Callable[[], object]) -> object:
@@ -269,4 +285,4 @@ def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str,
             check_choice("a setting of data", key, known_settings(saved.data))
     changes = OmegaConf.create({key: value for key, value in changes.items() if value is not None})
     cfg = with_absolute_paths(OmegaConf.merge(saved, changes))
-    return run, cfg, tuple(read_json(run.labels))
+    return run, cfg, run.read_labels()

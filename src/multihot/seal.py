@@ -5,7 +5,9 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from multihot.files import sync
+from multihot import shapes
+from multihot.errors import InputError
+from multihot.files import read_json, sync, write_text
 
 SEAL = "seal.json"
 
@@ -14,17 +16,16 @@ def seal(folder: Path, content: Mapping) -> None:
     """Writes seal.json, with size and checksum of each file, and waits until everything has reached the disk."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): [path.stat().st_size, checksum(path)] for path in paths}
-    (folder / SEAL).write_text(json.dumps({**content, "files": files}, indent=2) + "\n")
+    write_text(folder / SEAL, json.dumps({**content, "files": files}, indent=2) + "\n")
     sync(folder)
 
 
 def read_seal(folder: Path) -> dict | None:
     """Returns what `seal` wrote; None if it is not there or unreadable."""
     try:
-        content = json.loads((folder / SEAL).read_text())
-    except (OSError, ValueError):
+        return read_json(folder / SEAL, shapes.SEAL)
+    except InputError:
         return None
-    return content if isinstance(content, dict) and "files" in content else None
 
 
 def find_fault(folder: Path) -> str | None:
@@ -32,12 +33,12 @@ def find_fault(folder: Path) -> str | None:
     content = read_seal(folder)
     if content is None:
         return f"{SEAL} cannot be read"
-    for name, (size, number) in content["files"].items():
+    for name, stamp in content["files"].items():
         path = folder / name
         if not path.exists():
             return f"{name} is missing"
         try:
-            if path.stat().st_size != size or checksum(path) != number:
+            if [path.stat().st_size, checksum(path)] != stamp:
                 return f"{name} has changed"
         except OSError as error:  # a bad sector
             return f"{name}: {error.strerror}"

@@ -50,6 +50,7 @@ def read_config(path: Path) -> DictConfig:
         cfg = OmegaConf.load(path)
         if not isinstance(cfg, DictConfig) or not cfg:
             raise ValueError("it is empty")
+        OmegaConf.resolve(cfg)
         return OmegaConf.merge({"data": {"value_range": SINCE["data.value_range"]}}, cfg)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise damaged(path, error) from error

@@ -1,11 +1,11 @@
 """What a sweep (`-m`) adds to its jobs: numbers that stay, failures that end only one, early ends, a table."""
 
-import json
 import logging
 import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -18,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from multihot.cli import explain, fail
 from multihot.errors import is_lost
+from multihot.files import read_json, reading, write_json, writing
+from multihot.shapes import FINISHED, HISTORY
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -35,15 +37,14 @@ def name_job(records: Path, config_sha256: str, name_run: Callable[[int], str]) 
         records: folder with a file for each job that was ever started, which holds hash and name.
         name_run: number -> name.
     """
-    records.mkdir(parents=True, exist_ok=True)
+    with writing(records, "Set runs_folder to another"):
+        records.mkdir(parents=True, exist_ok=True)
     for number in count():
         record = records / str(number)
-        try:
-            with record.open("x") as file:
-                file.write(f"{config_sha256}\n{name_run(number)}")
-        except FileExistsError:
-            pass
-        taken_by, _, name = record.read_text().partition("\n")
+        with writing(record, "Set runs_folder to another"), suppress(FileExistsError), record.open("x") as file:
+            file.write(f"{config_sha256}\n{name_run(number)}")
+        with reading(str(record), "delete it"):
+            taken_by, _, name = record.read_text(encoding="utf-8").partition("\n")
         if taken_by == config_sha256:
             return name
 
@@ -81,14 +82,14 @@ class RunningJob:
     def read_given_up(self) -> int | None:
         """Returns the epoch after which a search gave the run up; None if it did not."""
         finished = self.folder / "finished.json" if self.folder else None
-        end = json.loads(finished.read_text()) if finished is not None and finished.exists() else {}
-        return end["last_epoch"] if end.get("pruned") else None
+        end = read_json(finished, FINISHED) if finished is not None and finished.exists() else {}
+        return end.get("last_epoch") if end.get("pruned") else None
 
     def end(self, monitor: str) -> None:
         """Forgets the job, after telling Optuna all its scores: a run that was complete before has told none."""
         history = self.folder / "history.json" if self.folder else None
         if self.trial is not None and history is not None and history.exists():
-            self.report(json.loads(history.read_text()), monitor)
+            self.report(read_json(history, HISTORY), monitor)
         self.folder, self.trial, self.num_reported = None, None, 0
 
 
@@ -122,7 +123,8 @@ class SweepCallback(Callback):
         job_return.return_value, job_return.status = score, JobStatus.COMPLETED
         if is_main_process():
             path = Path(config.hydra.sweep.dir) / f"{result['job']}.json"
-            path.write_text(json.dumps({**result, "score": score}))
+            with writing(path, "Set runs_folder to another"):
+                write_json(path, {**result, "score": score})
         running.end(config.monitor)
         is_last_trial = config.hydra.job.num + 1 == OmegaConf.select(config, "hydra.sweeper.n_trials")
         if is_last_trial and all("error" in job for job in read_results(config)):
@@ -144,7 +146,7 @@ class SweepCallback(Callback):
 
 def read_results(config: DictConfig) -> list[dict]:
     """Returns what each job of this sweep has come to, in their order."""
-    results = [json.loads(path.read_text()) for path in Path(config.hydra.sweep.dir).glob("*.json")]
+    results = [read_json(path, {"job": int}) for path in Path(config.hydra.sweep.dir).glob("*.json")]
     return sorted(results, key=lambda result: result["job"])
 
 

@@ -18,13 +18,14 @@ from accelerate.tracking import GeneralTracker
 
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError, check_choice
-from multihot.files import write_json
+from multihot.files import read_json, write_json
 from multihot.interrupt import CTRL_C, REQUEUE
 from multihot.labels import show_label
 from multihot.metrics import Evaluation
 from multihot.monitor import is_better
 from multihot.network import answers
 from multihot.run import Run
+from multihot.shapes import HISTORY, TOLD
 from multihot.tracker_config import code_version, flat_values, group_name, tags_of
 
 log = logging.getLogger(__name__)
@@ -209,10 +210,8 @@ def within(seconds: float, action: Callable[[], object]) -> None:
 def read_told(run: Run) -> dict:
     """Returns the id of the W&B run and, for each tracker, the last update at which it was told each value."""
     try:
-        return json.loads(run.tracker.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError:
+        return read_json(run.tracker, TOLD) if run.tracker.exists() else {}
+    except InputError:
         log.warning("%s is damaged: the tracker begins a new run", run.tracker)
         return {}
 
@@ -227,7 +226,7 @@ def overwrite(path: Path, text: str) -> None:
 def note_best(wandb_run, run: Run) -> dict:
     """Returns the row of the best epoch and puts it into the summary as `best/<name>`; {} if nothing was measured."""
     monitor, best = wandb_run.config["monitor"], {}
-    for row in json.loads(run.history.read_text()):
+    for row in read_json(run.history, HISTORY):
         score = row.get(monitor)
         if score is not None and is_better(score, best.get(monitor), monitor):
             best = row

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from multihot.comparison.thresholds import read_threshold
 from multihot.errors import InputError
-from multihot.files import read_json
+from multihot.files import damaged, read_json
 from multihot.settings import flatten, read_config
+from multihot.shapes import CODE, FINISHED, HISTORY, MANIFESTS, METRICS
 
 HASH_LENGTH = 8  # characters of a hash that are shown
 HASHES = ("data.train", "data.val", "data.test")  # of the splits; they stand among the settings
@@ -46,14 +47,25 @@ def read_results(folder: Path) -> list[Result]:
     runs = sorted(config.parent for config in folder.glob("*/config.yaml"))
     if not runs:
         raise InputError(f"{folder} has no run folders (folders with a config.yaml)")
-    return [read_result(run) for run in runs]
+    return [read_or_leave_out(run) for run in runs]
+
+
+def read_or_leave_out(run: Path) -> Result:
+    """Returns what one run folder says; of one with a damaged file that it does not count, and why."""
+    try:
+        return read_result(run)
+    except InputError as error:
+        return Result(run.name, {}, {}, {}, progress="not read", left_out=str(error))
 
 
 def read_result(run: Path) -> Result:
     """Returns what one run folder says; files that older runs lack may be absent."""
     settings = flatten(read_config(run / "config.yaml"))
-    splits, history = read_if_there(run / "manifests.json", {}), read_if_there(run / "history.json", [])
-    measured = {path.parent.name: read_json(path) for path in sorted(run.glob("*/metrics.json"))}
+    if not isinstance(settings.get("epochs"), int):
+        raise damaged(run / "config.yaml", "it has no epochs")
+    splits = read_if_there(run / "manifests.json", MANIFESTS, {})
+    history = read_if_there(run / "history.json", HISTORY, [])
+    measured = {path.parent.name: read_json(path, METRICS) for path in sorted(run.glob("*/metrics.json"))}
     scores = {
         f"{split}/{name}": score
         for split, metrics in measured.items()
@@ -64,10 +76,10 @@ def read_result(run: Path) -> Result:
         f"{split}.threshold": read_threshold(split, metrics, settings, history) for split, metrics in measured.items()
     }
     settings |= {key: threshold for key, threshold in thresholds.items() if threshold is not None}
-    finished = read_if_there(run / "finished.json", None)
+    finished = read_if_there(run / "finished.json", FINISHED, None)
     if finished is not None and "global_batch_size" in finished:  # older runs lack it
         settings["batch_size"] = finished["global_batch_size"]  # 1 x 64 and 8 x 8 images train the same
-    code = read_if_there(run / "code.json", {})
+    code = read_if_there(run / "code.json", CODE, {})
     codes = [code, code.get("went_on_with", {})]
     return Result(
         name=run.name,
@@ -81,9 +93,9 @@ def read_result(run: Path) -> Result:
     )
 
 
-def read_if_there(path: Path, default: object) -> object:
+def read_if_there(path: Path, shape: object, default: object) -> object:
     """Returns the content of a JSON file, or the default if there is none."""
-    return read_json(path) if path.exists() else default
+    return read_json(path, shape) if path.exists() else default
 
 
 def numbers(scores: dict) -> dict[str, float]:
@@ -139,7 +151,7 @@ def select(
     of_data = {"data.train", *(f"data.{split_of(score)}" for score in scores)}
     results = [replace(result, settings=drop_hashes(result.settings, of_data)) for result in results]
     if with_unfinished:
-        results = [replace(result, left_out="") for result in results]
+        results = [replace(result, left_out="") if result.left_out in UNFINISHED else result for result in results]
     results = [
         result if result.left_out or scores[0] in result.scores else replace(result, left_out=f"without {scores[0]}")
         for result in results

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 import logging
 from dataclasses import asdict, replace
 from io import StringIO
@@ -15,7 +14,8 @@ from tqdm import tqdm
 
 from multihot.data.manifest import BadImage, Manifest
 from multihot.errors import InputError, ShardError, list_first
-from multihot.files import write_json, write_text
+from multihot.files import read_json, temporary_name, write_json, write_text, writing
+from multihot.shapes import BAD_IMAGES
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +46,15 @@ def drop_bad_images(manifest: Manifest, folder: Path, num_workers: int) -> Manif
     need not look again. Process 0 looks, the others wait for its list.
     """
     path = folder / f"{state_of_images(manifest)}.json"
-    if PartialState().is_main_process and not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+    if PartialState().is_main_process and not is_whole(path, len(manifest)):
+        with writing(path, "Set data.cache_folder to another"):
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary_name(path).touch()  # before the images are decoded
         bad = find_bad_images(manifest, num_workers)
-        write_json(path, [asdict(image) | {"row": row} for row, image in bad.items()])
+        with writing(path, "Set data.cache_folder to another"):
+            write_json(path, [asdict(image) | {"row": row} for row, image in bad.items()])
     PartialState().wait_for_everyone()
-    found = json.loads(path.read_text())
+    found = read_json(path, BAD_IMAGES)
     if not found:
         return manifest
     dropped = tuple(BadImage(item["image"], item["reason"]) for item in found)
@@ -63,6 +66,14 @@ def drop_bad_images(manifest: Manifest, folder: Path, num_workers: int) -> Manif
         raise InputError(f"none of {len(manifest)} images can be decoded; is data.root right?\n  {dropped[0].reason}")
     rows = np.setdiff1d(np.arange(len(manifest)), [item["row"] for item in found])
     return replace(manifest.subset(rows), dropped=dropped)
+
+
+def is_whole(path: Path, num_images: int) -> bool:
+    """Returns whether a list that is kept can be read; one that is damaged is made anew."""
+    try:
+        return all(image["row"] < num_images for image in read_json(path, BAD_IMAGES))
+    except InputError:
+        return False
 
 
 def find_bad_images(manifest: Manifest, num_workers: int) -> dict[int, BadImage]:

@@ -20,7 +20,7 @@ from multihot.data.images import DECODING, file_of
 from multihot.data.manifest import Manifest
 from multihot.data.resize import TensorRandomResizedCrop, TensorResize, needed_side, resize, to_pixels
 from multihot.errors import InputError, check_choice
-from multihot.files import check_disk_space, file_stamp
+from multihot.files import check_disk_space, file_stamp, removing_on_error, writing
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +80,12 @@ class DiskCache:
             return torch.from_numpy(np.load(path)).permute(2, 0, 1)
         except (OSError, ValueError, EOFError):  # not there, or torn by a machine that lost its power
             pixels = shrink(self.read(image, min_side), self.side, self.interpolation)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}.tmp")
-        with new.open("wb") as file:
-            np.save(file, pixels.permute(1, 2, 0).numpy())
-        os.replace(new, path)
+        with writing(path, "Set data.cache_folder to another, or data.cache=none"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new = path.with_suffix(f".{os.getpid()}.tmp")
+            with removing_on_error(new), new.open("wb") as file:
+                np.save(file, pixels.permute(1, 2, 0).numpy())
+            os.replace(new, path)
         return pixels
 
     def path_of(self, image: str) -> Path:
@@ -97,7 +98,8 @@ class DiskCache:
 
     def check_space(self, num_images: int) -> "DiskCache":
         """Returns itself; raises InputError if the folder has too little space for so many copies."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder, "Set data.cache_folder to another, or data.cache=none"):
+            self.folder.mkdir(parents=True, exist_ok=True)
         there = sum(len(files) for _, _, files in os.walk(self.folder))
         check_free(self.folder, max(0, num_images - there), self.side, "data.cache_folder to one with more")
         return self
@@ -138,7 +140,8 @@ def create_memory_cache(
     shape = (len(manifest), HEADER + int(WIDEST * side) * side * 3)
     path = folder / broadcast_object_list([f"multihot-{os.getpid()}-{os.urandom(4).hex()}"])[0]
     if accelerator.is_local_main_process:
-        np.memmap(path, np.uint8, "w+", shape=shape)  # a sparse file: a page counts once it is written
+        with writing(path, "Set data.cache=resized or none"), removing_on_error(path):
+            np.memmap(path, np.uint8, "w+", shape=shape)  # a sparse file: a page counts once it is written
     accelerator.wait_for_everyone()
     places = np.memmap(path, np.uint8, "r+", shape=shape)
     accelerator.wait_for_everyone()

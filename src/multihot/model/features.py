@@ -21,11 +21,13 @@ from torch.utils.data import Dataset, Sampler
 from multihot.data.loader import Batches, create_batches, create_evaluation_batches, describe
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.files import check_disk_space, write_json
+from multihot.files import check_disk_space, removing_on_error, write_json, writing
 from multihot.model.finetune import BACKBONE_DROPOUTS
 from multihot.progress import Progress
 
 log = logging.getLogger(__name__)
+
+OTHER_FOLDER = "Set data.feature_cache to another folder"
 
 
 class HeadOnFeatures(nn.Module):
@@ -137,7 +139,7 @@ class FeatureCache:
         key |= {"augment": settings, "seed": seed, "num_views": num_views}
         path = self.folder / f"{fingerprint(self.model, manifest, key)}.npy"
         complete = path.with_suffix(".json")
-        if broadcast_object_list([path.exists() and complete.exists()])[0]:  # one looks for all: others may be at it
+        if broadcast_object_list([complete.exists() and is_whole(path)])[0]:  # one looks for all: others may be at it
             log.info("features of %d images: read from %s", len(manifest), path)
             return Features(np.load(path, mmap_mode="r"))
         batches = create_evaluation_batches(
@@ -155,7 +157,8 @@ class FeatureCache:
         values.flush()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            write_json(complete, {"images": len(manifest), "shape": list(shape), **key})
+            with writing(complete, OTHER_FOLDER):
+                write_json(complete, {"images": len(manifest), "shape": list(shape), **key})
         self.accelerator.wait_for_everyone()
         log.info("features of %d images: kept in %s (%.0f MB)", len(manifest), path, values.nbytes / 1e6)
         return Features(np.load(path, mmap_mode="r"))
@@ -198,15 +201,26 @@ def open_values(accelerator: Accelerator, path: Path, shape: tuple[int, ...]) ->
 
     A file that is there and not complete is filled again, not emptied: another run may be about to finish it.
     """
-    if accelerator.is_main_process and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        way_out = "set data.feature_cache to a folder with more, or take a head on pooled features (head=linear)"
-        check_disk_space(path.parent, 4 * math.prod(shape), "the features take", way_out)
-        new = path.with_suffix(f".{os.getpid()}")
-        np.lib.format.open_memmap(new, mode="w+", dtype=np.float32, shape=shape)
-        os.replace(new, path)
+    if accelerator.is_main_process and not is_whole(path):
+        with writing(path, OTHER_FOLDER):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            way_out = "set data.feature_cache to a folder with more, or take a head on pooled features (head=linear)"
+            check_disk_space(path.parent, 4 * math.prod(shape), "the features take", way_out)
+            new = path.with_suffix(f".{os.getpid()}")
+            with removing_on_error(new):
+                np.lib.format.open_memmap(new, mode="w+", dtype=np.float32, shape=shape)
+            os.replace(new, path)
     accelerator.wait_for_everyone()
-    return np.lib.format.open_memmap(path, mode="r+")
+    with writing(path, OTHER_FOLDER):
+        return np.lib.format.open_memmap(path, mode="r+")
+
+
+def is_whole(path: Path) -> bool:
+    """Returns whether a file of features is there in its full size; one that is cut short is made anew."""
+    try:
+        return np.load(path, mmap_mode="r").ndim > 0
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def fingerprint(model: nn.Module, manifest: Manifest, key: Mapping) -> str:
