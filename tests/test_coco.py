@@ -5,6 +5,7 @@ github.com/cocodataset/cocodataset.github.io/blob/master/dataset/format-data.htm
 """
 
 import contextlib
+import gzip
 import io
 import json
 import os
@@ -284,6 +285,28 @@ def test_files_that_are_missing_or_of_another_format_are_errors_that_name_them(t
     assert "must hold a JSON object with images, annotations, categories, not a list" in error_of(path)
     Path(path).write_bytes(b'{"images": "\xe9"}')
     assert "is not UTF-8" in error_of(path)
+
+
+def test_a_file_that_cannot_say_labels_is_an_error(tmp_path):
+    path = write(tmp_path, annotations=[])
+    with pytest.raises(InputError, match="has no annotations, so that none of its images has a label: tools such as"):
+        CocoReader(**{**SETTINGS, "path": path})("train")
+    text = Path(write(tmp_path)).read_text()
+    for changed, words in (
+        ('{"images": [], ' + text[1:], "the key 'images' twice"),
+        ("[" * 100_000, "cannot be read"),
+        (text.replace('"year": ', '"year": 1' + "0" * 5000), "cannot be read"),
+        ("<html>", "download it again"),
+    ):
+        Path(path).write_text(changed)
+        assert words in error_of(path)
+    Path(path).write_bytes(gzip.compress(text.encode()))
+    assert len(read(path)) > 0
+
+
+def test_a_crowd_is_0_or_1(tmp_path):
+    path = write(tmp_path, annotations=[annotation(2, 9, 1, iscrowd="0")])
+    assert "1 annotations whose iscrowd is not 0 or 1:\n" in error_of(path)
 
 
 def test_a_broken_file_is_an_error_that_says_where_in_the_file_as_it_is(tmp_path):

@@ -302,3 +302,34 @@ def test_the_config_builds_a_reader_that_workers_can_copy(tmp_path):
     manifest = create_reader(cfg.data)("train")
     assert len(pickle.loads(pickle.dumps(manifest))) == 2
     assert manifest.read(manifest.images[0]).size == (6, 6)
+
+
+def touch(top: Path, *paths: str) -> str:
+    """Writes a small picture for each path that ends with .bmp and some bytes for the others, and returns top."""
+    for seed, path in enumerate(paths):
+        draw((top / path).with_suffix(".bmp"), seed).rename(top / path)
+    return str(top)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["training/cat/a.bmp", "testing/cat/b.bmp"], "the folders testing, training, which seem to be splits"),
+        (["data/cat/a.bmp", "data/dog/b.bmp"], "if these are the labels, set data.path={path}/data"),
+        (["images/a.bmp", "labels/a.txt"], "as data sets of boxes (YOLO) do"),
+        (["cat/a.txt", "dog/b.heic"], "holds no images, but files with other endings: .txt (1), .heic (1)"),
+    ],
+)
+def test_folders_of_another_layout_are_errors(tmp_path, files, words):
+    path = touch(tmp_path, *files)
+    assert words.replace("{path}", path) in error_of(path, val_fraction=0)
+
+
+def test_folders_inside_of_labels_and_pictures_that_are_not_read_are_warned_of(tmp_path, caplog):
+    read(touch(tmp_path / "a", "animal/cat/a.bmp", "animal/dog/b.bmp", "thing/car/c.bmp"), val_fraction=0)
+    assert "the labels are the folders animal, thing; those inside of them (car, cat, dog) are none" in caplog.text
+    caplog.clear()
+    path = touch(tmp_path / "b", "cat/a.bmp", "cat/b.heic", "cat/c", "cat/notes.txt", "__MACOSX/cat/a.bmp")
+    assert read(path, val_fraction=0).labels == ("cat",)
+    (record,) = caplog.records
+    assert "2 files are left out, because their ending is that of no image that is read: " in record.getMessage()

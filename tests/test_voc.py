@@ -165,6 +165,21 @@ def test_annotations_that_cannot_be_used_are_named_together_with_line_and_file(f
     assert f"test.txt line 1: {annotations}/000001.xml is not XML: unknown encoding" in message
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("<html><body/></html>", "it holds <html>"),
+        ("<annotation><Object><name>dog</name></Object></annotation>", "it holds <Object> where only <object>"),
+        ("<annotation><x><object><name>dog</name></object></x></annotation>", "it holds <object> where only"),
+        ('<annotation xmlns="http://x"><object><name>dog</name></object></annotation>', "it holds <{http://x}object>"),
+        ("", "is not XML: no element found"),
+    ],
+)
+def test_xml_of_another_kind_is_not_an_image_without_labels(folder, text, words):
+    (folder / "Annotations/000005.xml").write_text(text)
+    assert words in error_of(folder)
+
+
 def test_a_set_that_is_not_there_is_an_error_that_says_how_to_do_without(folder):
     (folder / "ImageSets/Main/test.txt").unlink()
     message = error_of(folder, "train")

@@ -1,19 +1,25 @@
 """Reads a data set from COCO's files of instances: an image has the labels of the objects that are outlined in it."""
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from multihot.data.readers.cells import is_blank
+from multihot.data.readers.json_lines import UNREADABLE, load
 from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.readers.table import SPLITS, Table
+from multihot.data.readers.text_files import read_bytes
 from multihot.errors import InputError, check_choice, list_first
 from multihot.files import reading
 
+log = logging.getLogger(__name__)
+
 PARTS = ("images", "annotations", "categories")
 CROWD = {"keep": 1.0, "drop": None, "unknown": -1.0}  # what an outline of a whole group answers
+IS_CROWD = {0: False, 1: True, None: False}
 OUTLINE = re.compile(rb'"segmentation"\s*:\s*\[[][\d.,\s+eE-]*\]')  # a list that holds nothing but numbers and lists
 
 
@@ -55,6 +61,7 @@ class CocoReader(TableReader):
     def read_file(self, table: Table, file: str, root: str | None, split: str) -> None:
         """Adds the images of one file, all to one split."""
         content = read_json(file)
+        check_annotations(file, content, split)
         table.begin(file, root, unit="image")
         names = read_categories(content["categories"], file)
         if table.labels is None:
@@ -74,7 +81,7 @@ class CocoReader(TableReader):
         try:
             of_image, label = answers[annotation["image_id"]], names[annotation["category_id"]]
             is_small = self.min_area > 0 and annotation["area"] < self.min_area
-            value = CROWD[self.crowd] if annotation.get("iscrowd") else 1.0
+            value = CROWD[self.crowd] if IS_CROWD[annotation.get("iscrowd")] else 1.0
         except (KeyError, TypeError, AttributeError):
             problem, details = self.explain(annotation, names, answers)
             number = annotation.get("id") if isinstance(annotation, dict) else None
@@ -97,16 +104,23 @@ class CocoReader(TableReader):
             return "annotations of an image that is not in the list of images", f"image_id {image!r}"
         if not isinstance(category, int) or category not in names:
             return "annotations of a category that is not in the list of categories", f"category_id {category!r}"
+        if annotation.get("iscrowd") not in (0, 1, None):
+            return "annotations whose iscrowd is not 0 or 1", repr(annotation["iscrowd"])
         return "annotations whose area is no number", repr(annotation["area"])
 
 
 def read_json(file: str) -> dict[str, list]:
     """Returns the lists of a file of instances."""
+    text = read_bytes(file)
     try:
         with reading(file):
-            content = parse(Path(file).read_bytes())
+            content = parse(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{file} is not JSON: {error}; restore it") from error
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{file} must hold a JSON object with {', '.join(PARTS)}, not a {type(content).__name__}")
     missing = [part for part in PARTS if not isinstance(content.get(part), list)]
@@ -116,12 +130,24 @@ def read_json(file: str) -> dict[str, list]:
     return content
 
 
+def check_annotations(file: str, content: Mapping[str, list], split: str) -> None:
+    """Raises InputError if no train image has an annotation, and warns of it in another split."""
+    if content["images"] and not content["annotations"]:
+        problem = (
+            f"{file} has no annotations, so that none of its images has a label: tools such as CVAT leave the tags of "
+            "whole images out of this format; export them as CSV (data=csv) or in another format"
+        )
+        if split == "train":
+            raise InputError(problem)
+        log.warning(problem)
+
+
 def parse(text: bytes) -> object:
     """Returns what JSON says, mostly without the outlines: they would take most of the time and memory."""
     try:
-        return json.loads(OUTLINE.sub(b'"segmentation":0', text))
+        return load(OUTLINE.sub(b'"segmentation":0', text))
     except json.JSONDecodeError:  # an outline of something else than numbers, or an error whose place must be right
-        return json.loads(text)
+        return load(text)
 
 
 def read_categories(categories: list, file: str) -> dict[int, str]:
@@ -140,7 +166,12 @@ def read_categories(categories: list, file: str) -> dict[int, str]:
 
 def is_category(item: object) -> bool:
     """Returns whether a category has what it needs."""
-    return isinstance(item, dict) and isinstance(item.get("id"), int) and isinstance(item.get("name"), str)
+    return (
+        isinstance(item, dict)
+        and isinstance(item.get("id"), int)
+        and isinstance(item.get("name"), str)
+        and not is_blank(item["name"])
+    )
 
 
 def check_same_categories(table: Table, names: Mapping[int, str]) -> None:

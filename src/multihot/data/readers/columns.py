@@ -23,7 +23,7 @@ from multihot.data.readers.doubts import (
     write_list,
     write_one,
 )
-from multihot.data.readers.label_cells import check_not_null
+from multihot.data.readers.label_cells import SAY_ABSENT, check_not_null
 from multihot.data.readers.reader import TableReader
 from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table, name_first, quote
 from multihot.errors import InputError, check_choice
@@ -430,7 +430,7 @@ class Columns:
         filled = [cells[place] for place in self.answer]
         if len(filled) > 1:
             filled = [cell for cell in filled if not is_blank(cell)] or filled[:1]
-        check_not_null(filled[0], self.reader.blank)
+        check_not_null(filled[0], is_none=self.reader.blank == "absent", way_out=SAY_ABSENT)
         if len(filled) == 1:
             return self.reader.cells.read(filled[0])
         labels, answers = zip(*map(self.reader.cells.read, filled), strict=True)

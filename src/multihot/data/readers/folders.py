@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
+from multihot.data.readers.folder_checks import BY_SYSTEMS, check_endings, check_layout
 from multihot.data.readers.reader import TableReader
 from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table
 from multihot.errors import InputError, check_choice
@@ -51,6 +52,10 @@ class FolderReader(TableReader):
         table.labels = tuple(next(iter(labels.values())))  # of train, if there is train
         files = [file for split in folders for file in list_files(split, folders[split], labels[split])]
         images = [file for file in files if is_image(file.path)]
+        others = [file.path for file in files if not is_image(file.path)]
+        if self.split_folders is None and self.labels is None:
+            check_layout(self.path, table.labels, files)
+        check_endings(self.path, others, len(images))
         first_of = [images[k] for k in SAME_FILE[self.same_file](images)]
         for split, folder in folders.items():
             table.begin(folder, self.root, unit="file")
@@ -109,9 +114,14 @@ def scan(folder: str) -> list[os.DirEntry]:
     """Returns what is in a folder and not hidden."""
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+            return [entry for entry in entries if not is_hidden(entry.name)]
     except OSError as error:
         raise refuse(error) from error
+
+
+def is_hidden(name: str) -> bool:
+    """Returns whether a name is that of something hidden, or that a system puts beside files."""
+    return name.startswith(".") or name.lower() in BY_SYSTEMS
 
 
 def refuse(error: OSError) -> InputError:
@@ -140,8 +150,8 @@ def walk(top: str) -> Iterator[str]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(folder, name) for name in sorted(files) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield from (os.path.join(folder, name) for name in sorted(files) if not is_hidden(name))
 
 
 @cache

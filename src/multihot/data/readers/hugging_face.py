@@ -16,7 +16,7 @@ from multihot.data.readers.hugging_face_images import (
     locate_images,
     select_images,
 )
-from multihot.data.readers.label_cells import check_not_null
+from multihot.data.readers.label_cells import SAY_ABSENT, check_not_null
 from multihot.data.readers.reader import TableReader
 from multihot.data.readers.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
@@ -280,7 +280,7 @@ class HuggingFaceReader(TableReader):
 
     def check_not_null(self, cell: object) -> None:
         """Raises CellError if a cell holds nothing at all and nothing says what that means."""
-        check_not_null(cell, "absent" if self.unlisted == "unknown" else self.blank)
+        check_not_null(cell, is_none=self.unlisted == "unknown" or self.blank == "absent", way_out=SAY_ABSENT)
 
 
 def name_class(names: Sequence[str] | None, cell: object) -> object:

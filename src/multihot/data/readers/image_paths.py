@@ -58,7 +58,7 @@ def explain_folder(folder: str, inside: str) -> str:
 
 def find_near(name: str, folder: str) -> str:
     """Returns which file is there in the place of one that is not, and what to do; "" if there is none."""
-    names, by_plain, by_stem = list_names(folder)
+    names, by_plain, by_stem = list_names(folder, os.stat(folder).st_mtime_ns)
     if unquote(name) != name and unquote(name) in names:
         return f"there is {unquote(name)!r}: write names as they are, not as in a URL"
     alike = by_plain.get(plain(name), [])
@@ -75,8 +75,8 @@ def find_near(name: str, folder: str) -> str:
 
 
 @lru_cache(8)
-def list_names(folder: str) -> tuple[frozenset[str], dict[str, list[str]], dict[str, list[str]]]:
-    """Returns the names in a folder: as they are, by what they are like, and by what is before their ending."""
+def list_names(folder: str, _changed: int) -> tuple[frozenset[str], dict[str, list[str]], dict[str, list[str]]]:
+    """Returns the names in a folder, kept until it changes: as they are, by look, by what is before the ending."""
     names = sorted(os.listdir(folder))
     by_plain: dict[str, list[str]] = {}
     by_stem: dict[str, list[str]] = {}

@@ -63,7 +63,9 @@ def read_lines(file: str, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[in
             yield number, check_object(file, number, DECODER.decode(line))
     except json.JSONDecodeError as error:
         raise refuse(file, number, error) from error
-    except (DoubleKeyError, RecursionError) as error:
+    except (InputError, UnicodeDecodeError):
+        raise
+    except UNREADABLE as error:
         raise InputError(f"{file} line {number} cannot be read: {error}") from error
 
 
@@ -88,7 +90,9 @@ def read_values(file: str, number: int, text: str) -> Iterator[tuple[int, dict]]
             raise json.JSONDecodeError("Extra data", text, place + 1)
     except json.JSONDecodeError as error:
         raise refuse(file, number + text.count("\n", counted, error.pos), error) from error
-    except (DoubleKeyError, RecursionError) as error:
+    except (InputError, UnicodeDecodeError):
+        raise
+    except UNREADABLE as error:
         raise InputError(f"{file} line {number} cannot be read: {error}") from error
 
 
@@ -133,4 +137,10 @@ def to_object(pairs: list[tuple[str, object]]) -> dict:
     return item
 
 
+UNREADABLE = (DoubleKeyError, RecursionError, ValueError)  # the last one: a number of thousands of digits
 DECODER = json.JSONDecoder(object_pairs_hook=to_object)
+
+
+def load(text: bytes | str) -> object:
+    """Returns what a JSON text says; raises DoubleKeyError if an object says two things by one name."""
+    return json.loads(text, object_pairs_hook=to_object)

@@ -15,10 +15,8 @@ LITERAL = tuple("[{( ")  # what a list or an object may begin with
 YES = ("1", "1.0", "true", "yes")
 PATTERN = re.compile(r"\\[a-z]|[\[\]()*+^$]")  # what stands in regular expressions and hardly between labels
 
-NULL = (
-    "rows whose labels are null or missing (write [] for none of the labels, take out rows of which nobody knows, "
-    "or set data.blank=absent if null says none)"
-)
+NULL = "rows whose labels are null or missing (write [] for none of the labels, take out rows of which nobody knows{})"
+SAY_ABSENT = ", or set data.blank=absent if null says none"
 UNKNOWN = "unknown labels with an answer (data.unknown_column holds names alone)"
 
 Said = tuple[list[str], Sequence | None]  # labels and the cell that answers for each; None: all are present
@@ -131,10 +129,10 @@ class LabelCells:
             )
 
 
-def check_not_null(cell: object, blank: str) -> None:
-    """Raises CellError for null, unless that says absent; an empty text or list says that there is no label."""
-    if blank != "absent" and (cell is None or cell != cell):
-        raise CellError(NULL, str(cell))
+def check_not_null(cell: object, *, is_none: bool, way_out: str = "") -> None:
+    """Raises CellError for null unless that says none; an empty text or list always does."""
+    if not is_none and (cell is None or cell != cell):
+        raise CellError(NULL.format(way_out), str(cell))
 
 
 def check_no_answers(source: str, labels: Sequence[str]) -> None:

@@ -54,6 +54,12 @@ def open_text(file: str, newline: str | None = None) -> Iterator[TextIO]:
                 raise InputError(f"{file} is compressed, and damaged or cut short: write or copy it again") from error
 
 
+def read_bytes(file: str) -> bytes:
+    """Returns what is in a file of text, unpacked if it is compressed; raises InputError for any other kind."""
+    with open_text(file) as text:
+        return text.buffer.read()
+
+
 def check_is_file(file: str) -> None:
     """Raises InputError for what is there but no file, and for a pattern."""
     if os.path.isdir(file):

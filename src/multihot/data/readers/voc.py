@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multihot.data.readers.reader import TableReader
 from multihot.data.readers.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
-from multihot.files import reading
+from multihot.files import name_irregular, reading
 
 DIFFICULT = {"unknown": -1.0, "present": 1.0, "absent": 0.0}
 
@@ -86,11 +86,19 @@ def read_lines(file: str, setting: str) -> Iterator[tuple[int, list[str]]]:
 def read_objects(annotation: str) -> list[tuple[str, bool]]:
     """Returns the label of each object of an XML file and whether it is marked as difficult; parts are not objects."""
     try:
-        objects = ElementTree.parse(annotation).getroot().findall("object")
+        if name_irregular(annotation):
+            raise AnnotationError(f"{annotation} is {name_irregular(annotation)}")
+        root = ElementTree.parse(annotation).getroot()
+        objects = root.findall("object")
     except OSError as error:
         raise AnnotationError(f"{annotation}: {error.strerror}") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: an encoding that Python lacks
         raise AnnotationError(f"{annotation} is not XML: {error}") from error
+    tags = [item.tag for item in root.iter() if item.tag.lower().endswith("object")]
+    if root.tag != "annotation" or len(tags) != len(objects):
+        where = next((tag for tag in tags if tag != "object"), "object")
+        wrong = f"<{where}> where only <object> right inside of <annotation> is read" if tags else f"<{root.tag}>"
+        raise AnnotationError(f"{annotation} is no annotation of VOC: it holds {wrong}")
     return [read_object(item, f"{annotation} object {number}") for number, item in enumerate(objects, start=1)]
 
 

@@ -1,7 +1,6 @@
 """Reads tar shards in the WebDataset format (github.com/webdataset/webdataset) without unpacking them."""
 
 import glob
-import json
 import os
 import re
 import weakref
@@ -17,6 +16,7 @@ from multihot.data.images import decode_image
 from multihot.data.loader import default_num_workers
 from multihot.data.readers.answers import Answers, parse_weight
 from multihot.data.readers.cells import BLANK, CellError
+from multihot.data.readers.json_lines import UNREADABLE, load
 from multihot.data.readers.label_cells import Said, check_not_null
 from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.readers.table import SPLITS, Table, name_first
@@ -114,7 +114,10 @@ class WebDatasetReader(TableReader):
             return [self.name_class(index) for index in text.split()], None, {}
         if extension.endswith("txt"):
             return *self.read_answers(text), {}
-        content = json.loads(text)
+        try:
+            content = load(text)
+        except UNREADABLE as error:
+            raise ValueError(str(error)) from error
         if self.labels_key is None:
             return *self.read_answers(content), {}
         if not isinstance(content, dict) or self.labels_key not in content:
@@ -124,7 +127,7 @@ class WebDatasetReader(TableReader):
 
     def read_answers(self, content: object) -> Said:
         """Returns the labels and the cells of answers in a text or in JSON; null in a list is no label."""
-        check_not_null(content, "absent" if self.unlisted == "unknown" else "unknown")
+        check_not_null(content, is_none=self.unlisted == "unknown")
         return self.cells.read(content)
 
     def name_class(self, index: str) -> str:
