@@ -1,16 +1,24 @@
 """Values with more than 8 bits, and floats, are shown as data.value_range says, or refused with what to set."""
 
+import pickle
+import tarfile
 from io import BytesIO
 
 import numpy as np
 import pytest
 from picture_files import BAND_AFTER_BAND, write_png, write_tiff
 from PIL import Image
+from scipy.sparse import csr_array
+from torchvision.transforms import InterpolationMode
 
-from multihot.data.depth import read_value_range
-from multihot.data.images import decode_image
+from multihot.data.depth import RangedReader, read_value_range
+from multihot.data.image_cache import DiskCache
+from multihot.data.images import decode_image, read_image
 from multihot.data.manifest import Manifest
+from multihot.data.readers.web_dataset import ShardImages
 from multihot.errors import InputError
+from multihot.files import file_stamp
+from multihot.settings import read_config
 
 GREY = np.array([[0, 2048, 4095]] * 2, np.uint16)  # 12 bits in 16
 COLOUR = np.stack([GREY, GREY // 2, GREY // 4], axis=2)
@@ -151,9 +159,35 @@ def test_a_range_that_is_none_is_refused_with_an_example(setting):
         read_value_range(setting)
 
 
-def test_what_is_kept_of_images_changes_with_the_range(tmp_path):
-    from scipy.sparse import csr_array
+def test_images_in_shards_have_the_range_too(tmp_path):
+    content = FILES_OF_GREY["PNG"]
+    with tarfile.open(tmp_path / "a.tar", "w") as shard:
+        entry = tarfile.TarInfo("a.png")
+        entry.size = len(content)
+        shard.addfile(entry, BytesIO(content))
+    read = RangedReader(ShardImages({f"{tmp_path}/a.tar": file_stamp(tmp_path / "a.tar")}), RANGE)
+    picture = read(f"{tmp_path}/a.tar#512+{len(content)}#a.png", 8)
+    assert np.asarray(picture)[0, :, 0].tolist() == [0, 128, 255]
+    assert pickle.loads(pickle.dumps(read)) == read
 
+
+def test_a_copy_on_disk_is_that_of_its_range(tmp_path):
+    (tmp_path / "a.png").write_bytes(FILES_OF_GREY["PNG"])
+    for value_range, white in ((None, 15), (RANGE, 255), (None, 15)):
+        read = read_image if value_range is None else RangedReader(read_image, value_range)
+        cache = DiskCache(read, tmp_path / "cache", 8, InterpolationMode.BICUBIC)
+        for _ in range(2):
+            assert cache(str(tmp_path / "a.png")).max() == white
+
+
+def test_a_run_from_before_has_the_range_of_the_type(tmp_path):
+    (tmp_path / "config.yaml").write_text("data:\n  path: a.csv\n")
+    assert read_config(tmp_path / "config.yaml").data.value_range == "auto"
+    (tmp_path / "config.yaml").write_text("data:\n  value_range: [0, 4095]\n")
+    assert read_value_range(read_config(tmp_path / "config.yaml").data.value_range) == RANGE
+
+
+def test_what_is_kept_of_images_changes_with_the_range(tmp_path):
     manifest = Manifest(("cat",), ["a.png"], csr_array(np.int8([[1]])))
     states = {tuple(manifest.with_value_range(value_range).image_states()) for value_range in (None, (0, 1), (0, 2))}
     assert len(states) == 3

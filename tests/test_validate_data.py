@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import REPO, compose_config, load_script
 from markupsafe import escape
+from picture_files import write_tiff
 from PIL import Image, ImageCms
 
 from multihot.data.checks.duplicates import close_pairs, count_ones, near_clusters
@@ -228,6 +229,19 @@ def test_the_report_says_how_much_of_the_pictures_is_never_seen(folder):
     report, _ = validate(folder)
     assert report["images"]["never_seen"] == {"mean": 0.3115, "worst": 0.7975}  # 1 - 0.81 / 4
     assert "31% of their area in the mean, 80% of the worst" in (folder.path / "report/report.html").read_text()
+
+
+def test_a_first_page_that_is_smaller_and_bands_that_are_left_out_are_told(folder):
+    folder.replace(draw(3), suffix="tif", save_all=True, append_images=[draw(30, (640, 480))])
+    folder.rows[5][0] = "5.tif"
+    folder.image(5).write_bytes(write_tiff(np.dstack([np.asarray(draw(5)), np.asarray(draw(6))[..., 0]]), 2, extra=[0]))
+    report, _ = validate(folder)
+    assert found(report).keys() == {"animated", "not_rgb"}
+    details = [finding["entries"][0]["detail"] for finding in report["findings"]]
+    assert (
+        details[0] == "2 frames or pages; the one that counts is 64 x 64 pixels, another 640 x 480: is it a thumbnail?"
+    )
+    assert details[1] == "mode RGB and 1 bands left out"
 
 
 def test_the_report_counts_colour_profiles(folder):

@@ -78,7 +78,7 @@ KINDS = [
     Kind("duplicates", "warning", "equal images in one split", "Keep one row each, unless they shall count more."),
     Kind("near_duplicates", "warning", "images that look the same in one split", "Keep one, unless both shall count."),
     Kind(
-        "value_range", "warning", "black or white of pictures with more than 8 bits looks wrong",
+        "value_range", "warning", "ranges of black and white that hide values of more than 8 bits",
         "Set it as the details say; evaluation keeps it with the run.",
     ),
     Kind(
@@ -235,7 +235,10 @@ def faults_of_image(fact: ImageFacts, tiny_side: int) -> Iterator[tuple[str, str
     if min(fact.width, fact.height) < tiny_side:
         yield "tiny", size
     if fact.num_frames > 1:
-        yield "animated", f"{fact.num_frames} frames or pages"
+        width, height = fact.largest_page or (0, 0)
+        is_larger = width * height > fact.width * fact.height
+        doubt = f"; the one that counts is {size}, another {width} x {height}: is it a thumbnail?" if is_larger else ""
+        yield "animated", f"{fact.num_frames} frames or pages{doubt}"
     if fact.is_turned:
         yield "turned", ""
     if fact.mode not in (None, "RGB"):

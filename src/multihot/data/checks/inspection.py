@@ -25,6 +25,7 @@ TASKS_AHEAD = 8  # that wait for each process
 HASH_SIDE = 32  # pixels of the small grey picture that is hashed
 SMALL_SIDE = 16  # pixels of the smaller one that is kept
 SAME_COLOUR = 2  # largest difference of a channel's values in an image of one colour: what JPEG adds
+PAGES_LOOKED_AT = 10
 MIRROR = np.array([1, -1] * 4)  # a mirrored picture has the odd horizontal frequencies with the other sign
 FLAT = 2.0  # smallest deviation of the small grey picture, of 255, whose perceptual hash says anything
 
@@ -41,6 +42,7 @@ class ImageFacts:
     format: str | None = None  # Pillow's: JPEG, PNG, ...
     is_turned: bool = False  # by EXIF orientation
     num_frames: int = 1  # or pages; a camera's hidden previews (MPO) do not count
+    largest_page: tuple[int, int] | None = None  # pixels, of a TIFF of several pages
     profile: str | None = None  # of its colours, "sRGB ..." or another
     is_constant: bool = False  # one colour all over
     pixel_hash: bytes | None = None  # equal for equal pixels, whatever the file format
@@ -114,18 +116,36 @@ def read_header(path: str) -> dict:
             return {}
         with Image.open(path) as image:
             num_frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            largest = find_largest_page(image) if image.format == "TIFF" and num_frames > 1 else None
             choose_page(image)
             return {
                 "width": image.width,
                 "height": image.height,
-                "mode": image.mode,
+                "mode": image.mode + describe_extra_bands(image),
                 "format": image.format,
                 "is_turned": image.getexif().get(ExifTags.Base.Orientation) in TURN_OF_ORIENTATION,
                 "num_frames": num_frames,
+                "largest_page": largest,
                 "profile": name_profile(image.info.get("icc_profile")),
             }
     except DECODE_ERRORS:
         return {}
+
+
+def find_largest_page(image: Image.Image) -> tuple[int, int]:
+    """Returns the size of the largest of the first pages of an open TIFF, and goes back to its first."""
+    sizes = []
+    for page in range(min(image.n_frames, PAGES_LOOKED_AT)):
+        image.seek(page)
+        sizes.append(image.size)
+    image.seek(0)
+    return max(sizes, key=math.prod)
+
+
+def describe_extra_bands(image: Image.Image) -> str:
+    """Returns in words that an open file has bands that are not read; "" if it has none."""
+    num_bands = len(getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, ()))
+    return f" and {num_bands - len(image.getbands())} bands left out" if num_bands > len(image.getbands()) else ""
 
 
 def name_profile(profile: bytes | None) -> str | None:
