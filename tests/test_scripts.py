@@ -191,14 +191,13 @@ def test_a_finished_run_goes_on_for_more_epochs(train, tmp_path, caplog):
     assert "epochs: 1 -> 2; the learning rate follows the longer schedule" in caplog.text
 
 
-def test_validation_without_any_positive_keeps_the_first_epoch(train, tmp_path):
+def test_validation_without_any_positive_is_refused_before_training(train, tmp_path):
     write_photos(tmp_path)
     text = re.sub(r"(val\d+.jpg,val),.*", r"\1,", (tmp_path / "my.csv").read_text())
     (tmp_path / "my.csv").write_text(text)
-    train(*photo_settings(tmp_path), "name=a", "finetune=full")
-    history = read_json(tmp_path / "a/history.json")
-    assert [row["val/map"] for row in history] == [None, None]
-    assert load_file(tmp_path / "a/best/model.safetensors")["head.weight"].abs().max() == 0  # epoch 0
+    with pytest.raises(InputError, match="monitor=val/map is nan for the best and for the worst predictions"):
+        train(*photo_settings(tmp_path), "name=a", "finetune=full")
+    assert not (tmp_path / "a/history.json").exists()
 
 
 def test_early_stopping_waits_as_many_epochs_as_patience_says(train, tmp_path):
