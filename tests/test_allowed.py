@@ -164,7 +164,7 @@ def test_a_setting_of_an_option_or_two_that_do_not_go_together_are_named(overrid
         ("evaluate", ["batch_size=0"], "batch_size=0"),
         ("evaluate", ["+data.val_fraction=2"], "data.val_fraction=2"),
         ("evaluate", ["mixed_precision=fp8"], "mixed_precision=fp8"),
-        ("validate_data", ["data.path=x.csv", "max_distance=100"], "from 0 to 32"),
+        ("validate_data", ["data.path=x.csv", "max_distance=100"], "max_distance=100: expected a whole number"),
         ("validate_data", ["data.path=x.csv", "min_similarity=2"], "min_similarity=2"),
         ("validate_data", ["data.path=x.csv", "ignore=turned"], "write 'ignore=[turned]'"),
         ("split_data", ["data.path=x.csv", "out=y.csv", "num_folds=1"], "num_folds=1"),

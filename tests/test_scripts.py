@@ -154,7 +154,7 @@ def test_a_run_is_never_overwritten(train, tmp_path):
         train("name=a", "epochs=1")
     with pytest.raises(InputError, match=r"optimizer.lr: 0.0005 -> 0.1"):
         train("name=a", "epochs=2", "optimizer.lr=0.1")
-    with pytest.raises(InputError, match=r"resume=yes: choose from auto"):
+    with pytest.raises(InputError, match=r"resume=yes: expected one of auto"):
         train("name=a", "epochs=2", "resume='yes'")
     with pytest.raises(InputError, match="needs name="):
         train("resume=true")

@@ -144,7 +144,7 @@ TRAIN = DATA | {
     "loss.weight": WEIGHT | NULL,
     "loss.pos_weight": WEIGHT | BALANCE | NULL,
     "loss.smoothing": number(0, below=1),
-    "loss.reduction": choice("mean", "batchmean", "sum"),
+    "loss.reduction": choice("mean", "batchmean", "sum", "none"),  # none has an answer of its own
     "loss.unknown.strategy": choice("ignore", "negative", "weak_negative", "large_loss_rejection"),
     "loss.unknown.weight": SHARE,
     "loss.unknown.rejection": number(0, 100),

@@ -15,7 +15,7 @@ from multihot.metrics.checks import check_threshold
 from multihot.model.create import create_model
 from multihot.model.finetune import Lora, check_combination
 from multihot.model.heads import install_head
-from multihot.targets import create
+from multihot.targets import check_targets, create
 
 # what torch, timm and their like raise where an argument is wrong
 MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -26,6 +26,8 @@ IMAGE = {"input_size": (3, 32, 32)}  # that augmentation is built for
 def find_misfits(cfg: DictConfig) -> list[str]:
     """Returns what keeps a training of these settings from being built, but for what hangs on data or weights."""
     faults = []
+    with collecting(faults, "a class"):
+        check_targets(cfg)
     with collecting(faults, "activation"):
         check_activation(cfg.activation)
     if faults:
