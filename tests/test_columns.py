@@ -3,12 +3,15 @@
 import json
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import REPO, compose_config
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class
+from omegaconf import OmegaConf
 from PIL import Image
 
 from multihot.data import create_reader
@@ -37,8 +40,16 @@ def write_jsonl(folder: Path, *objects) -> str:
     return f"data.path={folder / 'data.jsonl'}"
 
 
+@cache
+def settings_of(source: str) -> dict:
+    """Returns the settings of a source; composing them for each test would take most of the time."""
+    return OmegaConf.to_container(compose_config("train", [f"data={source}", "data.val_fraction=0"]).data, resolve=True)
+
+
 def read(*overrides: str, source="csv", split="train", **settings):
-    cfg = compose_config("train", [f"data={source}", "data.val_fraction=0", *overrides])
+    cfg = OmegaConf.create({"data": settings_of(source)})
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        OmegaConf.update(cfg, override.key_or_group, override.value())
     return create_reader(cfg.data)(split, **settings)
 
 
@@ -517,6 +528,15 @@ def test_columns_without_answers_come_with_what_leaves_them_out(folder):
     assert "columns that are no labels: 'data.ignore_columns=[age,url]'" in message
     assert "line 2: 'age' is '63'" in message
     assert read(path, "data.layout=columns", "data.ignore_columns=[age,url]").labels == ("cat",)
+
+
+def test_a_column_of_splits_that_is_called_otherwise_is_not_to_be_ignored(folder):
+    path = columns_csv(folder, ["cat", "Set", "age"], [1, 0], ["Train", "test"], [63, 41])
+    message = error_of(path, "data.layout=columns")
+    assert (
+        "a column of splits: data.split_column=Set; columns that are no labels: 'data.ignore_columns=[age]'" in message
+    )
+    assert names(read(path, "data.layout=columns", "data.split_column=Set", "data.ignore_columns=[age]")) == ["a.png"]
 
 
 @pytest.mark.parametrize("name", ["", "Unnamed: 0"])

@@ -337,7 +337,10 @@ class Columns:
         if bad:
             one = {name for name in bad if name in self.reader.names("labels_column")}
             layout = "; if all labels of an image stand in one, data.layout=cell, or pairs" if one else ""
-            ways = f"; columns that are no labels: {write_list('data.ignore_columns', bad)}{layout}"
+            splits = [label for label in bad if holds_splits(label, table.problems[table.no_answer].first)]
+            others = [label for label in bad if label not in splits]
+            ways = "".join(f"; a column of splits: {write_one('data.split_column', label)}" for label in splits)
+            ways += f"; columns that are no labels: {write_list('data.ignore_columns', others)}" * bool(others) + layout
             table.problems[table.no_answer + ways].extend(table.problems.pop(table.no_answer))
         table.bad_answers.clear()
         if self.reader.label_columns is not None:
@@ -437,6 +440,16 @@ class Columns:
         if any(cells is not None for cells in answers):
             raise CellError(SEVERAL_ANSWERS, f"{quote(filled[0])}, {quote(filled[1])}")
         return list(dict.fromkeys(chain.from_iterable(labels))), None  # a label may stand in two columns
+
+
+def holds_splits(label: str, places: Sequence[str]) -> bool:
+    """Returns whether the first cell of a column that is no answer is the name of a split.
+
+    >>> holds_splits("Set", ["my.csv line 2: 'Set' is 'Train'"]), holds_splits("Set", ["my.csv line 2: 'Set' is 'red'"])
+    (True, False)
+    """
+    cells = (place.partition(f"{label!r} is ")[2] for place in places)
+    return next((cell.strip("' ").lower() in SPLIT_OF_NAME for cell in cells if cell), False)
 
 
 def describe_columns(names: Sequence[str]) -> str:
