@@ -6,8 +6,8 @@
 # One would expect: the stored values, as IMREAD_UNCHANGED says, and the same answer for PNG and TIFF, 8 and 16 bits.
 # Seen: the stored pixel 200 150 100 51 is read as 40 30 20 51. Pillow 13.0.0 reads 200 150 100 51.
 # For users: tifffile writes (H, W, 4) as RGB with unassociated alpha unless it is told otherwise. A picture of four bands
-#   (red, green, blue, infrared) is darkened by its infrared when read by OpenCV (albumentations users, many loaders), not
-#   when read by Pillow. A model trained with one and served with the other sees other pictures.
+#   (red, green, blue, infrared) is darkened by its infrared when read by OpenCV and not when read by
+#   Pillow. A model trained with one and served with the other sees other pictures.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
