@@ -233,15 +233,21 @@ def archive(kind, folder):
             np.savez(file, **{"Transformer/posembed": np.zeros(3)})
     else:
         with zipfile.ZipFile(path, "w") as file:
-            for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            for name in MEMBERS[kind]:
                 file.writestr(f"model/{name}", "")
     return path.read_bytes()
 
 
+MEMBERS = {
+    "jit": ("data.pkl", "constants.pkl", "code/__torch__.py"),
+    "keras": ("metadata.json", "model.weights.h5"),
+    "pt2": ("archive_format", "data/weights/weight_0"),
+}
 FOREIGN = {  # content of a file -> what is said of it
     "empty": (b"", "is empty"),
     "zeros": (bytes(1000), "is empty"),
-    "page": (b"\n<!DOCTYPE html><html>", "web page .* /resolve/"),
+    "page": (b"\n<!DOCTYPE html><html>", "web page.* /resolve/"),
+    "answer": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', "what a server answered"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "`git lfs pull`"),
     "message": (b"Entry not found", "begins with 'Entry not found'"),
     "json": (b'{"error": "gated"}', "begins with"),
@@ -251,6 +257,8 @@ FOREIGN = {  # content of a file -> what is said of it
     "onnx": (b"\x08\x0a\x12\x07pytorch" + bytes(600), "ONNX"),
     "pickle": (pickle.dumps({"a": 1}), "not by torch.save.*torch.save"),
     "long header": (b"\xff\xff\xff\x0f\0\0\0\0" + b'{"a":' + bytes(600), "damaged or cut short"),
+    "keras": (None, "a Keras model"),
+    "pt2": (None, "a program of torch.export"),
     "zip": (None, r"a zip archive of a.txt: unpack"),
     "tar": (None, "a tar archive: unpack"),
     "npz": (None, "timm.create_model.*checkpoint_path"),
@@ -309,6 +317,13 @@ def test_what_is_no_file_is_named(state, tmp_path):
 def test_an_address_in_the_place_of_a_file_has_its_way_out(weights, way_out):
     with pytest.raises(InputError, match=way_out):
         find_weights(weights)
+
+
+def test_a_path_that_cannot_be_looked_for_is_named():
+    with pytest.raises(InputError, match="cannot be looked for: File name too long"):
+        find_weights("a" * 5000)
+    with pytest.raises(InputError, match=r"there is no ~nobody-here/vit\.pth"):
+        find_weights("~nobody-here/vit.pth")
 
 
 def test_weights_in_parts_are_refused_with_how_to_join_them(tmp_path):

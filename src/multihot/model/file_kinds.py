@@ -82,8 +82,12 @@ def find_fault_of_zip(path: Path) -> str | None:
         return f"damaged or cut short; {DOWNLOAD}"
     if any(name.endswith("/constants.pkl") for name in names):
         return f"a TorchScript program; {AS_TENSORS}"
+    if any(name.endswith("archive_format") for name in names):
+        return f"a program of torch.export; {AS_TENSORS}"
     if any(name.endswith("data.pkl") for name in names):
         return None
+    if any(name.endswith(".weights.h5") for name in names):
+        return f"a Keras model: {AS_PYTORCH}"
     if any(name.endswith(".npy") for name in names):
         return (
             "an .npz archive, as JAX models have it. timm turns it into one that fits: "
@@ -99,7 +103,7 @@ def describe(first: bytes, path: Path) -> str:
     text = first.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:9].lower().startswith(WEB_PAGES):
         return (
-            "a web page and not the file that the page offers: download that "
+            "a web page, or what a server answered, and not the file: download that "
             "(on Hugging Face and GitHub its address has /resolve/ or /raw/ in the place of /blob/)"
         )
     if first[257:262] == b"ustar":

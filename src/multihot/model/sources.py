@@ -1,5 +1,6 @@
 """Where pretrained weights come from: every source becomes timm's tensors and, apart from them, its own classifier."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -90,10 +91,14 @@ def find_weights(weights: str) -> Path:
     elif is_address(weights.removeprefix("local-dir:")):
         raise InputError(f"model.weights={weights}: {explain_address(weights)}")
     else:
-        path, choices = Path(weights.removeprefix("local-dir:")).expanduser(), f"give {ALLOWED}"
-    if path.is_symlink() and not path.exists():
+        path, choices = Path(os.path.expanduser(weights.removeprefix("local-dir:"))), f"give {ALLOWED}"
+    try:
+        is_there = path.exists()
+    except OSError as error:  # no permission for a folder on the way, or too long
+        raise InputError(f"model.weights={weights[:200]} cannot be looked for: {error.strerror}") from error
+    if path.is_symlink() and not is_there:
         choices = f"it is {describe_place(path)}"
-    if not path.exists():
+    if not is_there:
         of_hub = f", or {explain_address(f'hf-hub:{weights}')}" if re.fullmatch(r"[\w.-]+/[\w.-]+", weights) else ""
         raise InputError(f"model.weights={weights}: there is no {path}; {choices}{of_hub}")
     return path
