@@ -32,14 +32,21 @@ FOLDER_SECONDS = 120.0  # until a start has made its run folder
 def main() -> int:
     """Prints how many kills ended bit-identical; returns 1 if not all did."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--kills", type=count, default=50)
+    parser.add_argument("--processes", type=count, default=1)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         same = drill(Path(folder), arguments.kills, arguments.processes, random.Random(arguments.seed))
     print(f"{same} of {arguments.kills} kills ended bit-identical ({arguments.processes} processes)")
     return int(same < arguments.kills)
+
+
+def count(text: str) -> int:
+    """Returns a whole number from 1 up; raises ArgumentTypeError for anything else."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, not {text!r}")
+    return int(text)
 
 
 def drill(folder: Path, kills: int, processes: int, moments: random.Random) -> int:

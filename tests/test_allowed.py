@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from multihot.allowed import check_settings
+from multihot.allowed.environment import check_environment, check_group
 from multihot.allowed.kinds import LABELS, NULL, list_of, number, whole
 from multihot.errors import InputError
 
@@ -192,3 +193,25 @@ def test_kinds_take_what_they_say():
     assert (whole(1) | NULL).fits(None)
     assert [list_of(whole(0), empty=empty).fits([]) for empty in (True, False)] == [True, False]
     assert not LABELS.fits([1, "1"])
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"RANK": "first"}, "RANK=first: expected a whole number from 0 up"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK=2: expected below WORLD_SIZE=2"),
+        ({"MASTER_PORT": "99999", "LOCAL_RANK": "1.5"}, "MASTER_PORT=99999"),
+        ({"ACCELERATE_USE_CPU": "maybe"}, "ACCELERATE_USE_CPU=maybe"),
+    ],
+)
+def test_variables_of_a_launcher_are_checked(variables, words):
+    with pytest.raises(InputError) as raised:
+        check_environment(variables)
+    assert words in str(raised.value)
+
+
+def test_a_process_of_a_group_needs_all_that_finds_the_others():
+    check_group({"LOCAL_RANK": "-1"})
+    with pytest.raises(InputError, match="not RANK, MASTER_ADDR, MASTER_PORT"):
+        check_group({"LOCAL_RANK": "0", "WORLD_SIZE": "2"})

@@ -13,6 +13,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
 
+from multihot.allowed.environment import check_environment, check_group
 from multihot.cluster import join_slurm
 from multihot.errors import InputError
 from multihot.fsdp import follow_fsdp
@@ -34,9 +35,12 @@ def start_processes() -> PartialState:
     """Joins this process to the others that were launched with it, and lets only process 0 log what goes well.
 
     Raises:
-        InputError: several processes were launched, but they do not know of each other and each would train alone.
+        InputError: a variable of the launcher is wrong, or several processes were launched, but they do not know of
+            each other and each would train alone.
     """
+    check_environment(os.environ)
     join_slurm()
+    check_group(os.environ)
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     is_first = not torch.distributed.is_initialized()
     # Told that it runs on CPUs, Accelerate would not start DeepSpeed.
