@@ -19,7 +19,7 @@ from multihot.errors import InputError, check_choice, list_first
 from multihot.files import damaged, read_json, recover_folder, write_json, write_text, writing
 from multihot.ownership import CHECKPOINT, EVALUATION, MODEL, Kind, check_replaceable
 from multihot.settings import read_config, with_absolute_paths
-from multihot.shapes import CODE, COUNTS, FINISHED, LABELS, MANIFESTS
+from multihot.shapes import CODE, CONFIG, COUNTS, FINISHED, LABELS, MANIFESTS, find_misfit
 from multihot.sweep import running
 from multihot.targets import check_targets
 from multihot.tracker_config import code_version
@@ -279,6 +279,9 @@ def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str,
         beside = f"; runs beside it:\n{list_first(known, limit=10)}" if known else ""
         raise InputError(f"run={folder} is no complete run: {', '.join(missing)} missing{beside}")
     saved = read_config(run.config)
+    fault = find_misfit(OmegaConf.to_container(saved), CONFIG)
+    if fault is not None:
+        raise damaged(run.config, fault)
     check_targets(saved)
     for key in changes.get("data", {}):
         if key not in saved.data:

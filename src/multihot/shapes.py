@@ -10,6 +10,7 @@ FINISHED = {"epoch": int, "config_sha256": str, "score?": SCORE, "last_epoch?": 
 MANIFESTS = {...: {"num_images?": int, "sha256": str}}
 COUNTS = {"label_count": [NUMBER], "num_known": [NUMBER], "num_images": int}
 METRICS = {"threshold?": (*SCORE, list), ...: SCORE}
+CONFIG = {"data": {"_target_": str}, "model": {"name": str}, "head": {}, "loss": {"function": {}}, "batch_size": int}
 VERSION = {"commit?": (str, NoneType), "dirty?": bool}
 CODE = VERSION | {"went_on_with?": VERSION}
 SEAL = {"files": {...: [int]}, "global_batch_size?": int, "epoch?": int, "batch?": int, "update?": int}
