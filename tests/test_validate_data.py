@@ -227,8 +227,13 @@ def test_the_report_says_how_much_of_the_pictures_is_never_seen(folder):
     assert report["images"]["never_seen"] == {"mean": 0.19, "worst": 0.19}  # 1 - 0.9^2
     folder.replace(draw(3, (256, 64)))
     report, _ = validate(folder)
-    assert report["images"]["never_seen"] == {"mean": 0.3115, "worst": 0.7975}  # 1 - 0.81 / 4
-    assert "31% of their area in the mean, 80% of the worst" in (folder.path / "report/report.html").read_text()
+    others = sum(split["num_images"] for split in report["splits"]) - 1
+    mean = round((0.19 * others + 0.7975) / (others + 1), 4)
+    assert report["images"]["never_seen"] == {"mean": mean, "worst": 0.7975}  # 1 - 0.81 / 4
+    assert (
+        f"{100 * mean:.0f}% of their area in the mean, 80% of the worst"
+        in (folder.path / "report/report.html").read_text()
+    )
 
 
 def test_a_first_page_that_is_smaller_and_bands_that_are_left_out_are_told(folder):
@@ -342,7 +347,7 @@ def test_what_the_reader_refuses_is_one_finding_with_its_line(folder, row, words
     draw(7).save(folder.path / "7.png")
     folder.append(*row)
     report, code = validate(folder)
-    assert list(found(report)) == ["table"]
+    assert [kind for kind in found(report) if kind != "table_doubts"] == ["table"]
     [entry] = report["findings"][0]["entries"]
     assert words.format(folder=folder.path) in entry["detail"]
     assert code == 1
@@ -353,7 +358,7 @@ def test_a_split_that_the_reader_refuses_does_not_hide_the_faults_of_the_others(
     folder.label("owl", [5])
     folder.image(3).unlink()
     report, _ = validate(folder)
-    assert list(found(report)) == ["table", "missing"]
+    assert [kind for kind in found(report) if kind != "table_doubts"] == ["table", "missing"]
     assert [split["split"] for split in report["splits"]] == ["train", "test"]
 
 
