@@ -160,6 +160,19 @@ def test_formats_that_timm_converts_are_left_to_it(tmp_path):
     assert torch.equal(loaded.cls_token, model.cls_token + 1)
 
 
+def test_the_image_tower_of_an_original_clip_loads_without_its_projection(tmp_path):
+    shapes = {"class_embedding": 24, "conv1.weight": (24, 3, 8, 8), "positional_embedding": (17, 24), "proj": (24, 8)}
+    shapes |= {f"{norm}.{part}": 24 for norm in ("ln_pre", "ln_post") for part in ("weight", "bias")}
+    for block in ("transformer.resblocks.0.", "transformer.resblocks.1."):
+        shapes |= {f"{block}{norm}.{part}": 24 for norm in ("ln_1", "ln_2") for part in ("weight", "bias")}
+        shapes |= {f"{block}attn.in_proj_weight": (72, 24), f"{block}attn.in_proj_bias": 72}
+        for layer, out, width in (("attn.out_proj", 24, 24), ("mlp.c_fc", 96, 24), ("mlp.c_proj", 24, 96)):
+            shapes |= {f"{block}{layer}.weight": (out, width), f"{block}{layer}.bias": out}
+    state = {f"module.visual.{key}": torch.ones(shape) for key, shape in shapes.items()}
+    torch.save({"state_dict": {**state, "module.logit_scale": torch.ones([])}, "epoch": 3}, tmp_path / "clip.pth")
+    assert create(tmp_path / "clip.pth", name="vit_base_patch16_clip_224").cls_token.eq(1).all()
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("kind", ["safetensors", "pth"])
 def test_weights_that_are_not_finite_are_named_with_file_and_tensor(number, kind, state, tmp_path):

@@ -77,7 +77,7 @@ def load_source(name: str, source: Source, kwargs: dict) -> nn.Module:
     if source.note:
         log.info("%s: %s", source.path, source.note)
     before, now = describe_size(source.state), describe_size(model.state_dict())
-    if before != now:
+    if before not in ("", now):
         log.info("%s was made for %s; resampled to %s", source.path, before, now)
     return model
 

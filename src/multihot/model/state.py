@@ -83,10 +83,13 @@ def plain(key: str) -> str:
 
 
 def pick_container(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the tensors of the first container that timm looks into, without what wrappers put before their names."""
+    """Returns the tensors of the first container that timm looks into, without what wrappers put before their names.
+
+    CLIP's projection into the space of texts, which timm makes a classifier of, is left out.
+    """
     container = next((name for name in CONTAINERS if any(key.startswith(name) for key in tensors)), "")
     inside = {key.removeprefix(container): value for key, value in tensors.items() if key.startswith(container)}
-    return clean_state_dict(inside)
+    return {key: value for key, value in clean_state_dict(inside).items() if key != "visual.proj"}
 
 
 def describe_choice(prefix: str, others: Sequence[str], left_out: Sequence[str]) -> str:
