@@ -523,6 +523,8 @@ def test_columns_of_shares_among_columns_of_answers_are_named(folder, caplog):
 
 
 def test_columns_without_answers_come_with_what_leaves_them_out(folder):
+    path = columns_csv(folder, ["cat", "sex"], [1, 0], ["F", "M"])  # F is read as false
+    assert "columns that are no labels: 'data.ignore_columns=[sex]'" in error_of(path, "data.layout=columns")
     path = columns_csv(folder, ["cat", "age", "url"], [1, 0], [63, 41], ["http://a", "http://b"])
     message = error_of(path, "data.layout=columns")
     assert "columns that are no labels: 'data.ignore_columns=[age,url]'" in message
@@ -628,7 +630,15 @@ def test_weights_of_all_train_rows_must_not_be_0(folder):
 def test_cells_read_as_pairs_are_named(folder, caplog):
     path = write_csv(folder, ["image", "labels"], ["a.png", "cat"], ["b.png", "dog"], ["c.png", '"cat, dog"'])
     read(path, "data.layout=pairs")
-    assert "other labels make up 'cat, dog'. If a cell holds several labels, set data.layout=cell" in caplog.text
+    assert "the labels 'cat, dog' seem to be several. If a cell holds several, set data.layout=cell" in caplog.text
+    caplog.clear()
+    path = write_csv(folder, ["image", "labels"], ["a.png", "cat dog"], ["b.png", "cat owl"], ["c.png", "dog owl"])
+    read(path, "data.layout=pairs")
+    assert "the labels 'cat dog', 'cat owl', 'dog owl' seem to be several" in caplog.text
+    caplog.clear()
+    path = write_csv(folder, ["image", "labels"], ["a.png", "polar bear"], ["b.png", "brown bear"], ["c.png", "bear"])
+    read(path, "data.layout=pairs")
+    assert not caplog.records
 
 
 def test_a_column_is_not_ignored_and_used(folder):

@@ -16,6 +16,7 @@ from multihot.data.readers.doubts import (
     UnusedAnswers,
     UnusedLabels,
     find_doubtful,
+    find_mixed,
     find_numbered,
     find_shares,
     is_joined,
@@ -147,11 +148,14 @@ class ColumnReader(TableReader):
             )
 
     def warn_of_joined(self, table: Table) -> None:
-        """Warns of labels of pairs that other labels make up: cells with several labels."""
-        joined = [label for label in table.id_of if is_joined(label, (self.separator, *SEPARATORS), table.id_of)]
+        """Warns of labels of pairs that are made of others, or all of the same parts: cells with several labels."""
+        labels = list(table.id_of)
+        joined = [label for label in labels if is_joined(label, (self.separator, *SEPARATORS), table.id_of)]
+        if not joined and len(table.row_of) == len(table.values):  # no image is in two rows
+            joined = find_mixed(labels, self.separator)
         if joined:
             log.warning(
-                "%s: other labels make up %s. If a cell holds several labels, set data.layout=cell",
+                "%s: the labels %s seem to be several. If a cell holds several, set data.layout=cell",
                 name_first(table.files),
                 name_first(list(map(repr, joined))),
             )
@@ -333,7 +337,12 @@ class Columns:
         """Warns of label columns that may be none; says how to leave out those that hold no answers."""
         values = np.frombuffer(table.values, np.float32)[self.start :].reshape(-1, len(self.labels))
         num_known = (values >= 0).sum(axis=0)
-        bad = [label for label, known in zip(self.labels, num_known, strict=True) if table.bad_answers[label] > known]
+        doubtful = [] if self.reader.label_columns is not None else find_doubtful(self.labels)
+        bad = [
+            label
+            for label, known in zip(self.labels, num_known, strict=True)
+            if table.bad_answers[label] > (0 if label in doubtful else known)
+        ]
         if bad:
             one = {name for name in bad if name in self.reader.names("labels_column")}
             layout = "; if all labels of an image stand in one, data.layout=cell, or pairs" if one else ""
@@ -345,7 +354,7 @@ class Columns:
         table.bad_answers.clear()
         if self.reader.label_columns is not None:
             return
-        doubtful = dict.fromkeys([*find_doubtful(self.labels), *find_shares(self.labels, values)])
+        doubtful = dict.fromkeys([*doubtful, *find_shares(self.labels, values)])
         doubtful = [label for label in doubtful if label not in bad]
         if doubtful:
             log.warning(

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -146,6 +147,18 @@ def is_joined(label: str, separators: Sequence[str], labels: Collection[str]) ->
     """
     several = (divide(label, mark) for mark in separators if mark in label)
     return any(len(parts) > 1 and all(part in labels for part in parts) for parts in several)
+
+
+def find_mixed(labels: Sequence[str], separator: str) -> list[str]:
+    """Returns the labels with a separator, if they are most of all, and most of their parts recur in others.
+
+    >>> find_mixed(["cat dog", "cat owl", "dog owl"], " "), find_mixed(["polar bear", "brown bear", "bear"], " ")
+    (['cat dog', 'cat owl', 'dog owl'], [])
+    """
+    several = [label for label in labels if len(divide(label, separator)) > 1]
+    uses = Counter(part for label in labels for part in divide(label, separator))
+    do_recur = 3 * sum(count > 1 for count in uses.values()) >= 2 * len(uses)
+    return several if 2 * len(several) > len(labels) >= len(uses) and do_recur else []
 
 
 def is_word(text: str) -> bool:
