@@ -74,6 +74,13 @@ def test_dark_pictures_of_a_range_that_was_chosen_are_meant_so(tmp_path, caplog)
     assert warnings_of(manifest.with_value_range((0, 4095)), caplog) == []
 
 
+def test_few_pictures_of_12_bits_among_others_are_a_warning(tmp_path, caplog):
+    manifest = create_manifest(tmp_path, [deep(0, 12), *map(draw, range(1, 12))])
+    [warning] = warnings_of(manifest, caplog)
+    assert warning.startswith("1 of 12 pictures")
+    assert warning.endswith("Set data.value_range=[0,4095]")
+
+
 def test_a_range_that_is_too_narrow_is_a_warning(tmp_path, caplog):
     manifest = create_manifest(tmp_path, [deep(seed, 12) for seed in range(NUM_IMAGES)]).with_value_range((0, 1))
     [warning] = warnings_of(manifest, caplog)

@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from multihot.errors import InputError
+from multihot.files import name_irregular
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def read_clusters(file: str | None, images: Sequence[str], root: str | None) -> 
     row_of = {image: row for row, image in enumerate(images)}
     clusters, numbers, num_listed = np.arange(len(images)), {}, 0
     try:
+        if what := name_irregular(file):
+            raise InputError(f"clusters={file} is {what} and no file")
         with open(file, encoding="utf-8-sig", newline="", errors="surrogateescape") as text:
             for line in csv.DictReader(text, strict=True):
                 if line.get("image") is None or line.get("cluster") is None:

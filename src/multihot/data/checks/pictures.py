@@ -121,7 +121,8 @@ def warn_of_pictures(manifest: Manifest, preprocessing: Mapping) -> None:
         for image, look in looks.items()
         if look.fault is not None and not (is_chosen and look.stored_range is not None)
     }
-    if looks and len(faint) >= FAINT_SHARE * len(looks):
+    is_hidden = better is not None and any(look.stored_range is not None for look in faint.values())
+    if faint and (is_hidden or len(faint) >= FAINT_SHARE * len(looks)):
         image, look = next(iter(faint.items()))
         log.warning(
             "%d of %d pictures that were looked at are nearly black, nearly white or of few grey levels (%s: %s). %s",
