@@ -133,9 +133,8 @@ def read_split(split: str, trained: DictConfig, labels: tuple[str, ...]):
             f"none of the {len(data)} {split} images has a label: there is nothing to measure. Correct the file or "
             f"what is read of it ({describe_source(settings)})"
         )
-    kinds = count_kinds(data)
-    if not kinds.both.any():
-        way_out = ways_to_absent(settings, kinds).replace("data.", "+data.")
+    if not count_kinds(data).both.any():
+        way_out = ways_to_absent(settings, data).replace("data.", "+data.")
         log.warning(
             "no label is known to be on some %s images and not on others: there is no AP. %s", split, way_out.strip()
         )

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from multihot.checks import check_choosable, check_measured
 from multihot.data.kinds import unlike_train
-from multihot.data.lacking import check_learnable, describe_lacking
+from multihot.data.lacking import check_learnable, describe_alike, describe_lacking
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.labels import Group, LabelSpace
@@ -170,15 +170,23 @@ def test_codes_in_which_minus_1_says_no_are_doubted():
     assert warn(make(codes[:300]), make(codes[300:]), settings=declared) == []
     pairs = COLUMNS | {"layout": "pairs"}  # image,label,-1 where others are not listed and so absent
     listed = np.where(shares < 0.1, 1, np.where(shares < 0.15, -1, 0))
-    assert len(warn(make(listed), make(listed), settings=pairs)) == 1
+    for settings in (pairs, {"labels_key": "labels", "answers": None}):
+        assert len(warn(make(listed), make(listed), settings=settings)) == 1
     assert warn(make(listed), make(listed)) == []
     partial = np.where(shares < 0.1, 1, np.where(shares < 0.4, 0, -1))
     assert warn(make(partial), make(partial)) == []
 
 
 def test_val_images_that_tell_no_labels_apart_are_told():
-    train, val = make(GOOD), make([[0, 0, 1]])
-    assert warn(train, val)[-1].startswith("none of 3 labels is known to be on some of the 1 val images and not")
+    [line] = describe_alike(make([[0, 0, 1]]))
+    assert line.startswith("none of 3 labels is known to be on some of the 1 val images and not on others")
+    assert describe_alike(make(GOOD)) == describe_alike(make(np.zeros((0, 3)))) == []
+
+
+def test_settings_that_read_a_no_are_named_only_where_answers_are_unknown():
+    targets = GOOD | np.int8([0, 1, 0])
+    [line] = warn(make(targets), make(targets))
+    assert line.endswith("'dog'; they will be predicted for every image.")
 
 
 # nothing to choose by

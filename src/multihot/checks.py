@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from multihot.data.kinds import count_kinds, num_unknown
-from multihot.data.lacking import check_learnable, describe_lacking, ways_to_absent
+from multihot.data.lacking import check_learnable, describe_alike, describe_lacking, ways_to_absent
 from multihot.data.manifest import Manifest, target_of
 from multihot.errors import InputError, check_choice
 from multihot.evaluation import evaluate_split, score_names
@@ -61,7 +61,7 @@ def check_choosable(
         f"monitor={monitor} is {best:g} for the best and for the worst predictions of the {len(data)} val images: no "
         f"epoch can be chosen by it. {kinds.both.sum() or 'None'} of {len(space.labels)} labels are known to be on "
         f"some of them and not on others ({kinds.present.sum():,} answers are present, {kinds.absent.sum():,} absent, "
-        f"{num_unknown(data):,} unknown). {ways_to_absent(settings, kinds)}Give more val images (data.val_fraction, or "
+        f"{num_unknown(data):,} unknown). {ways_to_absent(settings, data)}Give more val images (data.val_fraction, or "
         "rows of their own) or another monitor (val/loss); data.val_fraction=0, without val rows, keeps the last epoch"
     )
 
@@ -98,6 +98,8 @@ def check_answers(
         warn(line)
     with warning_instead(goes_on, warn):
         check_choosable(cfg.monitor, val_data, space, cfg.threshold, loss, settings)
+    for line in describe_alike(val_data):
+        warn(line)
     if running.trial is not None and not len(val_data):
         raise InputError("a search compares scores, which need val images: data.val_fraction=0.1, or rows of their own")
     if cfg.patience is not None and not len(val_data):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from multihot.data.kinds import Kinds, count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
+from multihot.data.kinds import count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.labels import LabelSpace
@@ -44,7 +44,7 @@ def check_learnable(data: Manifest, space: LabelSpace, unknown: UnknownStrategy,
         f"there is nothing to learn: each label has the same answer in all of the {kinds.num_images} train images that "
         f"have one. Always present: {name_some(space.labels, kinds.only_present)}"
         + f"; never: {name_some(space.labels, kinds.only_absent)}" * bool(kinds.only_absent.any())
-        + f". {ways_to_absent(settings)}Or add images without these labels"
+        + f". {ways_to_absent(settings, data)}Add images without these labels"
     )
 
 
@@ -59,16 +59,16 @@ def describe_lacking(
         is_cut: whether only some of the images are used (max_images), which may lack any label.
     """
     kinds, labels, lines = count_trained(train, space, unknown), space.labels, []
+    way_out = ways_to_absent(settings, train)
     if kinds.unanswered.any():
         lines.append(
             f"{count(kinds.unanswered)} no known answer in train: {name_some(labels, kinds.unanswered)}; nothing is "
-            f"learnt about them. {ways_to_absent(settings)}"
+            f"learnt about them. {way_out}"
         )
     if kinds.only_present.any():
         lines.append(
             f"{count(kinds.only_present)} no train image known to be without them: "
-            f"{name_some(labels, kinds.only_present)}; they will be predicted for every image. "
-            + ways_to_absent(settings)
+            f"{name_some(labels, kinds.only_present)}; they will be predicted for every image. " + way_out
         )
     if kinds.only_absent.any() and not is_cut:
         lines.append(
@@ -78,13 +78,8 @@ def describe_lacking(
     if mostly_unknown(train, settings) and not unknown.element_weight:
         lines.append(
             f"{num_unknown(train):,} train answers are unknown, {count_kinds(train).present.sum():,} are present, and "
-            f"hardly any is given as absent: was 'no' read as unknown? {ways_to_absent(settings)}If they are unknown, "
+            f"hardly any is given as absent: was 'no' read as unknown? {way_out}If they are unknown, "
             "'data.answers={-1: unknown}' says so"
-        )
-    if len(val) and not count_kinds(val).both.any():
-        lines.append(
-            f"none of {len(labels)} labels is known to be on some of the {len(val)} val images and not on others: a "
-            "model that gives all images one answer has the best scores"
         )
     for name, lacking in unlike_train(train, val).items():
         lines.append(
@@ -94,15 +89,25 @@ def describe_lacking(
     return [line.strip() for line in lines]
 
 
-def ways_to_absent(settings: Mapping, kinds: Kinds | None = None) -> str:
+def describe_alike(val: Manifest) -> list[str]:
+    """Returns a line if no label tells the val images apart: a model that sees nothing is the best on them."""
+    if not len(val) or count_kinds(val).both.any():
+        return []
+    return [
+        f"none of {len(val.labels)} labels is known to be on some of the {len(val)} val images and not on others: a "
+        "model that gives all images one answer has the best scores"
+    ]
+
+
+def ways_to_absent(settings: Mapping, data: Manifest | None = None) -> str:
     """Returns, as a sentence, the settings of data that read a "no" which was not taken for one; "" if it has none, or
-    if the kinds of answers have absent ones.
+    if all answers of the data are known.
 
     >>> ways_to_absent({"layout": "columns", "blank": "unknown", "unlisted_pairs": "unknown", "answers": None})
     "If the data says no otherwise, set 'data.answers={-1: absent}' (by -1) or data.blank=absent (by an empty cell). "
     """
     ways = []
-    if kinds is not None and kinds.absent.any():
+    if data is not None and not num_unknown(data):
         return ""
     if "answers" in settings and "-1" not in map(str, settings["answers"] or ()):
         ways.append("'data.answers={-1: absent}' (by -1)")
