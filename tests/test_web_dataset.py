@@ -246,7 +246,7 @@ def test_each_split_has_its_shards_and_each_image_its_shards_number(shards, fold
         "path": f"{folder}/train-000000.tar",
         "val_path": f"{folder}/*1.tar",
         "test_path": f"{folder}/*2.tar",
-        "labels": NAMES,
+        "labels": list(NAMES),
     }
     train, val, test = (read(split=split, **splits) for split in ("train", "val", "test"))
     assert ["".join(name[0] for name in names(part)) for part in (train, val, test)] == ["abcde", "fghij", "kl"]
@@ -255,7 +255,7 @@ def test_each_split_has_its_shards_and_each_image_its_shards_number(shards, fold
 
 
 def test_without_val_shards_a_share_of_the_train_images_is_val(shards):
-    train, val = (read(shards, split, val_path=None, labels=NAMES) for split in ("train", "val"))
+    train, val = (read(shards, split, val_path=None, labels=list(NAMES)) for split in ("train", "val"))
     assert (len(train), len(val)) == (9, 3)
     assert sorted(names(train) + names(val)) == [f"{name}.png" for name in NAMES]
 
@@ -271,7 +271,7 @@ def test_images_may_have_weights_and_clusters_in_their_json(folder):
     manifest = read(path, weight_key="weight", cluster_key="patient")
     assert manifest.weights.tolist() == [0.5] * 12
     assert manifest.clusters.tolist() == [k // 2 for k in range(12)]
-    val = read(path, "val", val_path=None, cluster_key="patient", labels=NAMES)
+    val = read(path, "val", val_path=None, cluster_key="patient", labels=list(NAMES))
     assert np.unique(val.clusters, return_counts=True)[1].tolist() == [2] * (len(val) // 2)
     assert read(path).weights is None
     message = error_of(path, val_path=None, weight_key="much")
