@@ -31,7 +31,7 @@ SHOW_ALL = "'+model.kwargs.pretrained_cfg_overlay={crop_pct: 1.0, crop_mode: squ
 class Look:
     """What a decoded picture looks like."""
 
-    size: tuple[int, int]  # pixels, width and height
+    size: tuple[int, int]  # pixels, width and height; of a large JPEG a part of them
     darkest: int  # grey level of 255, outliers left out
     brightest: int
     stored_range: tuple[float, float] | None  # of the file's values, if they have more than 8 bits
@@ -133,9 +133,9 @@ def warn_of_pictures(manifest: Manifest, preprocessing: Mapping) -> None:
     if lost and statistics.median(lost.values()) > MOST_LOST:
         worst = max(lost, key=lost.get)
         log.warning(
-            "evaluation cuts the centre out of the pictures: %.0f%% of their area, in the median, is never seen (%s, "
-            "%d x %d: %.0f%%). %s shows all",
-            100 * statistics.median(lost.values()), worst, *looks[worst].size, 100 * lost[worst], SHOW_ALL,
+            "evaluation cuts the centre out of the pictures: %.0f%% of their area, in the median, is never seen "
+            "(%.0f%% of %s). %s shows all",
+            100 * statistics.median(lost.values()), 100 * lost[worst], worst, SHOW_ALL,
         )  # fmt: skip
 
 
