@@ -1,12 +1,13 @@
 """The tensors of a checkpoint that are a model's: found under whatever prefix they have, and checked."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import timm
 import torch
 from timm.models import VisionTransformer, clean_state_dict
+from timm.models.eva import Eva
 from torch import Tensor, nn
 
 from multihot.errors import InputError, list_first
@@ -44,11 +45,7 @@ def pick_state(tensors: Mapping[str, Tensor], outline: nn.Module) -> tuple[dict[
     decoder, a projection) is left out. Where no prefix fits, the state is what timm finds, for its own conversions.
     """
     wanted = {plain(key) for key in outline.state_dict()}
-    found: dict[str, set[str]] = {}
-    for key in tensors:
-        for start in (0, *(dot.end() for dot in re.finditer(r"\.", key))):
-            if plain(key[start:]) in wanted:
-                found.setdefault(key[:start], set()).add(plain(key[start:]))
+    found = find_prefixes(tensors, wanted)
     most = max(map(len, found.values()), default=0)
     if 2 * most < len(wanted):
         return pick_container(tensors), ""
@@ -62,9 +59,23 @@ def pick_state(tensors: Mapping[str, Tensor], outline: nn.Module) -> tuple[dict[
     return state, describe_choice(prefix, others, left_out)
 
 
+def find_prefixes(keys: Iterable[str], wanted: Collection[str]) -> dict[str, set[str]]:
+    """Returns the prefixes, up to a dot of a key, that leave names of the model, with these names.
+
+    >>> find_prefixes(["net.norm.bias", "net.fc.bias"], {"norm.bias"})
+    {'net.': {'norm.bias'}}
+    """
+    found: dict[str, set[str]] = {}
+    for key in keys:
+        for start in (0, *(dot.end() for dot in re.finditer(r"\.", key))):
+            if plain(key[start:]) in wanted:
+                found.setdefault(key[:start], set()).add(plain(key[start:]))
+    return found
+
+
 def is_left_out(key: str, outline: nn.Module) -> bool:
-    """Returns whether a pretraining threw the tensor away; timm knows DINOv2 by the mask token, and drops it itself."""
-    is_mask = key == "mask_token" and not isinstance(outline, VisionTransformer)
+    """Returns whether a pretraining threw the tensor away; timm knows DINOv2 and EVA by the mask token and drops it."""
+    is_mask = key == "mask_token" and not isinstance(outline, VisionTransformer | Eva)
     return is_mask or TRAINING_ONLY.match(key) is not None
 
 
