@@ -92,7 +92,7 @@ def check_output(folder: Path, run, is_own: bool) -> None:
     from multihot.files import prepare_file, prepare_folder
     from multihot.ownership import EVALUATION, find_run_around
 
-    way_out = "out=<another folder> leaves it as it is"
+    way_out = "give another folder by out="
     around = find_run_around(folder)
     is_beside = folder.parent.resolve() == run.folder.resolve() and not run.owns(folder.name)
     if around is not None and not is_own and not is_beside:
@@ -181,7 +181,7 @@ def measure(logits, data, space, trained: DictConfig, counts: dict, folder: Path
 
     loss = create_loss(**create("loss", trained.loss, _convert_="all"), space=space, **counts)
     evaluation, target = evaluate_split(logits, data, space, to_plain(trained.threshold), loss)
-    with writing(folder, "Make space or set that right, or write elsewhere by out=<folder>"):
+    with writing(folder, "Make space or set that right, or give another folder by out="):
         folder.parent.mkdir(parents=True, exist_ok=True)
         save_dropped(data, dropped_beside(folder))
         save_evaluation(folder, data, logits, target, evaluation)

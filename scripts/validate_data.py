@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
 
     check_settings(cfg, "validate_data")
     check_kinds(cfg.ignore)
-    folder, way_out = Path(absolute(cfg.out)), "Give another folder by out="
+    folder, way_out = Path(absolute(cfg.out)), "give another folder by out="
     prepare_folder(folder, REPORT, way_out)
     manifests, table_errors, table_warnings = read_splits(cfg)
     data = DataSet(manifests, OmegaConf.to_container(cfg.data))

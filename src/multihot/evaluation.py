@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest, target_of
-from multihot.files import publish_folder, save_tensors, stage_folder, write_json, write_text
+from multihot.files import damaged, publish_folder, save_tensors, stage_folder, write_json, write_text
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import MultiLabelLoss, UnknownStrategy, share_known
 from multihot.metrics import SCORES, Evaluation, evaluate_logits
@@ -158,9 +159,13 @@ def save_evaluation(
 
 
 def load_predictions(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the saved logits float32 (N, C) and targets (N, C) of a split."""
-    saved = load_file(folder / "predictions.safetensors")
-    return saved["logits"], saved["target"]
+    """Returns the saved logits float32 (N, C) and targets (N, C) of a split; raises InputError if they are damaged."""
+    path = folder / "predictions.safetensors"
+    try:
+        saved = load_file(path)
+        return saved["logits"], saved["target"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise damaged(path, error) from error
 
 
 def format_evaluation(evaluation: Evaluation) -> str:

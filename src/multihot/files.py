@@ -219,7 +219,8 @@ def writing(path: str | Path, way_out: str) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in WRITING):
             raise
-        raise InputError(f"{path} could not be written ({why_not_written(Path(path), error)}). {way_out}") from error
+        why, way_out = why_not_written(Path(path), error), way_out[:1].upper() + way_out[1:]
+        raise InputError(f"{path} could not be written ({why}). {way_out}") from error
 
 
 @contextmanager
@@ -238,6 +239,8 @@ def why_not_written(path: Path, error: Exception) -> str:
     free = shutil.disk_usage(there).free
     if getattr(error, "errno", None) in FULL and free < LITTLE_SPACE:
         return f"{free / 1e6:.0f} MB free on its disk"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "a file is where a folder belongs"
     return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
 

@@ -130,7 +130,7 @@ class Run:
 
     def check_unused(self) -> None:
         """Raises InputError if the folder holds files of the names of ours, and no training has begun in it."""
-        if (self.folder / LOCK).exists() or list_checkpoints(self.last):
+        if (self.folder / LOCK).exists() or self.finished.exists() or list_checkpoints(self.last):
             return
         ours = (self.config, self.labels, self.counts, self.manifests, self.head_start, self.history, self.code)
         there = [path.name for path in (*ours, self.finished, self.tracker) if os.path.lexists(path)]
@@ -210,7 +210,7 @@ class Run:
         """Writes down the data of an evaluation, and warns if it is not what the run has seen before."""
         fault = self.find_other_data(split, identity)
         if fault is None:
-            with writing(self.folder, "out=<folder> writes elsewhere"):
+            with writing(self.folder, "give another folder by out="):
                 write_json(self.manifests, {**self.read_splits(), split: dict(identity)})
         else:
             log.warning("%s; scores cannot be compared. out=<folder> would leave the run's own as they are", fault)
