@@ -393,13 +393,13 @@ def test_clusters_of_a_file_and_of_the_data_stay_together(split_data, tmp_path):
     [
         ([THREE_PARTS, "num_folds=2"], "give either"),
         ([], "give either"),
-        (["fractions={train:0.5,dev:0.5}"], "dev: choose from train, val, test"),
+        (["fractions={train:0.5,dev:0.5}"], r"dev:0\.5\}: expected \{train, val, test"),
         (["fractions={val:0.5,test:0.5}"], "must have train"),
         (["fractions={train:0.5,val:0.4}"], "sum up to 1"),
-        ([THREE_PARTS, "pool=[all]"], "all: choose from train"),
+        ([THREE_PARTS, "pool=[all]"], "expected a list, each one of train, val, test"),
         ([THREE_PARTS, "out=split.txt"], r"must end in \.csv"),
         ([THREE_PARTS, "clusters=nowhere.csv"], "cannot read clusters=nowhere.csv"),
-        (["num_folds=1"], "num_folds=1: choose from 2"),
+        (["num_folds=1"], "num_folds=1: expected a whole number from 2 up"),
     ],
 )
 def test_a_wrong_setting_is_told(split_data, tmp_path, overrides, words):
