@@ -135,6 +135,7 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_range(override, words):
         (["loss=asymmetric", "loss.function.gamma_neg=null"], "loss.function.gamma_neg=null"),
         (["loss=two_way", "loss.function.tp=0"], "loss.function.tp=0"),
         (["loss=two_way", "mix.mixup=0.2"], "would round"),
+        (["schedule.factory.lr_min=1"], "the rate would rise"),
         (["loss=cross_entropy"], "single_label=true"),
         (["single_label=true", "loss=cross_entropy", "threshold=0.3"], "leave it out"),
         (["activation=tanh", "threshold=-2"], "activation=tanh"),

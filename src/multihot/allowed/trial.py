@@ -43,6 +43,8 @@ def find_misfits(cfg: DictConfig) -> list[str]:
         create("schedule.factory", cfg.schedule.factory)(
             optimizer, t_initial=2, warmup_t=0, t_in_epochs=False
         ).step_update(0)
+    with collecting(faults, "schedule"):
+        check_rates(cfg)
     with collecting(faults, "augment"):
         create("augment", cfg.augment)(**resolve_data_config({}, pretrained_cfg=IMAGE))
     with collecting(faults, "finetune"):
@@ -66,6 +68,15 @@ def collecting(faults: list[str], part: str) -> Iterator[None]:
         faults.append(str(cause) if isinstance(cause, InputError) else f"{part} cannot be built: {error}")
     except MISFITS as error:
         faults.append(f"{part} cannot be built with these settings: {type(error).__name__}: {error}")
+
+
+def check_rates(cfg: DictConfig) -> None:
+    """Raises InputError if the rate would end above where it is to fall from."""
+    lowest = cfg.schedule.factory.lr_min if "lr_min" in cfg.schedule.factory else 0
+    if lowest > cfg.optimizer.lr:
+        raise InputError(
+            f"schedule.factory.lr_min={lowest} is above optimizer.lr={cfg.optimizer.lr}: the rate would rise"
+        )
 
 
 def check_decisions(cfg: DictConfig) -> None:
