@@ -111,7 +111,7 @@ def test_a_damaged_best_model_is_named_and_never_evaluated(run, train, evaluate,
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "labels.json", "manifests.json", "finished.json"])
-@pytest.mark.parametrize("content", ["", '{"a": [', None])
+@pytest.mark.parametrize("content", ["", '{"a": [', "data: 3", None])
 def test_a_damaged_file_is_named(run, train, name, content):
     if content is None:
         (run / name).unlink()

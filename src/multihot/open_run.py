@@ -24,7 +24,7 @@ from multihot.files import writing
 from multihot.ownership import check_name, find_run_around
 from multihot.run import LOCK, Run, in_process_0
 from multihot.seal import read_seal
-from multihot.settings import DECIDED, check_same_config, hash_config, read_config, with_absolute_paths
+from multihot.settings import DECIDED, check_same_config, hash_config, with_absolute_paths
 from multihot.sweep import name_job
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def enter_run(run: Run, cfg: DictConfig, overrides: list[str]) -> tuple[Run, Dic
         in_process_0(run.check_parts)
     run = replace(run, goes_on=goes_on, batch_size=cfg.batch_size)
     if goes_on:
-        saved = read_config(run.config)
+        saved = run.read_config()
         for key in DECIDED:
             cfg[key] = saved[key] if cfg[key] in ("auto", "default") else cfg[key]
         keep_global_batch(cfg, saved, run)

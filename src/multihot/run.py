@@ -112,6 +112,14 @@ class Run:
         """Returns whether a folder of this name in it is one that the run itself makes."""
         return name in ("best", *SPLITS) or bool(re.fullmatch(r"last(\.\d+)?", name))
 
+    def read_config(self) -> DictConfig:
+        """Returns all settings; raises InputError if their file is damaged."""
+        saved = read_config(self.config)
+        fault = find_misfit(OmegaConf.to_container(saved), CONFIG)
+        if fault is not None:
+            raise damaged(self.config, fault)
+        return saved
+
     def recover(self) -> None:
         """Puts back what a kill in the middle of a replacement has moved away."""
         with writing(self.folder, UNWRITABLE):
@@ -278,10 +286,7 @@ def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str,
         known = sorted(str(path.parent) for path in run.folder.parent.glob("*/config.yaml"))
         beside = f"; runs beside it:\n{list_first(known, limit=10)}" if known else ""
         raise InputError(f"run={folder} is no complete run: {', '.join(missing)} missing{beside}")
-    saved = read_config(run.config)
-    fault = find_misfit(OmegaConf.to_container(saved), CONFIG)
-    if fault is not None:
-        raise damaged(run.config, fault)
+    saved = run.read_config()
     check_targets(saved)
     for key in changes.get("data", {}):
         if key not in saved.data:

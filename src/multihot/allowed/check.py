@@ -129,17 +129,18 @@ def refuse(key: str, beside: Mapping, prefix: str, table: Mapping[str, Kind]) ->
     near = difflib.get_close_matches(key.removeprefix(prefix), names, n=1)
     where = f" of {prefix.rstrip('.')}" if prefix else ""
     return Refused(
-        f"none, as there is no such setting. The settings{where} are: {', '.join(names)}"
-        + (f". Did you mean {near[0]}?" if near else "")
+        f"there is no such setting. The settings{where} are: {', '.join(names)}"
+        + (f". Did you mean {near[0]}?" if near else ""),
+        "",
     )
 
 
 class Refused(Kind):
     """A kind that no value is of."""
 
-    def __init__(self, words: str):
-        super().__init__(words, lambda value: False)
+    def __init__(self, words: str, before: str = "expected "):
+        super().__init__(before + words, lambda value: False)
 
     def find_fault(self, key: str, value: object) -> str:
         """Returns what is expected instead."""
-        return f"{key}={write_value(value)}: expected {self.words}"
+        return f"{key}={write_value(value)}: {self.words}"
