@@ -45,7 +45,7 @@ SETTINGS = {
     "cluster_key": None,
     "index_path": None,
 }
-NAMES = "abcdefghijkl"
+NAMES = list("abcdefghijkl")
 SPARE = {
     "__key__": "spare",
     "png": b"",
@@ -83,7 +83,7 @@ def write_files(path: Path, files: list[tuple[str, bytes]], **settings) -> str:
     return str(path)
 
 
-def samples(names: str = NAMES, labels=lambda name: [name]) -> list[dict]:
+def samples(names=tuple(NAMES), labels=lambda name: [name]) -> list[dict]:
     return [
         {"__key__": name, "png": encode(NAMES.index(name)), "json": {"labels": labels(name), "weight": 0.5}}
         for name in names

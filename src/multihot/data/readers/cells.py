@@ -29,7 +29,9 @@ def as_text(cell: object) -> str:
     >>> as_text(" a "), as_text(7), as_text(None)
     ('a', '7', '')
     """
-    return "" if cell is None or cell != cell else str(cell).strip()
+    if isinstance(cell, str):
+        return cell.strip()
+    return "" if cell is None or cell != cell else str(cell)
 
 
 def as_list(cell: object) -> Sequence:

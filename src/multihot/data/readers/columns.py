@@ -397,7 +397,9 @@ class Columns:
             self.unnamed_answers.look(cells)
         if self.further.is_looking:
             self.further.look(cells, labels)
-        image = self.name_image(cells[self.image])
+        image = cells[self.image]
+        is_path = isinstance(image, str) and not self.reader.image_suffix
+        image = image.strip() if is_path else self.name_image(image)
         split = file_split if self.split is None else as_text(cells[self.split])
         table.add(
             number,
@@ -415,7 +417,7 @@ class Columns:
         """Returns the path in a cell, with the ending that all of them lack; what is no text stays as it is."""
         if self.reader.image_suffix and not is_blank(cell) and isinstance(cell, str | int):
             return f"{str(cell).strip()}{self.reader.image_suffix}"
-        return cell.strip() if isinstance(cell, str) else cell
+        return cell
 
     def answers(self, table: Table, number: int, cells: Sequence) -> tuple[Sequence[str], list[float] | None]:
         """Returns the labels that a row speaks of and its answers; None: all are present."""
@@ -439,12 +441,13 @@ class Columns:
 
     def read_labels(self, cells: Sequence) -> tuple[list[str], Sequence | None]:
         """Returns the labels in the columns of labels and the cells of their answers; None: all are present."""
-        filled = [cells[place] for place in self.answer]
-        if len(filled) > 1:
-            filled = [cell for cell in filled if not is_blank(cell)] or filled[:1]
-        check_not_null(filled[0], is_none=self.reader.blank == "absent", way_out=SAY_ABSENT)
-        if len(filled) == 1:
-            return self.reader.cells.read(filled[0])
+        first = cells[self.answer[0]]
+        filled = () if len(self.answer) == 1 else [cells[place] for place in self.answer if not is_blank(cells[place])]
+        if len(filled) < 2:
+            cell = filled[0] if filled else first
+            if not isinstance(cell, str):
+                check_not_null(cell, is_none=self.reader.blank == "absent", way_out=SAY_ABSENT)
+            return self.reader.cells.read(cell)
         labels, answers = zip(*map(self.reader.cells.read, filled), strict=True)
         if any(cells is not None for cells in answers):
             raise CellError(SEVERAL_ANSWERS, f"{quote(filled[0])}, {quote(filled[1])}")

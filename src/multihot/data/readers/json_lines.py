@@ -26,7 +26,7 @@ class JsonLinesReader(ColumnReader):
     def open(self, file: str) -> tuple[list[str], Rows]:
         """Returns the keys of all objects, in the order of appearance, and the values of each."""
         keys: dict[str, None] = {}
-        for _, item in read_objects(file):
+        for _, item in read_objects(file, json.JSONDecoder()):  # a key that stands twice is found below
             if not item.keys() <= keys.keys():
                 keys.update(dict.fromkeys(item))
         if not keys:
@@ -37,15 +37,20 @@ class JsonLinesReader(ColumnReader):
         return header, ((number, [item.get(key) for key in header]) for number, item in read_objects(file))
 
 
-def read_objects(file: str) -> Iterator[tuple[int, dict]]:
-    """Yields each object of a file and the line that it begins in."""
+def read_objects(file: str, decoder: json.JSONDecoder | None = None) -> Iterator[tuple[int, dict]]:
+    """Yields each object of a file and the line that it begins in.
+
+    Args:
+        decoder: None: one that refuses a key that stands twice.
+    """
+    decoder = decoder or DECODER
     with open_text(file) as text:
         lines = ((number, line) for number, line in enumerate(text, start=1) if line.strip())
         number, first = next(lines, (1, ""))
         if is_object(first):
-            yield from read_lines(file, chain([(number, first)], lines))
+            yield from read_lines(file, chain([(number, first)], lines), decoder)
         else:
-            yield from read_values(file, number, first + text.read())
+            yield from read_values(file, number, first + text.read(), decoder)
 
 
 def is_object(line: str) -> bool:
@@ -56,11 +61,12 @@ def is_object(line: str) -> bool:
         return False
 
 
-def read_lines(file: str, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, dict]]:
+def read_lines(file: str, lines: Iterator[tuple[int, str]], decoder: json.JSONDecoder) -> Iterator[tuple[int, dict]]:
     """Yields the number and the object of each line."""
     try:
         for number, line in lines:
-            yield number, check_object(file, number, DECODER.decode(line))
+            item = decoder.decode(line)
+            yield number, item if isinstance(item, dict) else check_object(file, number, item)
     except json.JSONDecodeError as error:
         raise refuse(file, number, error) from error
     except (InputError, UnicodeDecodeError):
@@ -69,7 +75,7 @@ def read_lines(file: str, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[in
         raise InputError(f"{file} line {number} cannot be read: {error}") from error
 
 
-def read_values(file: str, number: int, text: str) -> Iterator[tuple[int, dict]]:
+def read_values(file: str, number: int, text: str, decoder: json.JSONDecoder) -> Iterator[tuple[int, dict]]:
     """Yields the line and the object of each value in a text, or of each item of a list; it begins in line `number`."""
     place = skip_space(text, 0)
     is_list, counted = text.startswith("[", place), 0
@@ -77,7 +83,7 @@ def read_values(file: str, number: int, text: str) -> Iterator[tuple[int, dict]]
     try:
         while place < len(text) and not (is_list and text[place] == "]"):
             number, counted = number + text.count("\n", counted, place), place
-            item, end = DECODER.raw_decode(text, place)
+            item, end = decoder.raw_decode(text, place)
             yield number, check_object(file, number, item)
             place = skip_space(text, end)
             if is_list and text.startswith(",", place):

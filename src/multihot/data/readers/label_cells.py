@@ -12,6 +12,7 @@ from multihot.errors import InputError
 log = logging.getLogger(__name__)
 
 LITERAL = tuple("[{( ")  # what a list or an object may begin with
+ONLY_TEXT = {str}
 YES = ("1", "1.0", "true", "yes")
 PATTERN = re.compile(r"\\[a-z]|[\[\]()*+^$]")  # what stands in regular expressions and hardly between labels
 
@@ -62,16 +63,20 @@ class LabelCells:
         labels = split_labels(text, self.separator)
         if len(labels) > 1 and self.divided is None:
             self.divided = text
-        return (self.names, labels) if self.are_answers(labels) else (labels, None)
+        if self.names is not None and self.are_answers(labels):
+            return self.names, labels
+        return labels, None
 
     def are_answers(self, labels: Sequence[str]) -> bool:
         """Returns whether the words of a text are an answer for each label of the settings."""
-        if self.names is None or len(labels) != len(self.names) or not labels:
+        if len(labels) != len(self.names) or not labels:
             return False
         return is_answer(labels[0]) and self.known.isdisjoint(labels) and all(map(is_answer, labels))
 
     def interpret(self, cell: object) -> Said:
         """Returns what a list, an object or a number says; null in a list is no label."""
+        if isinstance(cell, list) and set(map(type, cell)) <= ONLY_TEXT:  # nothing to unwrap
+            return [label for item in cell if (label := item.strip())], None
         value = simplify(cell)
         if isinstance(value, Mapping):
             return list(map(str, value)), list(value.values())

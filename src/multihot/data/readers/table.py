@@ -137,11 +137,11 @@ class Table:
             again: the image may have rows already, whose answers these are added to.
             is_whole: of such rows, each is a reading of the whole image: labels that it does not list are absent to it.
         """
-        if is_blank(image):
-            self.note("rows without an image", number)
-            return
-        if not isinstance(image, str):
-            self.note("images that are no text (write the path of a file)", number, quote(image))
+        if not isinstance(image, str) or not image:
+            if is_blank(image):
+                self.note("rows without an image", number)
+            else:
+                self.note("images that are no text (write the path of a file)", number, quote(image))
             return
         if split not in SPLITS:
             self.note(UNKNOWN_SPLIT, number, f"{split!r}{suggest_split(split)}" if split else "it has none")
@@ -226,7 +226,7 @@ class Table:
 
     def locate(self, image: str, number: int) -> str | None:
         """Returns the path of an image, or notes why it has none."""
-        if "\\" in image or image.startswith(("file:", "FILE:")):
+        if "\\" in image or "://" in image:
             image = to_local(image, self.root)
         if "://" in image:
             self.note("images that are not on this machine (download them first)", number, image)
