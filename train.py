@@ -63,6 +63,7 @@ def fine_tune(cfg: DictConfig, accelerator, run) -> float | None:
             checkpoints.load()
             check_model(run.best)
             trainer.schedule.step_update(state.update)
+            validator.warn_of_older_scores(state)
             log.info("going on after epoch %d and %d batches", state.epoch, state.batch)
         else:
             validator.measure(trainer, train_loss=None)

@@ -5,12 +5,14 @@ import logging
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
 
+from multihot.checkpoint import TrainingState
 from multihot.checks import check_choosable, check_measured
 from multihot.data.kinds import unlike_train
 from multihot.data.lacking import check_learnable, describe_alike, describe_lacking
@@ -18,6 +20,7 @@ from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.labels import Group, LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss, UnknownStrategy
+from multihot.validation import Validator
 
 LABELS = ("cat", "dog", "owl")
 IGNORE, NEGATIVE = UnknownStrategy(), UnknownStrategy("negative")
@@ -347,3 +350,14 @@ def test_a_search_without_val_images_is_refused(train, images, monkeypatch):
     lines = [f"{number}.png,{'cat' * (number % 2)}" for number in range(24)]
     with pytest.raises(InputError, match="a search compares scores"):
         train("name=a", "data=csv", "data.val_fraction=0", write_table(images, "image,labels", lines))
+
+
+@pytest.mark.parametrize(
+    ("rows", "newer", "is_told"),
+    [(without_no(GOOD), {}, True), (GOOD, {}, False), (without_no(GOOD), {"val/num_labels_ranked": 0}, False)],
+)
+def test_a_run_of_before_is_told_that_its_map_was_another(rows, newer, is_told, caplog):
+    batches = SimpleNamespace(loader=SimpleNamespace(dataset=SimpleNamespace(manifest=make(rows))))
+    validator = Validator(None, batches, "val/map", LabelSpace(LABELS), None, "instead", None)
+    validator.warn_of_older_scores(TrainingState(history=[{"epoch": 0, "val/map": 1.0, **newer}]))
+    assert ("val/map of the 1 epochs so far counts labels" in caplog.text) == is_told

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from multihot.checkpoint import TrainingState
+from multihot.data.kinds import count_kinds
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest
 from multihot.evaluation import evaluate, evaluate_split, load_predictions, predict, save_evaluation
@@ -71,6 +72,16 @@ class Validator:
         trainer.checkpoints.save()
         log_scores(accelerator, scores | {"epoch": state.epoch}, state.update)
         log.info(describe(row, self.monitor, is_best=state.best_epoch == state.epoch))
+
+    def warn_of_older_scores(self, state: TrainingState) -> None:
+        """Warns where epochs were measured by a version in which labels without a known negative had AP 1 in `map`."""
+        row = state.history[-1] if state.history else {}
+        is_older = "val/map" in row and "val/num_labels_ranked" not in row
+        if is_older and count_kinds(self.data).only_present.any():
+            log.warning(
+                "val/map of the %d epochs so far counts labels without a known negative as 1, from now on they are "
+                "left out: a new run compares its epochs better", len(state.history),
+            )  # fmt: skip
 
     def has_waited(self, state: TrainingState, patience: int | None) -> bool:
         """Returns whether `patience` epochs have passed without a better score."""
