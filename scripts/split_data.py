@@ -21,7 +21,7 @@ from multihot.command_line import quote, write_override
 from multihot.data import create_reader
 from multihot.data.clusters import join_clusters, read_clusters
 from multihot.data.csv_writer import LEFT_OUT, choose_writer
-from multihot.data.splitting import Shares, describe_split, few_shot, k_folds, stratify
+from multihot.data.splitting import Shares, check_fractions, describe_split, few_shot, k_folds, stratify
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first
 from multihot.files import prepare_file, write_text, writing
 from multihot.ownership import check_not_read
@@ -81,6 +81,7 @@ def wished_parts(cfg: DictConfig) -> tuple[list[str], list[float]]:
         check_choice("a part of fractions", name, SPLITS)
     if "train" not in cfg.fractions:
         raise InputError(f"fractions must have train, not only {', '.join(cfg.fractions)}")
+    check_fractions(list(cfg.fractions.values()))
     return list(cfg.fractions), list(cfg.fractions.values())
 
 

@@ -75,6 +75,8 @@ def create_config(script, overrides):
         ("loss.pos_weight={power:-1}", "loss.pos_weight={power:-1}"),
         ("loss.pos_weight={pow:1}", "expected a number from 0 up or a list"),
         ("loss.weight=[1,-1]", "loss.weight"),
+        ("loss.weight=[0,0]", "some of it above 0"),
+        ("loss.weight=0", "some of it above 0"),
         ("loss.unknown.weight=null", "loss.unknown.weight=null"),
         ("+loss.alpha=0.25", "settings of loss are: weight, pos_weight"),
         ("loss.function=focal", "loss=<option> chooses one"),

@@ -31,6 +31,10 @@ CLASSES = Kind("a name or a list of names", lambda value: NAME.fits(value) or li
 SIDES = whole(1) | list_of(whole(1), [2])
 COLOURS = list_of(number(), [3])
 WEIGHT = number(0) | list_of(number(0))
+SOME_WEIGHT = Kind(
+    f"{WEIGHT.words}, some of it above 0",
+    lambda value: WEIGHT.fits(value) and any(value if isinstance(value, list) else [value]),
+)
 BALANCE = Kind(
     "{power: 0.5, max: 10}",
     lambda value: mapping_of(number(0) | NULL, ["power", "max"]).fits(value) and number(0).fits(value.get("power")),
@@ -141,7 +145,7 @@ TRAIN = DATA | {
     "head.aliases": PATH | NULL,
     "head.grow": FLAG,
     "head.layer": NULL,  # or a class, see TARGETS
-    "loss.weight": WEIGHT | NULL,
+    "loss.weight": SOME_WEIGHT | NULL,
     "loss.pos_weight": WEIGHT | BALANCE | NULL,
     "loss.smoothing": number(0, below=1),
     "loss.reduction": choice("mean", "batchmean", "sum", "none"),  # none has an answer of its own
@@ -220,7 +224,7 @@ SCRIPTS = {
     "split_data": DATA
     | {
         "out": PATH,
-        "fractions": mapping_of(number(above=0), ["train", "val", "test"], empty=False),
+        "fractions": mapping_of(SHARE, ["train", "val", "test"], empty=False),
         "num_folds": whole(2) | NULL,
         "num_shots": whole(1) | NULL,
         "pool": list_of(choice("train", "val", "test"), once=True),
