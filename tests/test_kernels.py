@@ -49,6 +49,12 @@ def test_the_trial_takes_the_fastest_candidate_and_says_so(monkeypatch, caplog):
     assert "2.00 times" in caplog.text
 
 
+def test_arguments_may_be_lists_and_mappings(monkeypatch):
+    monkeypatch.setattr(Trial, "step", lambda trial: trial.seconds.append(1.0))
+    kwargs = {**MODEL["kwargs"], "patch_size": [8, 16], "pretrained_cfg_overlay": {"mean": [0.5, 0.5, 0.5]}}
+    assert choose_compute("no", "auto", **{**MODEL, "kwargs": kwargs}, device=CPU) == Compute("no", DEFAULT)
+
+
 def test_a_candidate_with_other_logits_cannot_win(monkeypatch):
     monkeypatch.setattr(
         Trial, "step", lambda trial: trial.seconds.append(1.0 if trial.compute.kernels == DEFAULT else 0.1)

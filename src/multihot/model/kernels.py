@@ -6,6 +6,7 @@ On CUDA nothing is tried: torch's fused attention stays, and mixed precision fol
 """
 
 import itertools
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -77,13 +78,17 @@ def choose_compute(
         for precision, choice in itertools.product(precisions, KERNELS)
         if precision == "no" or choice.endswith("highest")  # under autocast no float32 matmul is left
     )
-    return fastest(candidates, name, tuple(sorted({**kwargs, "img_size": image_size}.items())))
+    return fastest(candidates, name, json.dumps({**kwargs, "img_size": image_size}, sort_keys=True))
 
 
 @cache
-def fastest(candidates: tuple[Compute, ...], name: str, kwargs: tuple) -> Compute:
-    """Returns the fastest candidate for a model; the jobs of a sweep in one process share one trial."""
-    speeds = time_candidates(candidates, lambda: build_timm(name, **dict(kwargs)))
+def fastest(candidates: tuple[Compute, ...], name: str, kwargs: str) -> Compute:
+    """Returns the fastest candidate for a model; the jobs of a sweep in one process share one trial.
+
+    Args:
+        kwargs: arguments of the model as JSON, which unlike their lists and dicts can be looked up.
+    """
+    speeds = time_candidates(candidates, lambda: build_timm(name, **json.loads(kwargs)))
     if not speeds:
         return candidates[0]
     best = first = next(iter(speeds))
