@@ -94,7 +94,7 @@ def test_so_many_checkpoints_are_kept_and_each_is_whole(train, tmp_path):
     assert [path.name for path in kept] == ["last", "last.1", "last.2"]
     assert [read_seal(path)["update"] for path in kept] == [14, 14, 13]  # the last: after the last update, and measured
     assert [find_fault(path) for path in kept] == [None] * 3
-    with pytest.raises(InputError, match=r"checkpoint\.keep=0: it must be a whole number from 1 up"):
+    with pytest.raises(InputError, match=r"checkpoint\.keep=0: expected a whole number from 1 up"):
         train("name=b", "checkpoint.keep=0")
 
 
