@@ -68,7 +68,8 @@ def tell_threshold(threshold: object, space, run, folder: Path) -> None:
     from multihot.shapes import METRICS
 
     own = to_plain(read_config(run.config).threshold)
-    if list_thresholds(threshold, space) != list_thresholds(own, space):
+    is_own = list_thresholds(threshold, space) == list_thresholds(own, space)
+    if not is_own:
         log.info("decided by threshold=%s, not by the run's own; metrics.json and labels.csv say so", threshold)
     try:
         earlier = read_json(folder / "metrics.json", METRICS).get("threshold", "one that is not written down")
