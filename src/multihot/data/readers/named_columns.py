@@ -1,0 +1,303 @@
+"""Where the columns of one file are, what a row of theirs says, and which may be something else than they seem."""
+
+import logging
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from multihot.data.readers.answers import Answers, parse_weight
+from multihot.data.readers.cells import CellError, as_text, is_blank
+from multihot.data.readers.doubts import (
+    UNNAMED,
+    UnusedAnswers,
+    UnusedLabels,
+    find_doubtful,
+    find_numbered,
+    find_shares,
+    stem,
+    write_list,
+    write_one,
+)
+from multihot.data.readers.label_cells import SAY_ABSENT, check_not_null
+from multihot.data.readers.table import SPLIT_OF_NAME, Table, name_first, quote
+from multihot.errors import InputError
+
+if TYPE_CHECKING:
+    from multihot.data.readers.columns import ColumnReader
+
+log = logging.getLogger(__name__)
+
+MOST_COLUMNS = 50  # named in an error
+SEVERAL_ANSWERS = "answers in several columns of data.labels_column (each must hold names of labels alone)"
+
+
+class Columns:
+    """Where the columns of one file are, and what a row of theirs says."""
+
+    def __init__(self, reader: "ColumnReader", file: str, header: list[str], one_file: bool, says: Answers):
+        self.reader, self.file, self.header = reader, file, header
+        self.image = self.find("image_column", required=True)
+        has_labels = reader.layout != "columns"
+        self.answer = self.find_labels_columns() if has_labels else []
+        self.unknown = self.find("unknown_column") if reader.layout == "cell" else None
+        self.value = self.find("value_column") if reader.layout == "pairs" else None
+        self.weight, self.cluster = self.find("weight_column"), self.find("cluster_column")
+        self.split = self.find_split(one_file)
+        self.labels = [] if has_labels else self.find_labels()
+        self.places = [header.index(label) for label in self.labels]
+        self.says, self.most_labels, self.start = says, 0, None
+        unused = self.unused() if has_labels else {}
+        self.further = UnusedLabels(unused, reader.separator)
+        may_answer = unused if self.value is None else {}
+        self.unnamed_answers = UnusedAnswers(may_answer, says, only_named=reader.layout == "cell")
+
+    def used(self) -> set[int]:
+        """Returns the places of the columns that a setting names."""
+        places = {self.image, *self.answer, self.unknown, self.value, self.weight, self.cluster}
+        places |= {place for place, name in enumerate(self.header) if name in self.reader.names("ignore_columns")}
+        return places - {None}
+
+    def unused(self) -> dict[int, str]:
+        """Returns place and name of each column that no setting names."""
+        used = self.used() | {self.split}
+        return {place: name for place, name in enumerate(self.header) if place not in used}
+
+    def find(self, setting: str, required: bool = False) -> int | None:
+        """Returns where the column of a setting is; None if the setting is."""
+        name = getattr(self.reader, setting)
+        if name is None and not required:
+            return None
+        if self.header.count(name) != 1:
+            must = "must have one" if required else "has no"
+            way_out = "" if required else ", or null"
+            raise InputError(
+                f"{self.file} {must} column {name!r}; {self.columns}. Choose one by data.{setting}{way_out}"
+            )
+        return self.header.index(name)
+
+    def find_split(self, one_file: bool) -> int | None:
+        """Returns where the split column is; None if there is none and none is needed."""
+        name = self.reader.split_column
+        if name in self.header:
+            if not one_file:
+                divided = f"{self.file} has a column {name!r}, and data.val_path or data.test_path is given too"
+                raise InputError(f"{divided}: set data.split_column or these paths to null")
+            return self.header.index(name)
+        has_others = len(self.header) > len(self.used())
+        if name is not None and one_file and has_others and self.reader.layout != "columns":
+            raise InputError(
+                f"{self.file} has no column {name!r}; {self.columns}. Choose one by data.split_column, or null"
+            )
+        return None
+
+    def find_labels_columns(self) -> list[int]:
+        """Returns where the columns of labels are; raises InputError if another is called alike and not named."""
+        names = self.reader.names("labels_column")
+        if self.reader.layout == "pairs" and len(names) != 1:
+            raise InputError("data.layout=pairs has one label a row: data.labels_column must be one column")
+        missing = [name for name in names if self.header.count(name) != 1]
+        if not names:
+            raise InputError("data.labels_column must name a column, or a list of them")
+        if missing:
+            numbered = find_numbered([f"{stem(name)}_1" for name in (*missing, *("label", "tag"))], self.header)
+            hint = f"; or several, by {write_list('data.labels_column', numbered)}" if len(numbered) > 1 else ""
+            raise InputError(
+                f"{self.file} must have one column {', '.join(map(repr, missing))}; {self.columns}. Choose one by "
+                f"data.labels_column{hint}; if each label has a column of its own, set data.layout=columns"
+            )
+        further = find_numbered(names, [name for name in self.header if name not in names])
+        further = [name for name in further if name not in self.reader.names("ignore_columns")]
+        if further:
+            raise InputError(
+                f"{self.file} has further columns that are called like data.labels_column, and that nothing reads: "
+                f"{', '.join(map(repr, further))}. {write_list('data.labels_column', [*names, *further])} reads them, "
+                f"{write_list('data.ignore_columns', further)} leaves them out"
+            )
+        return [self.header.index(name) for name in names]
+
+    def find_labels(self) -> list[str]:
+        """Returns the names of the columns that are labels."""
+        labels = list(self.unused().values())
+        if self.reader.label_columns is not None:
+            labels = self.reader.names("label_columns")
+            missing = [label for label in labels if label not in self.header]
+            if missing:
+                raise InputError(f"{self.file} has no column {', '.join(map(repr, missing))} of data.label_columns")
+        twice = [label for label in dict.fromkeys(labels) if self.header.count(label) > 1 or labels.count(label) > 1]
+        if twice:
+            raise InputError(
+                f"{self.file} has several columns {', '.join(map(repr, twice))}: give each label one, or leave it out "
+                f"by {write_list('data.ignore_columns', twice)}"
+            )
+        unnamed = [label for label in labels if UNNAMED.fullmatch(label)]
+        if unnamed and self.reader.label_columns is None:
+            raise InputError(
+                f"{self.file} has a column without a name ({', '.join(map(repr, unnamed))}; an index?), which would be "
+                f"a label: name it in the file, or leave it out by {write_list('data.ignore_columns', unnamed)}"
+            )
+        return labels
+
+    def check(self, table: Table) -> None:
+        """Warns of columns that are perhaps something else, after the rows of the file; raises InputError of others."""
+        answers = self.unnamed_answers.found() if self.most_labels < 2 else []
+        if answers:
+            layout = "data.layout=pairs " if self.reader.layout == "cell" else ""
+            choice = write_one("data.value_column", answers[0]) if len(answers) == 1 else "data.value_column to one"
+            raise InputError(
+                f"{self.file}: {describe_columns(answers)} may hold the answers, and unread each row says present. Set "
+                f"{layout}{choice}, or, if that says nothing about the label, "
+                f"{write_list('data.ignore_columns', answers)}"
+            )
+        further = self.further.found(table.id_of)
+        if further:
+            named = self.reader.names("labels_column")
+            log.warning(
+                "%s: labels stand also in %s, which nothing reads: %s reads them, %s says that they do not matter",
+                self.file,
+                describe_columns(further),
+                write_list("data.labels_column", [*named, *further]),
+                write_list("data.ignore_columns", further),
+            )
+        if self.labels and self.start is not None:
+            self.check_labels(table)
+
+    def check_labels(self, table: Table) -> None:
+        """Warns of label columns that may be none; says how to leave out those that hold no answers."""
+        values = np.frombuffer(table.values, np.float32)[self.start :].reshape(-1, len(self.labels))
+        num_known = (values >= 0).sum(axis=0)
+        doubtful = [] if self.reader.label_columns is not None else find_doubtful(self.labels)
+        bad = [
+            label
+            for label, known in zip(self.labels, num_known, strict=True)
+            if table.bad_answers[label] > (0 if label in doubtful else known)
+        ]
+        if bad:
+            one = {name for name in bad if name in self.reader.names("labels_column")}
+            layout = "; if all labels of an image stand in one, data.layout=cell, or pairs" if one else ""
+            splits = [label for label in bad if holds_splits(label, table.problems[table.no_answer].first)]
+            others = [label for label in bad if label not in splits]
+            ways = "".join(f"; a column of splits: {write_one('data.split_column', label)}" for label in splits)
+            ways += f"; columns that are no labels: {write_list('data.ignore_columns', others)}" * bool(others) + layout
+            table.problems[table.no_answer + ways].extend(table.problems.pop(table.no_answer))
+        table.bad_answers.clear()
+        if self.reader.label_columns is not None:
+            return
+        doubtful = dict.fromkeys([*doubtful, *find_shares(self.labels, values)])
+        doubtful = [label for label in doubtful if label not in bad]
+        if doubtful:
+            log.warning(
+                "%s: %d columns are taken for labels, also %s. If that is none: %s (or data.weight_column, "
+                "data.cluster_column, data.split_column); if it is one, name all in data.label_columns",
+                self.file,
+                len(self.labels),
+                describe_columns(doubtful),
+                write_list("data.ignore_columns", doubtful),
+            )
+
+    @property
+    def columns(self) -> str:
+        """The columns in words."""
+        return f"its columns are: {name_first(self.header, MOST_COLUMNS)}"
+
+    def add_row(self, table: Table, number: int, cells: Sequence, file_split: str) -> None:
+        """Adds one row to the table; if it names no split it belongs to `file_split`."""
+        if len(cells) != len(self.header):
+            more = cells[len(self.header) :]
+            if len(cells) < len(self.header) or not all(map(is_blank, more)):  # commas at the end of a line are nothing
+                table.note_width(number, len(cells), len(self.header))
+                return
+        weight = None if self.weight is None else parse_weight(cells[self.weight])
+        if self.weight is not None and weight is None:
+            table.note_weight(number, cells[self.weight])
+            return
+        if self.start is None:
+            self.start = len(table.values)
+        if self.cluster is not None and is_blank(cells[self.cluster]):
+            table.note("rows whose data.cluster_column is empty (each image needs one, if only of its own)", number)
+            return
+        try:
+            labels, values = self.answers(table, number, cells)
+        except CellError as error:
+            table.note(error.problem, number, error.details)
+            return
+        if self.unnamed_answers.asked and labels:
+            self.most_labels = max(self.most_labels, len(labels))
+            self.unnamed_answers.look(cells)
+        if self.further.is_looking:
+            self.further.look(cells, labels)
+        image = cells[self.image]
+        is_path = isinstance(image, str) and not self.reader.image_suffix
+        image = image.strip() if is_path else self.name_image(image)
+        split = file_split if self.split is None else as_text(cells[self.split])
+        table.add(
+            number,
+            image,
+            labels,
+            values,
+            split=SPLIT_OF_NAME.get(split.lower(), split),
+            weight=weight,
+            cluster=None if self.cluster is None else as_text(cells[self.cluster]),
+            again=table.agree is not None,
+            is_whole=table.agree is not None and self.reader.layout == "cell",
+        )
+
+    def name_image(self, cell: object) -> object:
+        """Returns the path in a cell, with the ending that all of them lack; what is no text stays as it is."""
+        if self.reader.image_suffix and not is_blank(cell) and isinstance(cell, str | int):
+            return f"{str(cell).strip()}{self.reader.image_suffix}"
+        return cell
+
+    def answers(self, table: Table, number: int, cells: Sequence) -> tuple[Sequence[str], list[float] | None]:
+        """Returns the labels that a row speaks of and its answers; None: all are present."""
+        if self.reader.layout == "columns":
+            answers = [cells[k] for k in self.places]
+            return self.labels, table.read_answers(self.says, number, self.labels, answers)
+        if self.reader.layout == "pairs":
+            cell = cells[self.answer[0]]
+            labels = [] if is_blank(cell) else [str(cell).strip()]
+            if self.value is None or not labels:
+                return labels, None
+            column = self.header[self.value]
+            return labels, table.read_answers(self.says, number, labels, [cells[self.value]], column)
+        present, answers = self.read_labels(cells)
+        if answers is not None:
+            return present, table.read_answers(self.says, number, present, answers)
+        if self.unknown is None:
+            return present, None
+        unknown = self.reader.cells.names_in(cells[self.unknown])
+        return present + unknown, [1.0] * len(present) + [-1.0] * len(unknown)
+
+    def read_labels(self, cells: Sequence) -> tuple[list[str], Sequence | None]:
+        """Returns the labels in the columns of labels and the cells of their answers; None: all are present."""
+        first = cells[self.answer[0]]
+        filled = () if len(self.answer) == 1 else [cells[place] for place in self.answer if not is_blank(cells[place])]
+        if len(filled) < 2:
+            cell = filled[0] if filled else first
+            if not isinstance(cell, str):
+                check_not_null(cell, is_none=self.reader.blank == "absent", way_out=SAY_ABSENT)
+            return self.reader.cells.read(cell)
+        labels, answers = zip(*map(self.reader.cells.read, filled), strict=True)
+        if any(cells is not None for cells in answers):
+            raise CellError(SEVERAL_ANSWERS, f"{quote(filled[0])}, {quote(filled[1])}")
+        return list(dict.fromkeys(chain.from_iterable(labels))), None  # a label may stand in two columns
+
+
+def holds_splits(label: str, places: Sequence[str]) -> bool:
+    """Returns whether the first cell of a column that is no answer is the name of a split.
+
+    >>> holds_splits("Set", ["my.csv line 2: 'Set' is 'Train'"]), holds_splits("Set", ["my.csv line 2: 'Set' is 'red'"])
+    (True, False)
+    """
+    cells = (place.partition(f"{label!r} is ")[2] for place in places)
+    return next((cell.strip("' ").lower() in SPLIT_OF_NAME for cell in cells if cell), False)
+
+
+def describe_columns(names: Sequence[str]) -> str:
+    """Returns the names of columns in words.
+
+    >>> describe_columns(["fold"]), describe_columns(["fold", "sex"])
+    ("the column 'fold'", "the columns 'fold', 'sex'")
+    """
+    return f"the column{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
