@@ -71,11 +71,12 @@ def tell_threshold(threshold: object, space, run, folder: Path) -> None:
     is_own = list_thresholds(threshold, space) == list_thresholds(own, space)
     if not is_own:
         log.info("decided by threshold=%s, not by the run's own; metrics.json and labels.csv say so", threshold)
+    now = Evaluation({}, [], list_thresholds(threshold, space)).threshold
+    unknown = now if is_own else "that is not written down"
     try:
-        earlier = read_json(folder / "metrics.json", METRICS).get("threshold", "one that is not written down")
+        earlier = read_json(folder / "metrics.json", METRICS).get("threshold", unknown)
     except InputError:  # there is none, or it is damaged and replaced
         return
-    now = Evaluation({}, [], list_thresholds(threshold, space)).threshold
     if earlier != now:
         log.warning(
             "%s was decided by threshold %s and is replaced by what %s decides; out=<another folder> would keep it",
