@@ -164,3 +164,9 @@ def test_blanks_around_a_separator_do_not_count(folder):
 def test_a_separator_is_no_regular_expression(folder, caplog):
     read(folder, ["cat dog", "owl"], "data.separator='[,;]'")
     assert "stands in no cell; it is taken as it is, not as a regular expression" in caplog.text
+
+
+@pytest.mark.parametrize("cell", ["['cat', 'dog']", '{"choices":["cat","dog"]}', ["cat"], {"cat": 1}])
+def test_a_pair_has_one_label(folder, cell):
+    assert "1 pairs with a list where one label must be" in error_of(folder, [cell], "data.layout=pairs")
+    assert read(folder, ["[MASK]"], "data.layout=pairs").labels == ("[MASK]",)

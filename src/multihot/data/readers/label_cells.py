@@ -18,6 +18,7 @@ PATTERN = re.compile(r"\\[a-z]|[\[\]()*+^$]")  # what stands in regular expressi
 
 NULL = "rows whose labels are null or missing (write [] for none of the labels, take out rows of which nobody knows{})"
 SAY_ABSENT = ", or set data.blank=absent if null says none"
+ONE_LABEL = "pairs with a list where one label must be (write a row a label, or set data.layout=cell)"
 UNKNOWN = "unknown labels with an answer (data.unknown_column holds names alone)"
 
 Said = tuple[list[str], Sequence | None]  # labels and the cell that answers for each; None: all are present
@@ -49,6 +50,18 @@ class LabelCells:
                     return self.interpret(value)
             return self.divide(cell)
         return self.interpret(cell)
+
+    def read_one(self, cell: object) -> str:
+        """Returns the one label that a cell is; raises CellError for a list or an object, also as text."""
+        if isinstance(cell, str):
+            is_plain = (
+                not cell.startswith(LITERAL) or cell.strip() in self.known or isinstance(parse_literal(cell), str)
+            )
+        else:
+            is_plain = not isinstance(cell, list | tuple | Mapping)
+        if not is_plain:
+            raise CellError(ONE_LABEL, shorten(cell))
+        return cell.strip() if isinstance(cell, str) else str(cell)
 
     def names_in(self, cell: object) -> list[str]:
         """Returns the labels that a cell names; raises CellError if it answers too."""

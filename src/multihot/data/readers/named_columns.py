@@ -256,7 +256,7 @@ class Columns:
             return self.labels, table.read_answers(self.says, number, self.labels, answers)
         if self.reader.layout == "pairs":
             cell = cells[self.answer[0]]
-            labels = [] if is_blank(cell) else [str(cell).strip()]
+            labels = [] if is_blank(cell) else [self.reader.cells.read_one(cell)]
             if self.value is None or not labels:
                 return labels, None
             column = self.header[self.value]
