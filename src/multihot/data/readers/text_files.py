@@ -41,17 +41,16 @@ DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 @contextmanager
 def open_text(file: str, newline: str | None = None) -> Iterator[TextIO]:
     """Opens a file of UTF-8 text, which gzip, bzip2 or xz may have compressed; raises InputError for any other kind."""
-    with reading(file):
-        check_is_file(file)
-        with open(file, "rb") as plain:
-            unpack = next((unpack for magic, unpack in COMPRESSED.items() if plain.peek().startswith(magic)), None)
-            try:
-                with unpack(plain) if unpack else plain as content:
-                    buffered = content if isinstance(content, BufferedReader) else BufferedReader(content)
-                    check_kind(file, buffered.peek(BEGIN)[:BEGIN])
-                    yield TextIOWrapper(buffered, encoding="utf-8-sig", newline=newline)
-            except DAMAGED as error:
-                raise InputError(f"{file} is compressed, and damaged or cut short: write or copy it again") from error
+    check_is_file(file)
+    with reading(file), open(file, "rb") as plain:
+        unpack = next((unpack for magic, unpack in COMPRESSED.items() if plain.peek().startswith(magic)), None)
+        try:
+            with unpack(plain) if unpack else plain as content:
+                buffered = content if isinstance(content, BufferedReader) else BufferedReader(content)
+                check_kind(file, buffered.peek(BEGIN)[:BEGIN])
+                yield TextIOWrapper(buffered, encoding="utf-8-sig", newline=newline)
+        except DAMAGED as error:
+            raise InputError(f"{file} is compressed, and damaged or cut short: write or copy it again") from error
 
 
 def read_bytes(file: str) -> bytes:
@@ -63,7 +62,8 @@ def read_bytes(file: str) -> bytes:
 def check_is_file(file: str) -> None:
     """Raises InputError for what is there but no file, and for a pattern."""
     if os.path.isdir(file):
-        names = sorted(name for name in os.listdir(file) if os.path.isfile(os.path.join(file, name)))
+        with reading(file):
+            names = sorted(name for name in os.listdir(file) if os.path.isfile(os.path.join(file, name)))
         inside = f" It holds {', '.join(names[:5])}{', ...' * (len(names) > 5)}." if names else ""
         raise InputError(
             f"{file} is a folder, and data.path must be the file of labels.{inside} A folder with a folder of images a "
