@@ -173,6 +173,7 @@ def test_the_scores_of_two_processes_are_those_of_their_saved_predictions(runs):
     scores = read_json(runs / "two/val/metrics.json")
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target.float()).item()
     assert scores.pop("loss") == pytest.approx(expected, rel=1e-6)
+    assert scores.pop("threshold") == 0.5
     assert scores == again
     assert scores["num_images"] == len(logits) == 33
     best = max(read_json(runs / "two/history.json"), key=lambda row: row["val/map"])

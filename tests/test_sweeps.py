@@ -202,7 +202,7 @@ def test_failed_jobs_are_listed_and_leave_the_others_as_if_run_alone(sweep, tmp_
     assert same_weights(tmp_path / rows[2][3] / "last", tmp_path / "alone/last")
     [nan] = [line for line in result.stdout.splitlines() if line.startswith("job 0 failed: the loss is")]
     assert "optimizer.lr 10 times smaller" in nan
-    assert "job 3 failed: loss.pos_weight has -1" in result.stdout
+    assert "job 3 failed: loss.pos_weight=" in result.stdout
     assert "3 of 4 jobs failed; the same command does only these again" in result.stdout
 
 
@@ -246,8 +246,8 @@ def test_two_processes_agree_on_the_jobs_and_print_one_table(tmp_path):
     assert result.returncode == 1
     assert result.stdout.count("job  overrides") == 1
     assert [own for _, own, _, _ in table(result)] == [f"loss.pos_weight={weight}" for weight in (-1, 1, 2)]
-    assert sorted(path.name for path in (tmp_path / ".sweep/s").iterdir()) == ["0", "1", "2"]
-    assert all(len(list((path / "last").glob("random_states_*"))) == 2 for path in tmp_path.glob("s-[12]-*"))
+    assert sorted(path.name for path in (tmp_path / ".sweep/s").iterdir()) == ["0", "1"]  # none for what is refused
+    assert all(len(list((path / "last").glob("random_states_*"))) == 2 for path in tmp_path.glob("s-[01]-*"))
     assert len(list(tmp_path.glob("s-*/finished.json"))) == 2
 
 
