@@ -49,6 +49,7 @@ class Columns:
         self.places = [header.index(label) for label in self.labels]
         self.says, self.most_labels, self.start = says, 0, None
         unused = self.unused() if has_labels else {}
+        self.has_unused = bool(unused)
         self.further = UnusedLabels(unused, reader.separator)
         may_answer = unused if self.value is None else {}
         self.unnamed_answers = UnusedAnswers(may_answer, says, only_named=reader.layout == "cell")
@@ -214,19 +215,13 @@ class Columns:
             return
         if self.start is None:
             self.start = len(table.values)
-        if self.cluster is not None and is_blank(cells[self.cluster]):
-            table.note("rows whose data.cluster_column is empty (each image needs one, if only of its own)", number)
-            return
         try:
             labels, values = self.answers(table, number, cells)
         except CellError as error:
             table.note(error.problem, number, error.details)
             return
-        if self.unnamed_answers.asked and labels:
-            self.most_labels = max(self.most_labels, len(labels))
-            self.unnamed_answers.look(cells)
-        if self.further.is_looking:
-            self.further.look(cells, labels)
+        if self.has_unused:
+            self.look_at_unused(cells, labels)
         image = cells[self.image]
         is_path = isinstance(image, str) and not self.reader.image_suffix
         image = image.strip() if is_path else self.name_image(image)
@@ -242,6 +237,14 @@ class Columns:
             again=table.agree is not None,
             is_whole=table.agree is not None and self.reader.layout == "cell",
         )
+
+    def look_at_unused(self, cells: Sequence, labels: Sequence[str]) -> None:
+        """Looks for labels and answers in the columns that no setting names."""
+        if self.unnamed_answers.asked and labels:
+            self.most_labels = max(self.most_labels, len(labels))
+            self.unnamed_answers.look(cells)
+        if self.further.is_looking:
+            self.further.look(cells, labels)
 
     def name_image(self, cell: object) -> object:
         """Returns the path in a cell, with the ending that all of them lack; what is no text stays as it is."""
@@ -259,8 +262,11 @@ class Columns:
             labels = [] if is_blank(cell) else [self.reader.cells.read_one(cell)]
             if self.value is None or not labels:
                 return labels, None
-            column = self.header[self.value]
-            return labels, table.read_answers(self.says, number, labels, [cells[self.value]], column)
+            cell = cells[self.value]
+            value = self.says.get(cell) if isinstance(cell, str) else None  # what has been read before
+            if value is not None:
+                return labels, [value]
+            return labels, table.read_answers(self.says, number, labels, [cell], self.header[self.value])
         present, answers = self.read_labels(cells)
         if answers is not None:
             return present, table.read_answers(self.says, number, present, answers)

@@ -157,7 +157,8 @@ class Table:
                 twice = f"images that have a row already; in two splits they make scores too good ({self.twice})"
                 self.note(twice, number, f"{image}, as in {self.place(row)}")
                 return
-            self.check_same(row, number, image, weight, cluster)
+            if weight is not None or cluster is not None:
+                self.check_same(row, number, image, weight, cluster)
         else:
             self.file_ids.append(len(self.files) - 1)
             self.numbers.append(number)
