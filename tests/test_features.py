@@ -1,4 +1,5 @@
 import copy
+import errno
 import json
 import os
 import shutil
@@ -364,6 +365,16 @@ def test_too_small_a_disk_is_an_error_before_it_is_full(manifest, folder, monkey
     assert not list(folder.glob("*"))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=needed))
     cache_of(create(), folder).read(manifest)
+
+
+def test_a_disk_that_fills_meanwhile_is_an_error_and_no_signal(manifest, folder, monkeypatch):
+    def fill(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", fill, raising=False)
+    with pytest.raises(InputError, match=r"could not be written .*No space left on device.*feature_cache"):
+        cache_of(create(), folder).read(manifest)
+    assert not list(folder.glob("*"))
 
 
 def test_buffers_without_a_dimension_count_too(manifest, folder):

@@ -261,6 +261,15 @@ def check_disk_space(folder: str | Path, num_bytes: float, what: str, way_out: s
         raise InputError(f"{what} {num_bytes / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free: {way_out}")
 
 
+def take_space(file: Path) -> None:
+    """Takes the space of a file that was made longer without writing it, where the system can: a full disk is an error
+    now, not the end of the process when the mapped file is written.
+    """
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, os.path.getsize(file))
+
+
 def name_irregular(path: str) -> str | None:
     """Returns what is at a path that is no file: opening it may wait for ever; raises OSError if nothing is there."""
     mode = os.stat(path).st_mode

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset, Sampler
 from multihot.data.loader import Batches, create_batches, create_evaluation_batches, describe
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.files import check_disk_space, removing_on_error, write_json, writing
+from multihot.files import check_disk_space, removing_on_error, take_space, write_json, writing
 from multihot.model.finetune import BACKBONE_DROPOUTS
 from multihot.progress import Progress
 
@@ -209,6 +209,7 @@ def open_values(accelerator: Accelerator, path: Path, shape: tuple[int, ...]) ->
             new = path.with_suffix(f".{os.getpid()}")
             with removing_on_error(new):
                 np.lib.format.open_memmap(new, mode="w+", dtype=np.float32, shape=shape)
+                take_space(new)
             os.replace(new, path)
     accelerator.wait_for_everyone()
     with writing(path, OTHER_FOLDER):
