@@ -27,7 +27,6 @@ GROUP = LABELS | Kind(
     "{labels: [...], none: true}",
     lambda value: mapping_of(LABELS | FLAG, ["labels", "none"]).fits(value) and LABELS.fits(value.get("labels")),
 )
-CLASSES = Kind("a name or a list of names", lambda value: NAME.fits(value) or list_of(NAME).fits(value))
 SIDES = whole(1) | list_of(whole(1), [2])
 COLOURS = list_of(number(), [3])
 WEIGHT = number(0) | list_of(number(0))

@@ -81,15 +81,6 @@ def find_other_separator(labels: Sequence[str], separator: str) -> tuple[str, li
     return (mark, having[mark]) if 0 < len(labels) <= 10 * len(having[mark]) else None
 
 
-def write_override(setting: str, text: str) -> str:
-    """Returns an override as it is typed in a shell.
-
-    >>> print(write_override("data.separator", ";"), write_override("data.separator", "\\t"))
-    'data.separator=";"' $'data.separator="\\t"'
-    """
-    return f"""$'{setting}="\\t"'""" if text == "\t" else f"""'{setting}="{text}"'"""
-
-
 def describe_value(value: float) -> str:
     """Returns an answer in words, unless it is "present"."""
     return "" if value == 1 else f" is {value:g}"

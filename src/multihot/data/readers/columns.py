@@ -5,13 +5,13 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from multihot.command_line import write_override
 from multihot.data.readers.agreement import AGREE
 from multihot.data.readers.answers import Answers
 from multihot.data.readers.cells import BLANK, SEPARATORS, as_list
 from multihot.data.readers.doubts import (
     find_mixed,
     is_joined,
-    write_list,
 )
 from multihot.data.readers.named_columns import Columns
 from multihot.data.readers.reader import TableReader
@@ -170,7 +170,8 @@ class ColumnReader(TableReader):
         if new and self.unseen_labels == "error":
             raise InputError(
                 f"{table.files[-1]} has columns that {table.files[0]} does not have: {', '.join(map(repr, new))}. Add "
-                f"them there, or leave them out by {write_list('data.ignore_columns', new)} or data.unseen_labels=drop"
+                f"them there, or leave them out by {write_override('data.ignore_columns', new)} or "
+                "data.unseen_labels=drop"
             )
 
     def check_agree(self, table: Table) -> None:

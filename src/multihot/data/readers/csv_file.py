@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from multihot.data.readers.cells import SEPARATORS, write_override
+from multihot.command_line import write_override
+from multihot.data.readers.cells import SEPARATORS
 from multihot.data.readers.columns import ColumnReader, Rows
 from multihot.data.readers.folders import is_image
 from multihot.data.readers.text_files import open_text

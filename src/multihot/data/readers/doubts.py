@@ -1,7 +1,6 @@
 """Columns that may be something else than they are taken for: what their names and their cells give away."""
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
@@ -12,8 +11,6 @@ from multihot.data.readers.cells import is_blank
 
 ROWS_LOOKED_AT = 1000  # for columns that hold further labels
 FEW_ROWS = 10  # too few to tell what a column is from its numbers
-NO_TEXT = ("null", "true", "false", "nan", "inf")  # in an override without quotes
-PLAIN = re.compile(r"[A-Za-z]\w*", re.ASCII)  # needs no quotes in an override
 UNNAMED = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # an index that pandas wrote, or a comma too many
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "holdout"}
 ABOUT_THE_IMAGE = re.compile(
@@ -32,29 +29,6 @@ def simplify_name(name: str) -> str:
     ('patient_age', 'image_id', 'sample_weight')
     """
     return re.sub(r"[\W_]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)).strip("_").lower()
-
-
-def quote_name(name: str) -> str:
-    """Returns a name as it stands in an override."""
-    return name if PLAIN.fullmatch(name) and name.lower() not in NO_TEXT else '"' + name.replace('"', r"\"") + '"'
-
-
-def write_list(setting: str, names: Sequence[str]) -> str:
-    """Returns an override with a list of names as it is typed in a shell.
-
-    >>> print(write_list("data.ignore_columns", ["fold", "Unnamed: 0"]))
-    'data.ignore_columns=[fold,"Unnamed: 0"]'
-    """
-    return shlex.quote(f"{setting}=[{','.join(map(quote_name, names))}]")
-
-
-def write_one(setting: str, name: str) -> str:
-    """Returns an override with a name as it is typed in a shell.
-
-    >>> print(write_one("data.value_column", "value"), write_one("data.value_column", "is there"))
-    data.value_column=value 'data.value_column="is there"'
-    """
-    return shlex.quote(f"{setting}={quote_name(name)}")
 
 
 def find_doubtful(labels: Sequence[str]) -> list[str]:

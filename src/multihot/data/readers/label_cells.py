@@ -4,7 +4,8 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from multihot.data.readers.cells import CellError, find_other_separator, is_blank, split_labels, write_override
+from multihot.command_line import write_override
+from multihot.data.readers.cells import CellError, find_other_separator, is_blank, split_labels
 from multihot.data.readers.label_values import NUMBERS, is_answer, name_labels, shorten, simplify
 from multihot.data.readers.literals import parse_literal
 from multihot.errors import InputError

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from multihot.command_line import write_override
 from multihot.data.readers.answers import Answers, parse_weight
 from multihot.data.readers.cells import CellError, as_text, is_blank
 from multihot.data.readers.doubts import (
@@ -17,8 +18,6 @@ from multihot.data.readers.doubts import (
     find_numbered,
     find_shares,
     stem,
-    write_list,
-    write_one,
 )
 from multihot.data.readers.label_cells import SAY_ABSENT, check_not_null
 from multihot.data.readers.table import SPLIT_OF_NAME, Table, name_first, quote
@@ -103,7 +102,7 @@ class Columns:
             raise InputError("data.labels_column must name a column, or a list of them")
         if missing:
             numbered = find_numbered([f"{stem(name)}_1" for name in (*missing, *("label", "tag"))], self.header)
-            hint = f"; or several, by {write_list('data.labels_column', numbered)}" if len(numbered) > 1 else ""
+            hint = f"; or several, by {write_override('data.labels_column', numbered)}" if len(numbered) > 1 else ""
             raise InputError(
                 f"{self.file} must have one column {', '.join(map(repr, missing))}; {self.columns}. Choose one by "
                 f"data.labels_column{hint}; if each label has a column of its own, set data.layout=columns"
@@ -113,8 +112,8 @@ class Columns:
         if further:
             raise InputError(
                 f"{self.file} has further columns that are called like data.labels_column, and that nothing reads: "
-                f"{', '.join(map(repr, further))}. {write_list('data.labels_column', [*names, *further])} reads them, "
-                f"{write_list('data.ignore_columns', further)} leaves them out"
+                f"{', '.join(map(repr, further))}. {write_override('data.labels_column', [*names, *further])} reads "
+                f"them, {write_override('data.ignore_columns', further)} leaves them out"
             )
         return [self.header.index(name) for name in names]
 
@@ -130,13 +129,13 @@ class Columns:
         if twice:
             raise InputError(
                 f"{self.file} has several columns {', '.join(map(repr, twice))}: give each label one, or leave it out "
-                f"by {write_list('data.ignore_columns', twice)}"
+                f"by {write_override('data.ignore_columns', twice)}"
             )
         unnamed = [label for label in labels if UNNAMED.fullmatch(label)]
         if unnamed and self.reader.label_columns is None:
             raise InputError(
                 f"{self.file} has a column without a name ({', '.join(map(repr, unnamed))}; an index?), which would be "
-                f"a label: name it in the file, or leave it out by {write_list('data.ignore_columns', unnamed)}"
+                f"a label: name it in the file, or leave it out by {write_override('data.ignore_columns', unnamed)}"
             )
         return labels
 
@@ -145,11 +144,13 @@ class Columns:
         answers = self.unnamed_answers.found() if self.most_labels < 2 else []
         if answers:
             layout = "data.layout=pairs " if self.reader.layout == "cell" else ""
-            choice = write_one("data.value_column", answers[0]) if len(answers) == 1 else "data.value_column to one"
+            choice = (
+                write_override("data.value_column", answers[0]) if len(answers) == 1 else "data.value_column to one"
+            )
             raise InputError(
                 f"{self.file}: {describe_columns(answers)} may hold the answers, and unread each row says present. Set "
                 f"{layout}{choice}, or, if that says nothing about the label, "
-                f"{write_list('data.ignore_columns', answers)}"
+                f"{write_override('data.ignore_columns', answers)}"
             )
         further = self.further.found(table.id_of)
         if further:
@@ -158,8 +159,8 @@ class Columns:
                 "%s: labels stand also in %s, which nothing reads: %s reads them, %s says that they do not matter",
                 self.file,
                 describe_columns(further),
-                write_list("data.labels_column", [*named, *further]),
-                write_list("data.ignore_columns", further),
+                write_override("data.labels_column", [*named, *further]),
+                write_override("data.ignore_columns", further),
             )
         if self.labels and self.start is not None:
             self.check_labels(table)
@@ -179,8 +180,10 @@ class Columns:
             layout = "; if all labels of an image stand in one, data.layout=cell, or pairs" if one else ""
             splits = [label for label in bad if holds_splits(label, table.problems[table.no_answer].first)]
             others = [label for label in bad if label not in splits]
-            ways = "".join(f"; a column of splits: {write_one('data.split_column', label)}" for label in splits)
-            ways += f"; columns that are no labels: {write_list('data.ignore_columns', others)}" * bool(others) + layout
+            ways = "".join(f"; a column of splits: {write_override('data.split_column', label)}" for label in splits)
+            ways += (
+                f"; columns that are no labels: {write_override('data.ignore_columns', others)}" * bool(others) + layout
+            )
             table.problems[table.no_answer + ways].extend(table.problems.pop(table.no_answer))
         table.bad_answers.clear()
         if self.reader.label_columns is not None:
@@ -194,7 +197,7 @@ class Columns:
                 self.file,
                 len(self.labels),
                 describe_columns(doubtful),
-                write_list("data.ignore_columns", doubtful),
+                write_override("data.ignore_columns", doubtful),
             )
 
     @property

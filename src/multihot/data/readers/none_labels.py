@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multihot.data.readers.doubts import write_list
+from multihot.command_line import write_override
 from multihot.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def warn_of_words(table: "Table", known: Collection[str], source: str) -> None:
             "they are labels, name all labels in data.labels",
             source,
             ", ".join(f"{label!r} ({count})" for label, count in counts.items()),
-            write_list("data.none_labels", list(counts)),
+            write_override("data.none_labels", list(counts)),
         )
 
 
