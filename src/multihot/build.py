@@ -22,6 +22,7 @@ from multihot.data.loader import Batches, create_evaluation_batches, create_trai
 from multihot.data.manifest import Manifest
 from multihot.data.mixup import MultiLabelMixup, create_mixup
 from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
+from multihot.errors import name_first
 from multihot.files import write_text, writing
 from multihot.fsdp import create_ema, gather_before
 from multihot.labels import LabelSpace, show_label
@@ -52,7 +53,7 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
     check_source(cfg.model.weights)  # before data is read, which may take hours
     train_data, val_data, space = read_splits(cfg)
     check_measured(cfg.monitor, cfg.ema.evaluate, cfg.ema.decay, cfg.threshold, space)
-    names = ", ".join([*map(show_label, space.labels[:LABELS_SHOWN]), *["..."] * (len(space.labels) > LABELS_SHOWN)])
+    names = name_first(list(map(show_label, space.labels)), LABELS_SHOWN)
     log.info("%d train and %d val images, %d labels: %s", len(train_data), len(val_data), len(space.labels), names)
     counts = train_data.counts()
     loss = create_loss(**create("loss", cfg.loss, _convert_="all"), space=space, **counts)

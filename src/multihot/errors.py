@@ -42,6 +42,15 @@ def list_first(problems: Sequence[str], limit: int = 5) -> str:
     return "\n".join(lines)
 
 
+def name_first(names: Sequence[str], limit: int = 5) -> str:
+    """Returns the first names in one line.
+
+    >>> name_first(["a", "b", "c"], limit=2)
+    'a, b, ...'
+    """
+    return ", ".join([*names[:limit], *["..."] * (len(names) > limit)])
+
+
 def check_choice(setting: str, value: str, choices: Sequence[str]) -> None:
     """Raises InputError with the choices if a setting has none of them."""
     if value not in choices:

@@ -6,11 +6,10 @@ import numpy as np
 
 from multihot.data.kinds import count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
 from multihot.data.manifest import Manifest
-from multihot.errors import InputError
+from multihot.errors import InputError, name_first
 from multihot.labels import LabelSpace
 from multihot.loss import UnknownStrategy
 
-NAMES_SHOWN = 5
 NO_OTHERWISE = (  # a setting of data, its value that hides a "no", and what to set if that is one
     ("blank", "unknown", "data.blank=absent (by an empty cell)"),
     ("unlisted_pairs", "unknown", "data.unlisted_pairs=absent (by leaving out the pair)"),
@@ -142,5 +141,4 @@ def name_some(labels: Sequence[str], which: np.ndarray) -> str:
     >>> name_some(("cat", "dog", "owl"), np.array([True, False, True]))
     "'cat', 'owl'"
     """
-    chosen = [repr(labels[column]) for column in np.flatnonzero(which)]
-    return ", ".join([*chosen[:NAMES_SHOWN], *["..."] * (len(chosen) > NAMES_SHOWN)])
+    return name_first([repr(labels[column]) for column in np.flatnonzero(which)])

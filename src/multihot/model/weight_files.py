@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from multihot.errors import InputError, first_line
+from multihot.errors import InputError, first_line, name_first
 from multihot.model.file_kinds import AS_TENSORS, DOWNLOAD, SAFETENSORS, find_kind
 from multihot.model.state import flatten
 
@@ -72,7 +72,7 @@ def describe_other_files(folder: Path) -> str:
             ", one file and not in parts. transformers puts them together: AutoModel.from_pretrained(folder)"
             '.save_pretrained(new_folder, max_shard_size="50GB")'
         )
-    return f"; it has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+    return f"; it has {name_first(names)}"
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

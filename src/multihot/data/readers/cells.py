@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 SEPARATORS = (",", ";", "|", "\t")  # what texts are divided by elsewhere; a space is in many a label
+LONGEST_CELL = 80  # characters that are quoted
 BLANK = {"unknown": -1.0, "absent": 0.0}  # what an empty cell can say
 
 
@@ -21,6 +22,16 @@ def is_blank(cell: object) -> bool:
     [True, True, True, False, False]
     """
     return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
+
+
+def quote(cell: object) -> str:
+    """Returns a cell as it is written, its end cut off if it is long.
+
+    >>> quote("cat"), len(quote("cat" * 100))
+    ("'cat'", 80)
+    """
+    text = repr(cell)
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
 
 
 def as_text(cell: object) -> str:

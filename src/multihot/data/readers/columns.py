@@ -15,8 +15,8 @@ from multihot.data.readers.doubts import (
 )
 from multihot.data.readers.named_columns import Columns
 from multihot.data.readers.reader import TableReader
-from multihot.data.readers.table import SPLITS, Table, name_first
-from multihot.errors import InputError, check_choice
+from multihot.data.readers.table import SPLITS, Table
+from multihot.errors import InputError, check_choice, name_first
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from multihot.command_line import write_override
-from multihot.data.readers.cells import CellError, find_other_separator, is_blank, split_labels
-from multihot.data.readers.label_values import NUMBERS, is_answer, name_labels, shorten, simplify
+from multihot.data.readers.cells import CellError, find_other_separator, is_blank, quote, split_labels
+from multihot.data.readers.label_values import NUMBERS, is_answer, name_labels, simplify
 from multihot.data.readers.literals import parse_literal
 from multihot.errors import InputError
 
@@ -61,14 +61,14 @@ class LabelCells:
         else:
             is_plain = not isinstance(cell, list | tuple | Mapping)
         if not is_plain:
-            raise CellError(ONE_LABEL, shorten(cell))
+            raise CellError(ONE_LABEL, quote(cell))
         return cell.strip() if isinstance(cell, str) else str(cell)
 
     def names_in(self, cell: object) -> list[str]:
         """Returns the labels that a cell names; raises CellError if it answers too."""
         labels, answers = self.read(cell)
         if answers is not None:
-            raise CellError(UNKNOWN, shorten(cell))
+            raise CellError(UNKNOWN, quote(cell))
         return labels
 
     def divide(self, text: str) -> Said:
@@ -104,7 +104,7 @@ class LabelCells:
         if self.names is not None and self.known.isdisjoint(map(str, filled)):
             if len(values) == len(self.names) and all(map(is_answer, filled)):
                 return self.names, values
-            raise CellError(NUMBERS, shorten(values))
+            raise CellError(NUMBERS, quote(values))
         return name_labels(filled), None
 
     def check(self, source: str, labels: Iterable[str]) -> None:
@@ -116,7 +116,7 @@ class LabelCells:
         """
         if self.literal is not None and self.divided is not None:
             raise InputError(
-                f"{source}: cells of labels hold lists ({shorten(self.literal)}) and also texts that data.separator "
+                f"{source}: cells of labels hold lists ({quote(self.literal)}) and also texts that data.separator "
                 f"divides ({self.divided!r}). If such a text is one label, set data.separator to what stands in none "
                 f"({write_override('data.separator', ';')}); else write all cells as lists"
             )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from multihot.data.readers.cells import CellError, is_blank
+from multihot.data.readers.cells import CellError, is_blank, quote
 
 NAME_KEYS = (
     "name", "label", "displayName", "display_name", "label_name", "labelName", "title", "value", "text", "class",
@@ -64,7 +64,7 @@ def simplify_item(item: object) -> object:
     if isinstance(item, Mapping):
         return name_of(item)
     if isinstance(item, list | tuple):
-        raise CellError(NESTED, shorten(item))
+        raise CellError(NESTED, quote(item))
     return item
 
 
@@ -76,10 +76,10 @@ def name_of(item: Mapping) -> str:
     """
     named = names_in(item)
     if len(named) != 1:
-        raise CellError(OBJECTS, shorten(item))
+        raise CellError(OBJECTS, quote(item))
     scores = [key for key, value in item.items() if key != named[0] and is_score(key, value)]
     if scores:
-        raise CellError(SCORED, shorten(item))
+        raise CellError(SCORED, quote(item))
     return item[named[0]].strip()
 
 
@@ -107,11 +107,5 @@ def name_labels(values: Sequence[object]) -> list[str]:
     """Returns the labels in a list, in which a whole number is a name too; raises CellError for another number."""
     wrong = [value for value in values if isinstance(value, bool) or (isinstance(value, float) and value % 1)]
     if wrong:
-        raise CellError(NUMBERS, shorten(values)) if len(values) > 1 else CellError(NO_LABEL, repr(wrong[0]))
+        raise CellError(NUMBERS, quote(values)) if len(values) > 1 else CellError(NO_LABEL, repr(wrong[0]))
     return [str(int(value) if isinstance(value, float) else value).strip() for value in values]
-
-
-def shorten(value: object) -> str:
-    """Returns a value as it is written, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."

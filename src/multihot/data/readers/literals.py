@@ -7,7 +7,7 @@ import re
 import tokenize
 from functools import lru_cache
 
-from multihot.data.readers.cells import CellError
+from multihot.data.readers.cells import CellError, quote
 
 CLOSING = {"[": "]", "{": "}", "(": ")"}
 NAMES = {"nan": "None", "NaN": "None", "null": "None", "true": "True", "false": "False"}  # what Python calls them
@@ -33,8 +33,7 @@ def parse_literal(text: str) -> object:
         value = read_literal(stripped)
     except NO_LITERAL:
         if BEGINS_A_LIST.match(stripped) or (is_enclosed(stripped) and HAS_PARTS.search(stripped[1:-1].strip())):
-            shown = stripped if len(stripped) <= 80 else f"{stripped[:80]}..."
-            raise CellError(BROKEN, repr(shown)) from None
+            raise CellError(BROKEN, quote(stripped)) from None
         return text
     if isinstance(value, set | frozenset):
         return sorted(value, key=str)

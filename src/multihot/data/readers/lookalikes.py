@@ -5,11 +5,9 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from multihot.errors import InputError
+from multihot.errors import InputError, name_first
 
 log = logging.getLogger(__name__)
-
-MOST_NAMED = 5
 
 
 def without_invisible(text: str) -> str:
@@ -57,10 +55,9 @@ def warn_of_lookalikes(labels: Iterable[str]) -> None:
     groups = [" and ".join(map(show, group)) for group in find_lookalikes(labels)]
     if groups:
         log.warning(
-            "labels that differ only in case, spaces or signs that cannot be seen: %s%s; they are outputs of their "
+            "labels that differ only in case, spaces or signs that cannot be seen: %s; they are outputs of their "
             "own: write them alike if they mean the same",
-            ", ".join(groups[:MOST_NAMED]),
-            ", ..." * (len(groups) > MOST_NAMED),
+            name_first(groups),
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from multihot.command_line import write_override
 from multihot.data.readers.answers import Answers, parse_weight
-from multihot.data.readers.cells import CellError, as_text, is_blank
+from multihot.data.readers.cells import CellError, as_text, is_blank, quote
 from multihot.data.readers.doubts import (
     UNNAMED,
     UnusedAnswers,
@@ -20,8 +20,8 @@ from multihot.data.readers.doubts import (
     stem,
 )
 from multihot.data.readers.label_cells import SAY_ABSENT, check_not_null
-from multihot.data.readers.table import SPLIT_OF_NAME, Table, name_first, quote
-from multihot.errors import InputError
+from multihot.data.readers.table import SPLIT_OF_NAME, Table
+from multihot.errors import InputError, name_first
 
 if TYPE_CHECKING:
     from multihot.data.readers.columns import ColumnReader

@@ -14,9 +14,9 @@ from multihot.data.manifest import Manifest
 from multihot.data.readers.label_cells import LabelCells
 from multihot.data.readers.lookalikes import check_label_list, warn_of_lookalikes
 from multihot.data.readers.none_labels import take_out, warn_of_words
-from multihot.data.readers.table import NOT_LISTED, SPLITS, Cases, Problems, Table, name_first
+from multihot.data.readers.table import NOT_LISTED, SPLITS, Cases, Problems, Table
 from multihot.data.splitting import stratify
-from multihot.errors import InputError, MissingSplitError, check_choice, list_first
+from multihot.errors import InputError, MissingSplitError, check_choice, list_first, name_first
 from multihot.labels import read_groups
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,12 @@ from multihot.data.images import read_image
 from multihot.data.manifest import Manifest
 from multihot.data.readers.agreement import settle
 from multihot.data.readers.answers import NO_ANSWER, WAY_OUT, Answers
-from multihot.data.readers.cells import describe_value, is_blank
+from multihot.data.readers.cells import describe_value, is_blank, quote
 from multihot.data.readers.image_paths import explain_missing, to_local
 from multihot.data.readers.lookalikes import look, show
 from multihot.data.readers.none_labels import clear_rows
 from multihot.data.strings import PackedStrings
+from multihot.errors import name_first
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ LONGEST_NAME = 255  # bytes of a file's name; PATH_MAX of Linux is 4096
 LONGEST_PATH = 4095
 
 MOST_NOTED = 100  # places of a problem; the others are counted
-LONGEST_CELL = 80  # characters that are quoted
 
 
 class Cases(Sequence):
@@ -382,16 +382,6 @@ class Table:
         )
 
 
-def quote(cell: object) -> str:
-    """Returns a cell as it is written, its end cut off if it is long.
-
-    >>> quote("cat"), len(quote("cat" * 100))
-    ("'cat'", 80)
-    """
-    text = repr(cell)
-    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
-
-
 @cache
 def suggest_split(name: str) -> str:
     """Returns the split that a name comes near to, as a question.
@@ -400,15 +390,6 @@ def suggest_split(name: str) -> str:
     (', train?', '')
     """
     return "".join(f", {near}?" for near in difflib.get_close_matches(name.lower(), SPLIT_OF_NAME, n=1))
-
-
-def name_first(names: Sequence[str], limit: int = 5) -> str:
-    """Returns the first names in a line.
-
-    >>> name_first(["a", "b", "c"], limit=2)
-    'a, b, ...'
-    """
-    return ", ".join([*names[:limit], *["..."] * (len(names) > limit)])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from io import BufferedReader, TextIOWrapper
 from typing import TextIO
 
-from multihot.errors import InputError
+from multihot.errors import InputError, name_first
 from multihot.files import reading
 
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
@@ -64,7 +64,7 @@ def check_is_file(file: str) -> None:
     if os.path.isdir(file):
         with reading(file):
             names = sorted(name for name in os.listdir(file) if os.path.isfile(os.path.join(file, name)))
-        inside = f" It holds {', '.join(names[:5])}{', ...' * (len(names) > 5)}." if names else ""
+        inside = f" It holds {name_first(names)}." if names else ""
         raise InputError(
             f"{file} is a folder, and data.path must be the file of labels.{inside} A folder with a folder of images a "
             "label is read by data=folder"

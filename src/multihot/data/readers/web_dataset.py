@@ -19,9 +19,9 @@ from multihot.data.readers.cells import BLANK, CellError
 from multihot.data.readers.json_lines import UNREADABLE, load
 from multihot.data.readers.label_cells import Said, check_not_null
 from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
-from multihot.data.readers.table import SPLITS, Table, name_first
+from multihot.data.readers.table import SPLITS, Table
 from multihot.data.readers.tar_index import ShardIndex, index_shards
-from multihot.errors import InputError, ShardError, check_choice, list_first
+from multihot.errors import InputError, ShardError, check_choice, list_first, name_first
 from multihot.files import file_stamp
 
 FORMATS = ("json", "txt", "cls")  # of labels: the last ending of the file that holds them
