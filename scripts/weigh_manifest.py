@@ -3,8 +3,8 @@
 python scripts/weigh_manifest.py large.csv        a process of its own: its peak is that of the reading
 """
 
+import argparse
 import os
-import sys
 import time
 from itertools import islice
 from pathlib import Path
@@ -66,4 +66,6 @@ def write_large_csv(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", help="the CSV, as scripts/benchmark.py parts=[manifest] writes it")
+    main(parser.parse_args().file)
