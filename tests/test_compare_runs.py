@@ -480,9 +480,9 @@ def test_scores_of_other_thresholds_are_not_pooled(tell, tmp_path):
     assert worked
     assert settings_of(table.splitlines()[2:5]) == [f"val.threshold={told}" for told in ("0.5", "0.3", "[0.1, 0.9]")]
     assert "val was decided by 3 different thresholds" in said
-    worked, table, said = tell(tmp_path)  # val/map does not hang on it
+    worked, table, said = tell(tmp_path)  # val/map does not depend on it
     assert "| 4 |" in table
-    assert "the scores shown do not hang on it" in said
+    assert "the scores shown do not depend on it" in said
     assert "known ones: val/map, val/micro_f1" in tell(tmp_path, "--score", "val/threshold")[2]
 
 

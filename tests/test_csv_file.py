@@ -440,7 +440,7 @@ def test_labels_that_no_train_row_has_are_warned_of_when_the_train_rows_are_read
     assert "evaluation leaves them out" in caplog.text
     caplog.clear()
     read(path, labels=["cat", "river"])
-    assert "1 labels are not in data.labels: 'lake' (val 1, test 1)" in caplog.text
+    assert "1 label is not in data.labels: 'lake' (val 1, test 1)" in caplog.text
     caplog.clear()
     read(path, labels=["cat", "river", "lake"])
     read(path, "test", labels=["cat", "river", "lake"])

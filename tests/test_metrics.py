@@ -426,7 +426,7 @@ def test_wrong_input_is_refused_with_its_place(logits: Tensor, target: Tensor, m
 
 @pytest.mark.parametrize(
     ("threshold", "message"),
-    [(50, "from 0 to 1, not 50"), (math.nan, "not nan"), ([0.5, 0.5], r"one number or \(3,\)")],
+    [(50, "from 0 to 1, not 50"), (math.nan, "not nan"), ([0.5, 0.5], "a list of 3, .* but is a list of 2")],
 )
 def test_a_wrong_threshold_is_refused(threshold: float, message: str) -> None:
     with pytest.raises(InputError, match=message):

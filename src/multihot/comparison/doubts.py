@@ -27,7 +27,9 @@ def doubt_data(runs: Sequence[Result], split: str) -> list[str]:
     if len(hashes) < 2:
         return []
     each = ", ".join(f"{value}: {count} run{'s' * (count > 1)}" for value, count in hashes.items())
-    return [f"the runs were measured on {len(hashes)} different {split} splits ({each}); their scores do not compare"]
+    return [
+        f"the runs were measured on {len(hashes)} different {split} splits ({each}); their scores cannot be compared"
+    ]
 
 
 def doubt_thresholds(runs: Sequence[Result], split: str, scores: Sequence[str]) -> list[str]:
@@ -41,7 +43,7 @@ def doubt_thresholds(runs: Sequence[Result], split: str, scores: Sequence[str]) 
     doubts = []
     if len(known) > 1:
         each = ", ".join(f"{value}: {count} run{'s' * (count > 1)}" for value, count in known.items())
-        effect = f"{', '.join(of_decisions)} hang on it" if of_decisions else "the scores shown do not hang on it"
+        effect = f"{', '.join(of_decisions)} depend on it" if of_decisions else "the scores shown do not depend on it"
         doubts.append(f"{split} was decided by {len(known)} different thresholds ({each}); {effect}")
     if unknown:
         doubts.append(

@@ -42,13 +42,22 @@ def check_threshold(threshold: float | Sequence[float] | None, space: LabelSpace
     num_labels = len(space.labels)
     if checked.shape not in ((), (num_labels,)):
         raise InputError(
-            f"threshold must be one number or ({num_labels},), one a label in the order of the label list, but has "
-            f"shape {checked.shape}"
+            f"threshold must be one number or a list of {num_labels}, one a label in the order of the label list, but "
+            f"is {describe_shape(checked.shape)}"
         )
     if not ((checked >= activation.lowest) & (checked <= activation.highest)).all():
         scale = "a probability" if space.activation == "sigmoid" else f"on the scale of activation={space.activation},"
         raise InputError(f"threshold must be {scale} from {activation.lowest} to {activation.highest}, not {threshold}")
     return checked
+
+
+def describe_shape(shape: tuple[int, ...]) -> str:
+    """Returns the shape of an array in words.
+
+    >>> describe_shape((3,)), describe_shape((2, 5))
+    ('a list of 3', 'of shape (2, 5)')
+    """
+    return f"a list of {shape[0]}" if len(shape) == 1 else f"of shape {shape}"
 
 
 def list_thresholds(threshold: float | Sequence[float] | None, space: LabelSpace) -> list[float | None]:

@@ -63,7 +63,8 @@ class FolderReader(TableReader):
             for number, path in enumerate(filter(is_image, list_own_files(folder)), start=1):
                 table.note("images in no label folder (move them into one, or away)", number, path)
         warn_of_empty_folders(images, labels)
-        log.info("%s: %d files, of which %d are no images", self.path, len(files), len(files) - len(images))
+        if others:
+            log.info("%s: %d files, of which %d are no images", self.path, len(files), len(others))
 
     def find_splits(self) -> dict[str, str]:
         """Returns the folder of each split; if there are none, all is for training."""

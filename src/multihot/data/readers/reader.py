@@ -141,10 +141,11 @@ class TableReader(ABC):
         refused = (
             "evaluate.py will refuse rows that name them: add train rows, correct these, or data.unseen_labels=drop"
         )
+        by_rows = "has no train row", "have no train row"
+        lacks = by_rows if self.labels is None else ("is not in data.labels", "are not in data.labels")
         log.warning(
-            "%d labels %s: %s; the model will not know them, and %s",
-            len(unseen),
-            "have no train row" if self.labels is None else "are not in data.labels",
+            "%s: %s; the model will not know them, and %s",
+            f"1 label {lacks[0]}" if len(unseen) == 1 else f"{len(unseen)} labels {lacks[1]}",
             name_first(described),
             refused if self.unseen_labels == "error" else "evaluation leaves them out (data.unseen_labels=drop)",
         )
@@ -161,7 +162,8 @@ class TableReader(ABC):
                     "for train; choose another, or give val rows of its own"
                 )
         elif not len(parts[split]) and not problems:  # which may be why
-            problems[NO_ROWS].append(f"{split}: {self.way_to_split}")
+            there = ", ".join(name for name in SPLITS if len(parts[name])) or "no split"
+            problems[NO_ROWS].append(f"{split}: {self.way_to_split}; {there} has rows")
         return parts[split]
 
     def divide(self, rows: np.ndarray) -> dict[str, np.ndarray]:
