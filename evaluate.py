@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     from multihot.allowed import check_settings
     from multihot.run import in_process_0, load_run  # what loads torch, --help need not wait for
     from multihot.session import open_session, start_processes
-    from multihot.settings import absolute
+    from multihot.settings import absolute, to_plain
 
     check_settings(cfg, "evaluate")
     start_processes()
@@ -47,15 +47,11 @@ def check_threshold(trained: DictConfig, labels: tuple[str, ...]) -> None:
     """Raises InputError for thresholds that do not fit the labels of a run."""
     from multihot.labels import LabelSpace, read_groups
     from multihot.metrics.checks import check_decided
+    from multihot.settings import to_plain
 
     groups = read_groups(trained.data.groups) if "groups" in trained.data else ()
     several = LabelSpace(labels, groups, activation=trained.activation)
     check_decided(to_plain(trained.threshold), LabelSpace.single_label(labels) if trained.single_label else several)
-
-
-def to_plain(value: object) -> object:
-    """Returns a setting without OmegaConf's classes."""
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def tell_threshold(threshold: object, space, run, folder: Path) -> None:
@@ -64,7 +60,7 @@ def tell_threshold(threshold: object, space, run, folder: Path) -> None:
     from multihot.files import read_json
     from multihot.metrics import Evaluation
     from multihot.metrics.checks import list_thresholds
-    from multihot.settings import read_config
+    from multihot.settings import read_config, to_plain
     from multihot.shapes import METRICS
 
     own = to_plain(read_config(run.config).threshold)
@@ -179,6 +175,7 @@ def measure(logits, data, space, trained: DictConfig, counts: dict, folder: Path
     from multihot.evaluation import evaluate_split, format_evaluation, save_evaluation
     from multihot.files import writing
     from multihot.loss import create_loss
+    from multihot.settings import to_plain
     from multihot.targets import create
 
     loss = create_loss(**create("loss", trained.loss, _convert_="all"), space=space, **counts)

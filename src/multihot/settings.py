@@ -140,6 +140,11 @@ def check_same_config(saved: DictConfig, wanted: DictConfig, overrides: Sequence
         )
 
 
+def to_plain(value: object) -> object:
+    """Returns the value of a setting without OmegaConf's classes."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
 def parse_override(override: str) -> tuple[str, str]:
     """Returns the setting of an override and its text.
 

@@ -12,6 +12,7 @@ from multihot.allowed.kinds import Kind
 from multihot.allowed.table import MODEL_KWARGS, PREPROCESSING, SCRIPTS, TARGET_KEYS, TARGETS
 from multihot.command_line import write_value
 from multihot.errors import InputError
+from multihot.settings import is_inside
 from multihot.targets import check_targets
 
 BUILT = ("loss.function", "optimizer.factory", "schedule.factory", "augment", "finetune")  # from a class each
@@ -45,14 +46,9 @@ def find_faults(cfg: DictConfig, script: str) -> list[str]:
             faults.append(f"{key} has no value; set it: {key}=..." if value == "???" else kind.find_fault(key, value))
     needed = [key for key in table if not key.startswith(BY_OPTION)]
     needed += ["tracker.kind", *BUILT] if script in ("train", "benchmark") else []
-    gone = [key for key in needed if key not in groups and not any(is_at(key, name) for name in values)]
+    gone = [key for key in needed if key not in groups and not any(is_inside(key, name) for name in values)]
     faults += [f"{key} is gone: leave out the ~ or =null that took it away" for key in gone]
     return [fault for fault in faults if fault]
-
-
-def is_at(key: str, name: str) -> bool:
-    """Returns whether a setting is `name` or in it."""
-    return key == name or key.startswith(f"{name}.")
 
 
 def walk(settings: Mapping, table: Mapping[str, Kind], prefix: str = "") -> Iterator[tuple[str, object, Kind | None]]:

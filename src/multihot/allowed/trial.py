@@ -12,13 +12,13 @@ from multihot.errors import InputError
 from multihot.labels import LabelSpace, check_activation
 from multihot.loss import check_loss, create_loss
 from multihot.metrics.checks import check_threshold
+from multihot.model.architecture import BUILD_ERRORS
 from multihot.model.create import create_model
 from multihot.model.finetune import Lora, check_combination
 from multihot.model.heads import install_head
+from multihot.settings import to_plain
 from multihot.targets import check_targets, create
 
-# what torch, timm and their like raise where an argument is wrong
-MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin", "shipped:vit_digits")  # they say nothing of how a model is made
 IMAGE = {"input_size": (3, 32, 32)}  # that augmentation is built for
 
@@ -66,7 +66,7 @@ def collecting(faults: list[str], part: str) -> Iterator[None]:
     except InstantiationException as error:
         cause = error.__cause__
         faults.append(str(cause) if isinstance(cause, InputError) else f"{part} cannot be built: {error}")
-    except MISFITS as error:
+    except BUILD_ERRORS as error:
         faults.append(f"{part} cannot be built with these settings: {type(error).__name__}: {error}")
 
 
@@ -101,11 +101,6 @@ def known_labels(cfg: DictConfig) -> list[str] | None:
     """Returns the labels where the settings name them."""
     labels = cfg.data.labels if "labels" in cfg.data else None
     return None if labels is None else list(map(str, labels))
-
-
-def to_plain(value: object) -> object:
-    """Returns a setting without OmegaConf's classes."""
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def try_loss(cfg: DictConfig) -> None:

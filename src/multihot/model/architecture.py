@@ -15,6 +15,7 @@ from multihot.errors import InputError
 from multihot.model.hub import explain_hub_errors
 
 NUM_CHANNELS = 3
+# what torch, timm and their like raise where an argument is wrong
 BUILD_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AssertionError, RuntimeError, AttributeError)
 TAKEN = {  # arguments of timm that others of our settings give -> the way out
     "img_size": "set model.image_size",
