@@ -21,6 +21,7 @@ from multihot.model.create import create_model
 from multihot.model.heads import install_head
 from multihot.model.heads.install import SingleHeadDeiT
 from multihot.model.saved import load_model, save_model
+from multihot.ownership import CHECKPOINT
 from multihot.seal import seal
 
 LABELS = ("a", "b", "c")
@@ -127,7 +128,7 @@ def test_a_folder_is_replaced_only_when_the_new_one_is_complete(tmp_path):
     folder = tmp_path / "last"
     for text in ("one", "two"):
         (stage_folder(folder) / "file").write_text(text)
-        publish_folder(folder)
+        publish_folder(folder, CHECKPOINT)
     (stage_folder(folder) / "file").write_text("half of thr")  # killed here
     assert (folder / "file").read_text() == "two"
     assert not (tmp_path / ".last.old").exists()
@@ -136,7 +137,7 @@ def test_a_folder_is_replaced_only_when_the_new_one_is_complete(tmp_path):
 def test_a_kill_between_the_two_moves_loses_nothing(tmp_path):
     folder = tmp_path / "last"
     (stage_folder(folder) / "file").write_text("one")
-    publish_folder(folder)
+    publish_folder(folder, CHECKPOINT)
     folder.rename(tmp_path / ".last.old")  # the first move of publish_folder
     recover_folder(folder)
     assert (folder / "file").read_text() == "one"

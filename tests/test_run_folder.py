@@ -321,6 +321,7 @@ OUT = {
     "../file/test": "could not be written",
     "../photos": "holds more than the evaluation of a split",
     "../labels": "holds more than the evaluation of a split",
+    "../scores": "holds more than the evaluation of a split",
     "../link": "is a link to",
     f"../{'x' * 254}": "could not be written",
 }
@@ -332,6 +333,8 @@ def test_an_evaluation_replaces_only_another_one(run, evaluate, tmp_path, monkey
     for file in ("file", "photos/metrics.json", "photos/cat.jpg", "labels/labels.csv"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("label,of mine")
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores/metrics.json").write_text('{"accuracy": 0.9}')  # of another program
     (tmp_path / "link").symlink_to(tmp_path / "photos")
     before = tree(tmp_path)
     monkeypatch.setattr("multihot.data.load_split", lambda *_, **__: pytest.fail("too late"))
@@ -354,7 +357,9 @@ def test_the_same_evaluation_may_be_repeated(run, evaluate, tmp_path):
         evaluate(f"run={run}", "split=val")
 
 
-@pytest.mark.parametrize("file", ["best/mine.onnx", "val/mine.txt", "last/mine.txt", "val/metrics.json", "config.yaml"])
+@pytest.mark.parametrize(
+    "file", ["best/mine.onnx", "best/config.json", "val/mine.txt", "last/mine.txt", "val/metrics.json", "config.yaml"]
+)
 def test_a_new_run_replaces_nothing_that_is_not_ours(train, tmp_path, monkeypatch, file):
     (tmp_path / "a" / file).parent.mkdir(parents=True)
     (tmp_path / "a" / file).write_text("mine")

@@ -163,7 +163,7 @@ def stage_folder(folder: Path) -> Path:
     return new
 
 
-def publish_folder(folder: Path, kind: Kind | None = None) -> None:
+def publish_folder(folder: Path, kind: Kind) -> None:
     """Moves the staged folder into place; the one before stays whole until the new one is complete.
 
     Args:
@@ -178,7 +178,7 @@ def publish_folder(folder: Path, kind: Kind | None = None) -> None:
     retire(old, folder, kind)
 
 
-def set_aside(folder: Path, kind: Kind | None) -> Path:
+def set_aside(folder: Path, kind: Kind) -> Path:
     """Moves a folder, if it is there, to a name beside it from where `recover_folder` brings it back; returns that."""
     old = folder.with_name(f".{folder.name}.old")
     if os.path.lexists(folder):
@@ -187,11 +187,11 @@ def set_aside(folder: Path, kind: Kind | None) -> Path:
     return old
 
 
-def retire(old: Path, folder: Path, kind: Kind | None) -> None:
+def retire(old: Path, folder: Path, kind: Kind) -> None:
     """Deletes a folder whose place another has taken; what is in it that is not ours goes into that one."""
     if old.is_dir() and not old.is_symlink():
         for path in list(old.iterdir()):
-            if not (folder / path.name).exists() and not (kind and kind.holds(path)):
+            if not (folder / path.name).exists() and not kind.holds(path):
                 os.replace(path, folder / path.name)
     remove_folder(old)
 

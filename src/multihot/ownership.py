@@ -18,7 +18,7 @@ class Kind:
 
     what: str  # as a user is told
     files: Mapping[str, bytes]  # pattern of a file's name -> how such a file begins
-    proof: str | None = None  # the file without which a folder is another's
+    proof: tuple[str, bytes] | None = None  # a file, and what stands in it, without which a folder is another's
     folders: tuple[str, ...] = ()  # patterns of the names of folders in it
 
     def holds(self, path: Path) -> bool:
@@ -32,17 +32,17 @@ class Kind:
 EVALUATION = Kind(
     "the evaluation of a split",
     {"metrics.json": b"{", "labels.csv": b"label,", "images.json": b"[", "predictions.safetensors": b""},
-    proof="metrics.json",
+    proof=("metrics.json", b'"num_images"'),
 )
 MODEL = Kind(
     "a model",
     {"config.json": b"{", "model.safetensors": b"", "pytorch_model.bin": b"", "seal.json": b"{"},
-    proof="config.json",
+    proof=("config.json", b'"architecture"'),
 )
 REPORT = Kind(
     "the report of a data set",
     {"report.json": b"{", "report.html": b"<!doctype html", "clusters.csv": b"image,cluster"},
-    proof="report.json",
+    proof=("report.json", b'"findings"'),
 )
 # accelerate's names, of every layout
 PARTS = ("model", "optimizer", "scheduler", "scaler", "sampler", "random_states", "custom_checkpoint", "dl_state_dict")
@@ -58,8 +58,16 @@ CHECKPOINT = Kind(
 def find_foreign(folder: Path, kind: Kind) -> list[str]:
     """Returns the names of what is in a folder and not of its kind: all of them if its proof is missing."""
     inside = [path for path in sorted(folder.iterdir()) if not is_junk(path)]
-    is_kind = kind.proof is None or any(path.name == kind.proof for path in inside)
-    return [path.name for path in inside if not (is_kind and kind.holds(path))]
+    is_ours = is_proven(folder, kind)
+    return [path.name for path in inside if not (is_ours and kind.holds(path))]
+
+
+def is_proven(folder: Path, kind: Kind) -> bool:
+    """Returns whether a folder has the proof that it is of a kind, if there is one: others use such names too."""
+    if kind.proof is None:
+        return True
+    name, mark = kind.proof
+    return (folder / name).is_file() and mark in read_start(folder / name)
 
 
 def is_junk(path: Path) -> bool:

@@ -142,6 +142,7 @@ class Run:
             return
         ours = (self.config, self.labels, self.counts, self.manifests, self.head_start, self.history, self.code)
         there = [path.name for path in (*ours, self.finished, self.tracker) if os.path.lexists(path)]
+        there += [f"{path.name}/" for path in self.parts if path.is_dir() and any(path.iterdir())]
         if there:
             raise InputError(
                 f"{self.folder} holds files that no training has written and that this one would replace: give it "
