@@ -18,6 +18,7 @@ from safetensors import safe_open
 from multihot.errors import InputError
 from multihot.files import follow_umask, publish_folder, remove_folder, retire, set_aside, stage_folder, writing
 from multihot.interrupt import StopSignal
+from multihot.model.state import is_finite
 from multihot.ownership import CHECKPOINT
 from multihot.seal import find_fault, read_seal, seal
 
@@ -226,8 +227,7 @@ def find_nan(folder: Path) -> str | None:
     for path in sorted(folder.glob("model*.safetensors")):
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118 (it is no mapping)
-                value = file.get_tensor(name)
-                if value.is_floating_point() and not value.isfinite().all():
+                if not is_finite(name, file.get_tensor(name)):
                     return f"{path.name}: {name} holds NaN or infinite numbers"
     return None
 

@@ -151,7 +151,7 @@ def check_finite(state: Mapping[str, Tensor], place: str) -> None:
     faults = [
         f"{key}: {int((~value.isfinite()).sum())} of {value.numel()} numbers"
         for key, value in state.items()
-        if value.is_floating_point() and not key.endswith("mask") and not value.isfinite().all()  # masks may hold -inf
+        if not is_finite(key, value)
     ]
     if faults:
         raise InputError(
@@ -159,6 +159,11 @@ def check_finite(state: Mapping[str, Tensor], place: str) -> None:
             f"it had failed, or the file is damaged. Take an earlier checkpoint, or download it anew:\n"
             f"{list_first(faults)}"
         )
+
+
+def is_finite(key: str, value: Tensor) -> bool:
+    """Returns whether a tensor holds neither NaN nor infinite numbers; a mask may hold -inf."""
+    return not value.is_floating_point() or key.endswith("mask") or bool(value.isfinite().all())
 
 
 def describe_size(state: Mapping[str, Tensor]) -> str:
