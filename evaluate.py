@@ -58,10 +58,10 @@ def tell_threshold(threshold: object, space, run, folder: Path) -> None:
     """Says by which threshold labels are decided if it is not the run's own, and which one the folder has had."""
     from multihot.errors import InputError
     from multihot.files import read_json
+    from multihot.json_shapes import METRICS
     from multihot.metrics import Evaluation
     from multihot.metrics.checks import list_thresholds
     from multihot.settings import read_config, to_plain
-    from multihot.shapes import METRICS
 
     own = to_plain(read_config(run.config).threshold)
     is_own = list_thresholds(threshold, space) == list_thresholds(own, space)
@@ -111,8 +111,8 @@ def read_split(split: str, trained: DictConfig, labels: tuple[str, ...]):
         trained: the settings of the run.
     """
     from multihot.data import create_reader, load_split
-    from multihot.data.kinds import count_kinds
-    from multihot.data.lacking import describe_source, ways_to_absent
+    from multihot.data.answer_kinds import count_kinds
+    from multihot.data.unlearnable import describe_source, ways_to_absent
     from multihot.errors import InputError
 
     data = load_split(
@@ -174,9 +174,9 @@ def measure(logits, data, space, trained: DictConfig, counts: dict, folder: Path
     from multihot.data.bad_images import save_dropped
     from multihot.evaluation import evaluate_split, format_evaluation, save_evaluation
     from multihot.files import writing
+    from multihot.known_classes import create
     from multihot.loss import create_loss
     from multihot.settings import to_plain
-    from multihot.targets import create
 
     loss = create_loss(**create("loss", trained.loss, _convert_="all"), space=space, **counts)
     evaluation, target = evaluate_split(logits, data, space, to_plain(trained.threshold), loss)

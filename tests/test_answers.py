@@ -12,11 +12,11 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
+from multihot.before_training import check_choosable, check_measured
 from multihot.checkpoint import TrainingState
-from multihot.checks import check_choosable, check_measured
-from multihot.data.kinds import unlike_train
-from multihot.data.lacking import check_learnable, describe_alike, describe_lacking
+from multihot.data.answer_kinds import unlike_train
 from multihot.data.manifest import Manifest
+from multihot.data.unlearnable import check_learnable, describe_alike, describe_lacking
 from multihot.errors import InputError
 from multihot.labels import Group, LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss, UnknownStrategy
@@ -238,7 +238,7 @@ def test_a_score_that_can_choose_is_taken(monitor, rows):
 
 
 def test_one_image_among_many_is_enough_to_choose_by(monkeypatch):
-    monkeypatch.setattr("multihot.checks.FEW_IMAGES", 3)
+    monkeypatch.setattr("multihot.before_training.FEW_IMAGES", 3)
     rows = np.zeros((50, 3))
     rows[20, 1] = 1
     check("val/map", make(rows))

@@ -13,8 +13,8 @@ from timm.data import resolve_input_data_config
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from multihot.before_training import check_answers, check_measured, no_warning
 from multihot.checkpoint import Checkpoints, TrainingState
-from multihot.checks import check_answers, check_measured, no_warning
 from multihot.data import create_reader, load_split, source_settings
 from multihot.data.bad_images import save_dropped
 from multihot.data.checks.pictures import warn_of_pictures
@@ -25,6 +25,7 @@ from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
 from multihot.errors import name_first
 from multihot.files import write_text, writing
 from multihot.fsdp import create_ema, gather_before
+from multihot.known_classes import create
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import MANY_LABELS, MultiLabelLoss, UnknownStrategy, can_factor, check_loss, create_loss
 from multihot.model.create import create_model
@@ -37,7 +38,6 @@ from multihot.model.start import format_table, start_head
 from multihot.optimizer import create_optimizer
 from multihot.run import UNWRITABLE, Run
 from multihot.schedule import create_schedule
-from multihot.targets import create
 from multihot.training import Trainer, num_updates
 from multihot.validation import Validator
 from multihot.zero import ZeroAccelerator

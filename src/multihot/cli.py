@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from multihot.errors import InputError, is_lost
 from multihot.hydra_errors import NO_OPTION, explain_hydra
 from multihot.interrupt import CTRL_C
-from multihot.typed import check_typed
+from multihot.typed_overrides import check_typed
 
 
 def job_of_hydra() -> tuple[list[str], int | None]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 
 from multihot.errors import InputError
+from multihot.json_shapes import find_misfit
 from multihot.ownership import Kind, check_own_file, check_replaceable
-from multihot.shapes import find_misfit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +91,7 @@ def read_json(path: Path, shape: object) -> dict | list:
     """Returns what a JSON file of a run folder holds; raises InputError if it cannot be read or has another shape.
 
     Args:
-        shape: of multihot.shapes.
+        shape: of multihot.json_shapes.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

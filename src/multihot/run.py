@@ -17,11 +17,11 @@ from multihot.checkpoint import list_checkpoints
 from multihot.data.manifest import SPLITS
 from multihot.errors import InputError, check_choice, list_first
 from multihot.files import damaged, read_json, recover_folder, write_json, write_text, writing
+from multihot.json_shapes import CODE, CONFIG, COUNTS, FINISHED, LABELS, MANIFESTS, find_misfit
+from multihot.known_classes import check_targets
 from multihot.ownership import CHECKPOINT, EVALUATION, MODEL, Kind, check_replaceable
 from multihot.settings import read_config, with_absolute_paths
-from multihot.shapes import CODE, CONFIG, COUNTS, FINISHED, LABELS, MANIFESTS, find_misfit
 from multihot.sweep import running
-from multihot.targets import check_targets
 from multihot.tracker_config import code_version
 
 log = logging.getLogger(__name__)

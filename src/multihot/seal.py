@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from multihot import shapes
+from multihot import json_shapes
 from multihot.errors import InputError
 from multihot.files import read_json, sync, write_text
 
@@ -23,7 +23,7 @@ def seal(folder: Path, content: Mapping) -> None:
 def read_seal(folder: Path) -> dict | None:
     """Returns what `seal` wrote; None if it is not there or unreadable."""
     try:
-        return read_json(folder / SEAL, shapes.SEAL)
+        return read_json(folder / SEAL, json_shapes.SEAL)
     except InputError:
         return None
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from multihot.cli import explain, fail
 from multihot.errors import is_lost
 from multihot.files import read_json, reading, write_json, writing
-from multihot.shapes import FINISHED, HISTORY
+from multihot.json_shapes import FINISHED, HISTORY
 
 if TYPE_CHECKING:
     from optuna import Trial

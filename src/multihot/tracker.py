@@ -20,12 +20,12 @@ from multihot.data.manifest import Manifest
 from multihot.errors import InputError, check_choice
 from multihot.files import read_json, write_json
 from multihot.interrupt import CTRL_C, REQUEUE
+from multihot.json_shapes import HISTORY, TOLD
 from multihot.labels import show_label
 from multihot.metrics import Evaluation
 from multihot.monitor import is_better
 from multihot.network import answers
 from multihot.run import Run
-from multihot.shapes import HISTORY, TOLD
 from multihot.tracker_config import code_version, flat_values, group_name, tags_of
 
 log = logging.getLogger(__name__)

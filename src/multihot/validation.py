@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from multihot.checkpoint import TrainingState
-from multihot.data.kinds import count_kinds
+from multihot.data.answer_kinds import count_kinds
 from multihot.data.loader import Batches
 from multihot.data.manifest import Manifest
 from multihot.evaluation import evaluate, evaluate_split, load_predictions, predict, save_evaluation

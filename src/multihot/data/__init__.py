@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multihot.targets import create
+from multihot.known_classes import create
 
 if TYPE_CHECKING:
     from multihot.data.manifest import Manifest

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from multihot.data.manifest import BadImage, Manifest
 from multihot.errors import InputError, ShardError, list_first
 from multihot.files import read_json, temporary_name, write_json, write_text, writing
-from multihot.shapes import BAD_IMAGES
+from multihot.json_shapes import BAD_IMAGES
 
 log = logging.getLogger(__name__)
 

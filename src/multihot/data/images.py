@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from multihot.data.depth import Depth, UnusableImageError, ValueRange, change_raw_modes
-from multihot.data.file_kinds import name_content
+from multihot.data.not_images import name_content
 from multihot.errors import InputError
 from multihot.files import name_irregular
 

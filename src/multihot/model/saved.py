@@ -11,13 +11,13 @@ from torch import nn
 
 from multihot.errors import InputError
 from multihot.files import publish_folder, stage_folder
+from multihot.known_classes import create
 from multihot.labels import LabelSpace
 from multihot.model.heads import install_head
 from multihot.model.state import check_finite
 from multihot.model.weight_files import read_json_file, read_tensors
 from multihot.ownership import MODEL
 from multihot.seal import SEAL, find_fault, seal
-from multihot.targets import create
 
 
 def save_model(model: nn.Module, folder: Path, *, space: LabelSpace, head: Mapping | None) -> None:

@@ -17,11 +17,11 @@ from torch import nn
 from multihot.errors import InputError, first_line
 from multihot.labels import LabelSpace
 from multihot.model.architecture import outline_of
-from multihot.model.file_kinds import SAFETENSORS, describe_place, find_kind
 from multihot.model.hub import explain_hub_errors
 from multihot.model.huggingface import HF_MODELS, read_hf_folder
 from multihot.model.saved import check_model
 from multihot.model.state import check_finite, check_state, pick_state
+from multihot.model.weight_file_kinds import SAFETENSORS, describe_place, find_kind
 from multihot.model.weight_files import (
     WEIGHTS_FILES,
     Classifier,

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from multihot.errors import InputError, first_line, name_first
-from multihot.model.file_kinds import AS_TENSORS, DOWNLOAD, SAFETENSORS, find_kind
 from multihot.model.state import flatten
+from multihot.model.weight_file_kinds import AS_TENSORS, DOWNLOAD, SAFETENSORS, find_kind
 
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # what a folder may hold, the first that is there
 PLAIN_VALUES = [  # classes that hold values and run nothing: arguments, paths, scores and random states of NumPy

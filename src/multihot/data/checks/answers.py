@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from multihot.data.kinds import Kinds, count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
+from multihot.data.answer_kinds import Kinds, count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
 from multihot.data.manifest import Manifest
 from multihot.labels import LabelSpace
 from multihot.loss import UnknownStrategy

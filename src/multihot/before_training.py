@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from multihot.data.kinds import count_kinds, num_unknown
-from multihot.data.lacking import check_learnable, describe_alike, describe_lacking, ways_to_absent
+from multihot.data.answer_kinds import count_kinds, num_unknown
 from multihot.data.manifest import Manifest, target_of
+from multihot.data.unlearnable import check_learnable, describe_alike, describe_lacking, ways_to_absent
 from multihot.errors import InputError, check_choice
 from multihot.evaluation import evaluate_split, score_names
 from multihot.labels import LabelSpace

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from multihot.errors import InputError
-from multihot.targets import check_targets, create, is_known
+from multihot.known_classes import check_targets, create, is_known
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 SECTIONS = ("data", "head", "loss", "optimizer", "schedule", "augment", "finetune")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from multihot.data.kinds import count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
+from multihot.data.answer_kinds import count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError, name_first
 from multihot.labels import LabelSpace

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from timm.data import resolve_data_config
 
 from multihot.errors import InputError
+from multihot.known_classes import check_targets, create
 from multihot.labels import LabelSpace, check_activation
 from multihot.loss import check_loss, create_loss
 from multihot.metrics.checks import check_threshold
@@ -17,7 +18,6 @@ from multihot.model.create import create_model
 from multihot.model.finetune import Lora, check_combination
 from multihot.model.heads import install_head
 from multihot.settings import to_plain
-from multihot.targets import check_targets, create
 
 WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin", "shipped:vit_digits")  # they say nothing of how a model is made
 IMAGE = {"input_size": (3, 32, 32)}  # that augmentation is built for
