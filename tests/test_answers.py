@@ -131,7 +131,7 @@ def test_a_column_that_never_says_no_is_named_with_the_settings_that_help():
     targets = GOOD.copy()
     targets[:, 1] = without_no(targets[:, 1])
     [line] = warn(make(targets[:300]), make(targets[300:]))
-    assert line.startswith("1 of 3 labels has no train image known to be without them: 'dog'; they will be predicted")
+    assert line.startswith("1 of 3 labels has no train image known to be without it: 'dog'; it will be predicted")
     assert "'data.answers={-1: absent}' (by -1) or data.blank=absent (by an empty cell)" in line
     assert warn(make(targets[:300]), make(targets[300:]), NEGATIVE) == []
 
@@ -139,7 +139,7 @@ def test_a_column_that_never_says_no_is_named_with_the_settings_that_help():
 def test_labels_on_no_train_image_are_named_unless_only_some_images_are_used():
     targets = GOOD * np.int8([1, 1, 0])
     [line] = warn(make(targets), make(targets))
-    assert line.startswith("1 of 3 labels has no train image with them: 'owl'; they will never be predicted")
+    assert line.startswith("1 of 3 labels has no train image with it: 'owl'; it will never be predicted")
     assert warn(make(targets), make(targets), is_cut=True) == []
 
 
@@ -147,7 +147,7 @@ def test_labels_without_any_answer_are_named():
     targets = GOOD.copy()
     targets[:, :1] = -1
     line = warn(make(targets), make(targets))[0]
-    assert line.startswith("1 of 3 labels has no known answer in train: 'cat'; nothing is learnt about them")
+    assert line.startswith("1 of 3 labels has no known answer in train: 'cat'; nothing is learnt about it")
 
 
 def test_a_val_file_that_is_written_otherwise_is_named():
@@ -157,7 +157,7 @@ def test_a_val_file_that_is_written_otherwise_is_named():
     }
     empty = make(GOOD[:60] * np.int8([0, 1, 1]))
     [line] = warn(train, empty)
-    assert line.startswith("1 of 3 labels has no val image with them, where train has many: 'cat'; they have no AP")
+    assert line.startswith("1 of 3 labels has no val image with it, where train has many: 'cat'; there is no AP of it")
     assert warn(train, make(np.zeros((0, 3)))) == []
 
 
@@ -189,7 +189,7 @@ def test_val_images_that_tell_no_labels_apart_are_told():
 def test_settings_that_read_a_no_are_named_only_where_answers_are_unknown():
     targets = GOOD | np.int8([0, 1, 0])
     [line] = warn(make(targets), make(targets))
-    assert line.endswith("'dog'; they will be predicted for every image.")
+    assert line.endswith("'dog'; it will be predicted for every image.")
 
 
 # nothing to choose by

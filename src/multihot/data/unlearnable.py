@@ -62,17 +62,19 @@ def describe_lacking(
     if kinds.unanswered.any():
         lines.append(
             f"{count(kinds.unanswered)} no known answer in train: {name_some(labels, kinds.unanswered)}; nothing is "
-            f"learnt about them. {way_out}"
+            f"learnt about {them(kinds.unanswered)}. {way_out}"
         )
     if kinds.only_present.any():
         lines.append(
-            f"{count(kinds.only_present)} no train image known to be without them: "
-            f"{name_some(labels, kinds.only_present)}; they will be predicted for every image. " + way_out
+            f"{count(kinds.only_present)} no train image known to be without {them(kinds.only_present)}: "
+            f"{name_some(labels, kinds.only_present)}; {they(kinds.only_present)} will be predicted for every image. "
+            + way_out
         )
     if kinds.only_absent.any() and not is_cut:
         lines.append(
-            f"{count(kinds.only_absent)} no train image with them: {name_some(labels, kinds.only_absent)}; they will "
-            "never be predicted. Add images, or leave them out (data.labels, data.label_columns)"
+            f"{count(kinds.only_absent)} no train image with {them(kinds.only_absent)}: "
+            f"{name_some(labels, kinds.only_absent)}; {they(kinds.only_absent)} will never be predicted. Add images, "
+            f"or leave {them(kinds.only_absent)} out (data.labels, data.label_columns)"
         )
     if mostly_unknown(train, settings) and not unknown.element_weight:
         lines.append(
@@ -82,8 +84,8 @@ def describe_lacking(
         )
     for name, lacking in unlike_train(train, val).items():
         lines.append(
-            f"{count(lacking)} no val image {name}, where train has many: {name_some(labels, lacking)}; they have no "
-            "AP. Are answers written alike in both parts?"
+            f"{count(lacking)} no val image {name.replace('them', them(lacking))}, where train has many: "
+            f"{name_some(labels, lacking)}; there is no AP of {them(lacking)}. Are answers written alike in both parts?"
         )
     return [line.strip() for line in lines]
 
@@ -133,6 +135,16 @@ def count(which: np.ndarray) -> str:
     """Returns how many of the labels these are (bool (C,)), in words that "no ..." follows."""
     number = int(which.sum())
     return f"{number} of {len(which)} labels {'has' if number == 1 else 'have'}"
+
+
+def them(which: np.ndarray) -> str:
+    """Returns how these labels (bool (C,)) are spoken of: "it" is one."""
+    return "it" if which.sum() == 1 else "them"
+
+
+def they(which: np.ndarray) -> str:
+    """Returns the same as the subject of a sentence."""
+    return "it" if which.sum() == 1 else "they"
 
 
 def name_some(labels: Sequence[str], which: np.ndarray) -> str:

@@ -13,9 +13,9 @@ MEANINGS = {"present": 1.0, **BLANK}
 YES, NO = ("true", "yes", "t", "y"), ("false", "no", "f", "n")
 WORDS = {**dict.fromkeys(YES, 1.0), **dict.fromkeys(NO, 0.0), **MEANINGS}
 BOOLEANS = {"true": ("on", *YES), "false": ("off", *NO)}  # what YAML may have made of a key that is one of these words
+NOTHING = ("nan", "null")  # how programs write an empty cell of numbers
 MOST_KEPT = 4096  # cells whose meaning is remembered
 NO_ANSWER = "answers that are not 1, 0, between them, or -1 for unknown"
-WAY_OUT = " (correct them, or say what such cells mean, as in 'data.answers={maybe: unknown}')"
 
 
 class Answers(dict):
@@ -28,7 +28,7 @@ class Answers(dict):
         answers: {cell: present | absent | unknown | a number from 0 to 1}, read before all that. Cells are compared by
             number (1 = "1" = 1.0), then as they are written, then in small letters; spaces around them do not count.
             The key "" is the empty cell, in the place of `blank`.
-        blank: what an empty cell says: unknown | absent.
+        blank: what an empty cell says, also one of "nan" or "null": unknown | absent.
 
     >>> says = Answers({-1: "absent", "?": "unknown", "Likely": 0.8})
     >>> [says[cell] for cell in ("-1", -1.0, " ? ", "likely", "yes", "0,5", None, "maybe", 2)]
@@ -64,7 +64,8 @@ class Answers(dict):
         if form is not None:
             self.unused.discard(self.keys_of[form])
             return self.meaning_of[self.keys_of[form]]
-        return self.blank if is_blank(cell) else parse_answer(cell)
+        is_nothing = is_blank(cell) or (isinstance(cell, str) and cell.strip().casefold() in NOTHING)
+        return self.blank if is_nothing else parse_answer(cell)
 
     def warn_of_unused(self, files: str) -> None:
         """Warns of keys that no cell has matched."""

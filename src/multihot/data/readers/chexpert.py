@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from multihot.data.readers.answers import NO_ANSWER, Answers
+from multihot.data.readers.answers import Answers
 from multihot.data.readers.cells import BLANK, is_blank
 from multihot.data.readers.csv_file import read_rows
 from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
@@ -98,7 +98,7 @@ class ChexpertReader(TableReader):
         image_column, label_columns = header.index("Path"), [header.index(label) for label in table.labels]
         policies = self.uncertain_by_label or {}
         uncertain = [UNCERTAIN[policies.get(label, self.uncertain)] for label in table.labels]
-        says, table.no_answer = Answers(blank=self.blank), NO_ANSWER
+        says, table.may_mean = Answers(blank=self.blank), False
         for number, cells in rows:
             if len(cells) != len(header):
                 table.note_width(number, len(cells), len(header))

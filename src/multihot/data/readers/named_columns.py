@@ -20,6 +20,7 @@ from multihot.data.readers.doubts import (
     stem,
 )
 from multihot.data.readers.label_cells import SAY_ABSENT, check_not_null
+from multihot.data.readers.propose import is_name
 from multihot.data.readers.table import SPLIT_OF_NAME, Table
 from multihot.errors import InputError, name_first
 
@@ -181,10 +182,13 @@ class Columns:
             splits = [label for label in bad if holds_splits(label, table.problems[table.no_answer].first)]
             others = [label for label in bad if label not in splits]
             ways = "".join(f"; a column of splits: {write_override('data.split_column', label)}" for label in splits)
-            ways += (
-                f"; columns that are no labels: {write_override('data.ignore_columns', others)}" * bool(others) + layout
-            )
-            table.problems[table.no_answer + ways].extend(table.problems.pop(table.no_answer))
+            if len(bad) < len(self.labels):
+                ways += f"; columns that are no labels: {write_override('data.ignore_columns', others)}" * bool(others)
+            elif all(map(is_name, table.bad_cells)):
+                columns = write_override("data.labels_column", self.labels)
+                ways += f"; if these words are the labels: data.layout=cell {columns}"
+            places = table.problems.pop(table.no_answer)
+            table.problems[table.no_answer + ways + layout].extend(places)
         table.bad_answers.clear()
         if self.reader.label_columns is not None:
             return

@@ -70,6 +70,7 @@ class TableReader(ABC):
         check_label_list(self.labels)
         table = Table()
         self.fill(table)
+        table.propose_answers()
         if table.labels is None:
             self.cells.check(name_first(table.files, MOST_FILES), table.id_of)
         if self.none_labels:

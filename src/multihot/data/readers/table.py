@@ -16,11 +16,12 @@ from scipy.sparse import csr_array
 from multihot.data.images import read_image
 from multihot.data.manifest import Manifest
 from multihot.data.readers.agreement import settle
-from multihot.data.readers.answers import NO_ANSWER, WAY_OUT, Answers
+from multihot.data.readers.answers import NO_ANSWER, Answers
 from multihot.data.readers.cells import describe_value, is_blank, quote
 from multihot.data.readers.image_paths import explain_missing, to_local
 from multihot.data.readers.lookalikes import look, show
 from multihot.data.readers.none_labels import clear_rows
+from multihot.data.readers.propose import propose_answers
 from multihot.data.strings import PackedStrings
 from multihot.errors import name_first
 
@@ -95,13 +96,15 @@ class Table:
         self.line_files, self.lines = array("i"), array("q")  # of each answer; empty: that of its row
         self.labels_of_file: dict[int, frozenset[str]] = {}  # the label columns of a file, if it has such
         self.bad_answers: Counter[str] = Counter()  # cells about a label that are no answers
+        self.bad_cells: dict[str, str] = {}  # the first of them that differ, as text, and a label of each
         self.num_readings = array("i")  # of each row, if a label that one of them does not list is absent to it
         self.weights, self.clusters, self.shards = array("f"), array("q"), array("i")  # empty: the source has none
         self.cluster_of: dict[str, int] = {}
         self.none_labels: frozenset[str] = frozenset()  # names in `id_of` that meant none of the labels
         self.rows_of_none: np.ndarray | None = None  # rows that said so, sorted
         self.problems: Problems = defaultdict(Cases)
-        self.no_answer = NO_ANSWER + WAY_OUT  # the problem that a cell is no answer
+        self.no_answer = NO_ANSWER  # the problem that a cell is no answer
+        self.may_mean = True  # whether data.answers can say what such a cell means
 
     def begin(self, file: str, root: str | None = None, unit: str = "line", *, embedded: bool = False) -> None:
         """Says which file the rows that follow are from, and the folder of their images; None is the file's own.
@@ -213,9 +216,18 @@ class Table:
         for label, cell, value in zip(labels, cells, values, strict=True):
             if value is None:
                 self.bad_answers[label] += 1
+                if len(self.bad_cells) < MOST_NOTED:
+                    self.bad_cells.setdefault(str(cell), label)
                 where = "" if column is None else f" in the column {column!r}"
                 self.note(self.no_answer, number, f"{label!r} is {quote(cell)}{where}")
         return [-1.0 if value is None else value for value in values]
+
+    def propose_answers(self) -> None:
+        """Says in the problem of cells that are no answers what they may mean."""
+        way_out = propose_answers(self.bad_cells, self.id_of) if self.may_mean else ""
+        for problem in [problem for problem in self.problems if problem.startswith(NO_ANSWER)]:
+            text = f"{NO_ANSWER}{way_out}{problem.removeprefix(NO_ANSWER)}"
+            self.problems[text] = self.problems.pop(problem)
 
     def note_width(self, number: int, num_cells: int, num_columns: int) -> None:
         """Notes that the row `number` of the current file has a cell too few or too many."""
