@@ -302,7 +302,7 @@ def test_a_file_whose_no_is_read_as_unknown_is_found(folder, no):
     assert [kind for kind in found(report) if kind != "mostly_unknown"] == kinds
     details = {finding["kind"]: finding["entries"][0]["detail"] for finding in report["findings"]}
     detail = details["label_on_all_train_images"]
-    assert detail == "'cat': 3 train images have it, none is known to be without, 1 are unknown"
+    assert detail == "'cat': present in 3 train images, known to be absent in none, unknown in 1"
     assert "data.answers={-1: absent}" in report["findings"][1]["advice"]
     assert code == 1
     way_out = "data.answers={-1: absent}" if no == -1 else "data.blank=absent"

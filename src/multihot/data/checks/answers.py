@@ -64,5 +64,5 @@ def describe(name: str, split: str, labels: Sequence[str], kinds: Kinds) -> Iter
     for column in np.flatnonzero(kinds.only_present):
         present = kinds.present[column]
         unknown = kinds.num_images - present
-        rest = f", {unknown:,} are unknown" if unknown else ""
-        yield name, f"{labels[column]!r}: {present:,} {split} images have it, none is known to be without{rest}"
+        rest = f", unknown in {unknown:,}" if unknown else ""
+        yield name, f"{labels[column]!r}: present in {present:,} {split} images, known to be absent in none{rest}"

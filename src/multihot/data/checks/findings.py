@@ -48,7 +48,7 @@ KINDS = [
         "label_without_train_images", "problem", "labels that no train image has",
         "Nothing can be learned about them: add images or remove them from data.labels.",
     ),
-    Kind("nothing_to_learn", "problem", "train images that have nothing to tell apart", f"Add images, or {SAY_NO}."),
+    Kind("nothing_to_learn", "problem", "train splits with nothing to tell apart", f"Add images, or {SAY_NO}."),
     Kind(
         "label_on_all_train_images", "problem", "labels that no train image is known to be without",
         f"They will be predicted for every image: add images without them, or {SAY_NO}.",
@@ -62,7 +62,7 @@ KINDS = [
         "Chance does not explain it: are the answers of both written alike?",
     ),
     Kind(
-        "mostly_unknown", "warning", "more answers are unknown than present, and more present than absent",
+        "mostly_unknown", "warning", "splits with more unknown than present answers, and more present than absent",
         f"If 'no' was read as unknown, {SAY_NO}. If not, data.answers={{-1: unknown}} says so.",
     ),
     Kind("label_without_images", "warning", "labels that no image of a split has", "They do not count in its scores."),
@@ -74,7 +74,7 @@ KINDS = [
         "similar_labels", "warning", "labels that differ only in case or spacing",
         "If they mean the same, write them the same: they are different outputs of the model.",
     ),
-    Kind("table_doubts", "warning", "what may be read otherwise than it was meant", "Do as the details say."),
+    Kind("table_doubts", "warning", "things that may be read otherwise than they were meant", "Do as the details say."),
     Kind("duplicates", "warning", "equal images in one split", "Keep one row each, unless they shall count more."),
     Kind("near_duplicates", "warning", "images that look the same in one split", "Keep one, unless both shall count."),
     Kind(
@@ -93,7 +93,7 @@ KINDS = [
     Kind("tiny", "warning", "images that are very small", "Look at them: thumbnails taken for the photos?"),
     Kind("animated", "warning", "images of several frames or pages", "Nothing to do if the first shall count."),
     Kind("turned", "warning", "images turned by EXIF", "Nothing to do: they are read upright."),
-    Kind("not_rgb", "warning", "images that are not RGB", "Nothing to do if they shall be: they are read as RGB."),
+    Kind("not_rgb", "warning", "images that are not RGB", "Nothing to do if meant so: they are read as RGB."),
 ]  # fmt: skip
 
 
