@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.sparse import csr_array
 
 from multihot.data import create_reader
+from multihot.data.clusters import save_clusters
 from multihot.data.splitting import Shares, describe_split, few_shot, k_folds, stratify
 from multihot.errors import InputError
 
@@ -419,6 +420,14 @@ def test_cluster_files_that_fit_no_image_are_refused(split_data, tmp_path):
         clusters.write_text(text)
         with pytest.raises(InputError, match=words):
             split_data(f"data.path={path}", f"out={tmp_path}/split.csv", THREE_PARTS, f"clusters={clusters}")
+
+
+def test_the_clusters_of_data_without_copies_leave_each_image_alone(split_data, tmp_path):
+    path = write_data(tmp_path, "image,labels", animals, num_images=20)
+    save_clusters(tmp_path / "clusters.csv", [f"{number}.png" for number in range(20)], np.arange(20))
+    split_data(f"data.path={path}", f"out={tmp_path}/a.csv", THREE_PARTS, f"clusters={tmp_path}/clusters.csv")
+    split_data(f"data.path={path}", f"out={tmp_path}/b.csv", THREE_PARTS)
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
 
 
 def test_what_belongs_to_an_image_that_keeps_its_split_is_left_out(split_data, tmp_path):

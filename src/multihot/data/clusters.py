@@ -37,7 +37,10 @@ def save_clusters(file: Path, images: Sequence[str], clusters: np.ndarray) -> No
 
 
 def read_clusters(file: str | None, images: Sequence[str], root: str | None) -> np.ndarray | None:
-    """Returns the cluster of each image by a CSV file, int64 (N,); an image that it does not list is alone."""
+    """Returns the cluster of each image by a CSV file, int64 (N,); an image that it does not list is alone.
+
+    A file with its header alone is that of data without copies: all images are alone.
+    """
     if file is None:
         return None
     root = os.path.abspath(os.path.dirname(file) if root is None else root)
@@ -47,7 +50,12 @@ def read_clusters(file: str | None, images: Sequence[str], root: str | None) -> 
         if what := name_irregular(file):
             raise InputError(f"clusters={file} is {what} and no file")
         with open(file, encoding="utf-8-sig", newline="", errors="surrogateescape") as text:
-            for line in csv.DictReader(text, strict=True):
+            lines = csv.DictReader(text, strict=True)
+            is_empty = {"image", "cluster"} <= set(
+                lines.fieldnames or ()
+            )  # as the doctor writes it where all are alone
+            for line in lines:
+                is_empty = False
                 if line.get("image") is None or line.get("cluster") is None:
                     raise InputError(f"{file} must have the columns image and cluster in every row, not {line}")
                 row = row_of.get(os.path.normpath(os.path.join(root, line["image"].strip())))
@@ -58,7 +66,7 @@ def read_clusters(file: str | None, images: Sequence[str], root: str | None) -> 
         raise InputError(f"cannot read clusters={file}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"clusters={file} is not CSV in UTF-8: {error}") from error
-    if not num_listed:
+    if not num_listed and not is_empty:
         raise InputError(f"{file} lists none of the images; its paths start from {root} (see data.root)")
     log.info(
         "%s: %s clusters with %s of the %s images; each other one is alone\n",
