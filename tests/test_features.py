@@ -301,6 +301,14 @@ def test_a_new_head_needs_no_new_features(manifest, folder):
         assert num_seen(model, manifest, folder) == num_images
 
 
+def test_a_split_without_images_has_no_features(manifest, folder):
+    empty = manifest.subset([])
+    features = cache_of(create(), folder).read(empty)
+    order = EvaluationOrder(0, batch_size=4)
+    assert not list(create_feature_batches(empty, features, order, torch.device("cpu")))
+    assert not folder.exists()
+
+
 def test_answers_are_no_part_of_the_features(manifest, folder):
     model = create()
     cache_of(model, folder).read(manifest)

@@ -135,6 +135,8 @@ class FeatureCache:
             augment: of each view, None for the image as evaluation sees it.
             settings: of the augmentation.
         """
+        if not len(manifest):  # data.val_fraction=0
+            return Features(np.empty((num_views, 0), np.float32))
         key = {**self.settings, "preprocessing": self.preprocessing}
         key |= {"augment": settings, "seed": seed, "num_views": num_views}
         path = self.folder / f"{fingerprint(self.model, manifest, key)}.npy"
