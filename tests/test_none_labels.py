@@ -91,6 +91,14 @@ def test_one_of_several_readers_may_say_none(folder):
     assert manifest.dense_targets().tolist() == [[0], [1]]
 
 
+def test_readings_of_two_files_stand_in_lines_of_their_own(folder):
+    train = write(folder, "image,labels\na.png,None\nb.png,cat\n")
+    val = write(folder, "image,labels\nc.png,cat\nd.png,None\n", "val.csv")
+    overrides = (NONE, "data.agree=majority", f"data.val_path={val}")
+    assert read("csv", train, *overrides).targets.toarray().tolist() == [[0], [1]]
+    assert read("csv", train, *overrides, split="val").targets.toarray().tolist() == [[1], [0]]
+
+
 def test_evaluation_takes_them_out_too(folder):
     path = write(folder, "image,labels,split\na.png,cat,train\nb.png,none,test\nc.png,cat,test\n")
     cfg = compose_config("train", ["data=csv", f"data.path={path}", NONE])

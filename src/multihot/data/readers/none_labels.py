@@ -49,7 +49,9 @@ def take_out(table: "Table", none_labels: Sequence[str], labels: Sequence[str] |
     rows, label_ids, values = (np.asarray(part) for part in (table.answer_rows, table.label_ids, table.values))
     is_word = np.isin(label_ids, list(names))
     says_none = is_word & (values == 1)
-    groups = np.asarray(table.lines) if table.num_readings else rows  # each reading of an image stands alone
+    groups = rows
+    if table.num_readings:  # each reading of an image, a line of a file, stands alone
+        groups = np.asarray(table.lines) * len(table.files) + np.asarray(table.line_files)
     all_names = list(table.id_of)
     for answer in np.flatnonzero(~is_word & (values > 0) & np.isin(groups, groups[says_none])):
         table.problems[CONTRADICTS].append(f"{table.place_of(answer)}: {all_names[label_ids[answer]]!r}")
