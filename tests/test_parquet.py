@@ -340,6 +340,16 @@ def test_a_folder_is_all_parquet_files_in_it(tmp_path):
     assert f"there is no Parquet file (*.parquet) in {tmp_path}/test-*.parquet" in message
 
 
+def test_an_image_has_the_answers_of_all_part_files(tmp_path):
+    write_paths(tmp_path, LISTS, name="none.parquet")
+    write(tmp_path, {"image": ["a.png", "b.png"], "cat": [1, 0]}, "part-0.parquet")
+    write(tmp_path, {"image": ["a.png", "c.png"], "cat": [1, 1], "dog": [1, 1]}, "part-1.parquet")
+    changes = {"layout": "columns", "agree": "majority", "split_column": None, "val_fraction": 0}
+    manifest = read(f"{tmp_path}/part-*.parquet", **changes)
+    assert manifest.labels == ("cat", "dog")
+    np.testing.assert_array_equal(manifest.targets.toarray(), [[1, 1], [0, -1], [1, 1]])
+
+
 def test_a_wrong_row_is_named_with_its_part_file(tmp_path):
     write_paths(tmp_path, LISTS, name="part-0.parquet")
     columns = {"image": ["a.png", "e.png"], "labels": [["dog"], ["cat"]], "split": ["train", "training"]}

@@ -348,6 +348,9 @@ class Table:
             target_rows, columns, values = target_rows[settled.kept], columns[settled.kept], settled.values
         lacking_rows, lacking = self.unknown_cells(rows, labels)
         if len(lacking):
+            told = (target_rows.astype(np.int64) * len(labels) + columns)[columns >= 0]
+            is_new = ~np.isin(lacking_rows.astype(np.int64) * len(labels) + lacking, told)  # told in another file
+            lacking_rows, lacking = lacking_rows[is_new], lacking[is_new]
             target_rows, columns = np.r_[target_rows, lacking_rows], np.r_[columns, lacking]
             values = np.r_[values, np.full(len(lacking), -1, np.float32)]
         if self.rows_of_none is not None:
