@@ -221,6 +221,9 @@ def test_settings_that_are_newer_than_the_run_are_warned_of(run, train, caplog):
     (run / "code.json").unlink()
     with pytest.raises(InputError, match="compile: None -> True"):
         train("name=a", "epochs=3", "compile=true")
+    with pytest.raises(InputError, match=r"BinaryCrossEntropy -> multihot\.loss\.FocalLoss"):
+        train("name=a", "epochs=3", "loss=focal")
+    assert "did not have" not in caplog.text  # loss.function.gamma comes with the other loss
     train("name=a", "epochs=3")
     assert "did not have these settings: compile=False" in caplog.text
     with pytest.raises(InputError, match=r"model.kwargs.drop_rate: None -> 0.1"):

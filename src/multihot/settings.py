@@ -119,25 +119,27 @@ def check_same_config(saved: DictConfig, wanted: DictConfig, overrides: Sequence
     new = [
         key for key in now.keys() - before.keys() if not any(is_inside(key, name) for name in (*told, *FREE_ON_RESUME))
     ]
-    if new and is_other_code:
-        values = ", ".join(f"{key}={now[key]}" for key in sorted(new))
-        log.warning("the version that the run began with did not have these settings: %s", values)
-        now = {key: value for key, value in now.items() if key not in new}
+    ignored = new if is_other_code else []
     changed = [
         f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not is_free(key)
+        if before.get(key) != now.get(key) and key not in ignored and not is_free(key)
     ]
-    if before["epochs"] < now["epochs"]:
+    is_longer = before["epochs"] < now["epochs"]
+    if is_longer:
         changed.remove(f"epochs: {before['epochs']} -> {now['epochs']}")
-        log.warning(
-            "epochs: %d -> %d; the learning rate follows the longer schedule from here on, so that the result is not "
-            "that of a run which began with it", before["epochs"], now["epochs"],
-        )  # fmt: skip
     if changed:
         raise InputError(
             f"the run began with other settings; take them back or give it a new name:\n{list_first(changed)}"
         )
+    if ignored:
+        values = ", ".join(f"{key}={now[key]}" for key in sorted(ignored))
+        log.warning("the version that the run began with did not have these settings: %s", values)
+    if is_longer:
+        log.warning(
+            "epochs: %d -> %d; the learning rate follows the longer schedule from here on, so that the result is not "
+            "that of a run which began with it", before["epochs"], now["epochs"],
+        )  # fmt: skip
 
 
 def to_plain(value: object) -> object:
