@@ -121,8 +121,10 @@ def describe(row: dict[str, float], monitor: str, is_best: bool) -> str:
 
     >>> describe({"epoch": 2, "update": 50, "train/loss": 0.25, "val/map": 0.5, "val/loss": 0.3}, "val/map", True)
     'epoch 2: train/loss 0.2500  val/loss 0.3000  val/map 0.5000 (best)'
+    >>> describe({"epoch": 0, "update": 0}, "val/map", True)  # data.val_fraction=0
+    'before training: nothing to measure'
     """
     names = dict.fromkeys(["train/loss", "val/loss", "val/micro_f1", "val/macro_f1", "val/accuracy", monitor])
     scores = "  ".join(f"{name} {row[name]:.4f}" for name in names if name in row)
     title = f"epoch {row['epoch']}" if row["epoch"] else "before training"
-    return f"{title}: {scores}" + " (best)" * is_best
+    return f"{title}: {scores or 'nothing to measure'}" + " (best)" * (is_best and monitor in row)

@@ -51,9 +51,7 @@ def read_clusters(file: str | None, images: Sequence[str], root: str | None) -> 
             raise InputError(f"clusters={file} is {what} and no file")
         with open(file, encoding="utf-8-sig", newline="", errors="surrogateescape") as text:
             lines = csv.DictReader(text, strict=True)
-            is_empty = {"image", "cluster"} <= set(
-                lines.fieldnames or ()
-            )  # as the doctor writes it where all are alone
+            is_empty = {"image", "cluster"} <= {*(lines.fieldnames or ())}  # the doctor's, where all are alone
             for line in lines:
                 is_empty = False
                 if line.get("image") is None or line.get("cluster") is None:
