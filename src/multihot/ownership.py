@@ -81,8 +81,7 @@ def check_replaceable(folder: Path, kind: Kind, way_out: str) -> None:
     Args:
         way_out: what to do, as "give out= another name".
     """
-    if folder.is_symlink():
-        raise InputError(f"{folder} is a link to {os.readlink(folder)}, which is not replaced: {way_out}")
+    check_no_link(folder, way_out)
     if folder.is_file():
         raise InputError(f"{folder} is a file, which is not replaced: {way_out}")
     if not folder.is_dir():
@@ -107,10 +106,15 @@ def check_own_file(file: Path, mark: bytes, way_out: str) -> None:
     """
     if file.is_dir():
         raise InputError(f"{file} is a folder: {way_out}")
-    if file.is_symlink():
-        raise InputError(f"{file} is a link to {os.readlink(file)}, which is not replaced: {way_out}")
+    check_no_link(file, way_out)
     if file.exists() and not (file.is_file() and mark in read_start(file)):
         raise InputError(f"{file} is there and is none that this has written: {way_out}, or move it away")
+
+
+def check_no_link(path: Path, way_out: str) -> None:
+    """Raises InputError if a path is a link."""
+    if path.is_symlink():
+        raise InputError(f"{path} is a link to {os.readlink(path)}, which is not replaced: {way_out}")
 
 
 def read_start(file: Path) -> bytes:

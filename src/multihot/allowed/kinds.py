@@ -84,10 +84,9 @@ def number(
     ('a number from 0 to below 1', 'a number above 0', False)
     """
 
-    def is_inside(value: object) -> bool:
-        bounds = (low, low is None or value >= low), (high, high is None or value <= high)
-        strict = (above is None or value > above, below is None or value < below)
-        return all(fits for _, fits in bounds) and all(strict)
+    def is_inside(value: float) -> bool:
+        is_high = (low is None or value >= low) and (above is None or value > above)
+        return is_high and (high is None or value <= high) and (below is None or value < below)
 
     words = describe_range("a number", low, high, above, below)
     return Kind(words, lambda value: is_number(value) and is_inside(value))

@@ -119,9 +119,7 @@ def image_repeats(manifest: Manifest, strategy: str, threshold: float) -> np.nda
         extra = repeats - 1
         whole = round(extra.sum())
         return 1 + extra * (whole / extra.sum()) if whole else None
-    share = np.bincount(rows, 1 / count[columns], minlength=len(manifest)).astype(
-        np.float64
-    )  # of no row: whole numbers
+    share = np.bincount(rows, 1 / count[columns], minlength=len(manifest)).astype(float)  # of no row: whole numbers
     without = np.bincount(rows, minlength=len(manifest)) == 0
     share[without] = 1 / max(without.sum(), 1)
     return share * (len(manifest) / share.sum())

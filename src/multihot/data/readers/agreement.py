@@ -69,3 +69,23 @@ def vote(values: np.ndarray, starts: np.ndarray, silent: np.ndarray, agree: str)
         num_present = np.add.reduceat(values >= 0.5, starts, dtype=int)
         result = np.where(2 * num_present == num_known, UNKNOWN, 2 * num_present > num_known)
     return np.where(num_known > 0, result, UNKNOWN).astype(np.float32)
+
+
+def clear_rows(
+    none: np.ndarray, num_labels: int, rows: np.ndarray, columns: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns rows, columns and values of answers, where the rows of `none` have none but absent ones.
+
+    Args:
+        num_labels: the absent answers that each of these rows gets.
+
+    >>> none, answers = np.array([1]), (np.array([0, 1]), np.array([0, 1]), np.array([1, -1]))
+    >>> [part.tolist() for part in clear_rows(none, 2, *answers)]
+    [[0, 1, 1], [0, 0, 1], [1, 0, 0]]
+    """
+    others = ~np.isin(rows, none)
+    return (
+        np.r_[rows[others], np.repeat(none, num_labels)].astype(rows.dtype),
+        np.r_[columns[others], np.tile(np.arange(num_labels), len(none))].astype(columns.dtype),
+        np.r_[values[others], np.zeros(num_labels * len(none))].astype(values.dtype),
+    )

@@ -9,7 +9,7 @@ from multihot.command_line import write_override
 from multihot.data.readers.agreement import AGREE
 from multihot.data.readers.answers import Answers
 from multihot.data.readers.cells import BLANK, SEPARATORS, as_list
-from multihot.data.readers.doubts import (
+from multihot.data.readers.doubtful_columns import (
     find_mixed,
     is_joined,
 )

@@ -10,7 +10,7 @@ import numpy as np
 from multihot.command_line import write_override
 from multihot.data.readers.answers import Answers, parse_weight
 from multihot.data.readers.cells import CellError, as_text, is_blank, quote
-from multihot.data.readers.doubts import (
+from multihot.data.readers.doubtful_columns import (
     UNNAMED,
     UnusedAnswers,
     UnusedLabels,

@@ -4,15 +4,12 @@ import logging
 import re
 from array import array
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from multihot.command_line import write_override
+from multihot.data.readers.table import Table
 from multihot.errors import InputError
-
-if TYPE_CHECKING:
-    from multihot.data.readers.table import Table
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +23,13 @@ CONTRADICTS = "rows that say none of the labels (data.none_labels) and also name
 IN_DOUBT = "answers between yes and no to a word of data.none_labels"
 
 
-def none_ids(table: "Table", none_labels: Collection[str]) -> dict[int, str]:
+def none_ids(table: Table, none_labels: Collection[str]) -> dict[int, str]:
     """Returns the number and the name of the labels that mean none; small and capital letters are the same."""
     words = {str(word).strip().casefold() for word in none_labels}
     return {number: label for label, number in table.id_of.items() if label.casefold() in words}
 
 
-def take_out(table: "Table", none_labels: Sequence[str], labels: Sequence[str] | None) -> None:
+def take_out(table: Table, none_labels: Sequence[str], labels: Sequence[str] | None) -> None:
     """Takes the words for none out of a table: images that have one have no label; notes those that name one too.
 
     Args:
@@ -65,7 +62,7 @@ def take_out(table: "Table", none_labels: Sequence[str], labels: Sequence[str] |
             setattr(table, name, array(kept.typecode, np.asarray(kept)[~is_word].tobytes()))
 
 
-def warn_of_words(table: "Table", known: Collection[str], source: str) -> None:
+def warn_of_words(table: Table, known: Collection[str], source: str) -> None:
     """Warns of labels that may mean that there is none; known ones are meant as labels."""
     words = {number: label for label, number in table.id_of.items() if WORDS.fullmatch(label) and label not in known}
     if not words:
@@ -80,23 +77,3 @@ def warn_of_words(table: "Table", known: Collection[str], source: str) -> None:
             ", ".join(f"{label!r} ({count})" for label, count in counts.items()),
             write_override("data.none_labels", list(counts)),
         )
-
-
-def clear_rows(
-    none: np.ndarray, num_labels: int, rows: np.ndarray, columns: np.ndarray, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns rows, columns and values of answers, where the rows of `none` have none but absent ones.
-
-    Args:
-        num_labels: the absent answers that each of these rows gets.
-
-    >>> none, answers = np.array([1]), (np.array([0, 1]), np.array([0, 1]), np.array([1, -1]))
-    >>> [part.tolist() for part in clear_rows(none, 2, *answers)]
-    [[0, 1, 1], [0, 0, 1], [1, 0, 0]]
-    """
-    others = ~np.isin(rows, none)
-    return (
-        np.r_[rows[others], np.repeat(none, num_labels)].astype(rows.dtype),
-        np.r_[columns[others], np.tile(np.arange(num_labels), len(none))].astype(columns.dtype),
-        np.r_[values[others], np.zeros(num_labels * len(none))].astype(values.dtype),
-    )

@@ -15,12 +15,11 @@ from scipy.sparse import csr_array
 
 from multihot.data.images import read_image
 from multihot.data.manifest import Manifest
-from multihot.data.readers.agreement import settle
+from multihot.data.readers.agreement import clear_rows, settle
 from multihot.data.readers.answers import NO_ANSWER, Answers
 from multihot.data.readers.cells import describe_value, is_blank, quote
 from multihot.data.readers.image_paths import explain_missing, to_local
 from multihot.data.readers.lookalikes import look, show
-from multihot.data.readers.none_labels import clear_rows
 from multihot.data.readers.propose import propose_answers
 from multihot.data.strings import PackedStrings
 from multihot.errors import name_first
