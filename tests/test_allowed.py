@@ -141,7 +141,7 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_range(override, words):
         (["loss=cross_entropy"], "single_label=true"),
         (["single_label=true", "loss=cross_entropy", "threshold=0.3"], "leave it out"),
         (["activation=tanh", "threshold=-2"], "activation=tanh"),
-        (["data=csv", "data.path=x.csv", "data.labels=[a,b,c]", "threshold=[0.1,0.2]"], "(3,), one a label"),
+        (["data=csv", "data.path=x.csv", "data.labels=[a,b,c]", "threshold=[0.1,0.2]"], "a list of 3, one a label"),
         (["data=csv", "data.path=x.csv", "data.labels=[a,b,c]", "loss.weight=[1,2]"], "one a label: 3, not 2"),
         (["data=csv", "data.path=x.csv", "data.labels=abc"], "write 'data.labels=[abc]'"),
         (["data=csv", "data.path=x.csv", "data.labels=[a,null]"], "data.labels=[a,null]"),
