@@ -8,7 +8,8 @@ from conftest import compose_config
 from PIL import Image
 
 from multihot.data import create_reader
-from multihot.data.readers.label_cells import LabelCells
+from multihot.data.readers.cells import CellError, find_other_separator
+from multihot.data.readers.label_cells import LabelCells, check_no_answers
 from multihot.errors import InputError
 
 
@@ -170,3 +171,57 @@ def test_a_separator_is_no_regular_expression(folder, caplog):
 def test_a_pair_has_one_label(folder, cell):
     assert "1 pairs with a list where one label must be" in error_of(folder, [cell], "data.layout=pairs")
     assert read(folder, ["[MASK]"], "data.layout=pairs").labels == ("[MASK]",)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["array(['cat', 'big dog'], dtype=object)", "np.array(['cat', 'big dog'])", "frozenset({'cat', 'big dog'})"]
+    + ["deque(['cat', 'big dog'], maxlen=9)", "[np.str_('cat'), np.str_('big dog')]", 'c("cat", "big dog")'],
+)
+def test_what_programs_print_around_a_list_is_no_part_of_its_labels(cell):
+    assert sorted(LabelCells(" ", None).read(cell)[0]) == ["big dog", "cat"]
+
+
+@pytest.mark.parametrize("cell", ["set()", "array([], dtype=object)", "character(0)", "WrappedArray()"])
+def test_an_empty_list_of_a_program_is_none_of_the_labels(cell):
+    assert LabelCells(" ", None).read(cell) == ([], None)
+
+
+@pytest.mark.parametrize("cell", ["WrappedArray(cat, dog)", "['cat', ...]", "['cat' ... 'dog']", "(cat, dog)"])
+def test_lists_that_are_cut_short_or_without_quotes_are_refused(cell):
+    with pytest.raises(CellError, match="cannot be read as one"):
+        LabelCells(" ", None).read(cell)
+
+
+@pytest.mark.parametrize("label", ["dog (big)", "(old dog)", "dog(big)", "[owl]", "Set (red)"])
+def test_brackets_may_be_a_part_of_a_label(label):
+    assert LabelCells(";", None).read(label) == ([label], None)
+
+
+@pytest.mark.parametrize("item", [{"label": "cat", "score": 90}, {"label": "cat", "state": "no"}])
+def test_answers_beside_a_name_are_refused(item):
+    with pytest.raises(CellError, match="with an answer beside"):
+        LabelCells(" ", None).read([item])
+
+
+@pytest.mark.parametrize("labels", [["0110", "1000", "0001"], ["0.5", "0.1", "3"]])
+def test_labels_that_are_answers_or_scores_are_refused(labels):
+    with pytest.raises(InputError, match="all labels are"):
+        check_no_answers("my.csv", labels)
+
+
+def test_a_word_divides_only_where_it_stands_alone():
+    assert LabelCells(" and ", None).read("sand and water") == (["sand", "water"], None)
+
+
+@pytest.mark.parametrize("mark", ["/", ":", "&", "\n", "<br>", "-"])
+def test_other_marks_between_labels_are_found(mark):
+    labels = ["cat", "dog", "owl", f"cat{mark}dog", f"dog{mark}owl"]
+    assert find_other_separator(labels, " ")[0] == mark
+
+
+def test_marks_that_are_a_part_of_labels_are_none_between_them():
+    animals = [f"animal {number}, genus {number}" for number in range(30)]
+    assert find_other_separator(animals, ";") is None
+    assert find_other_separator(["T-shirt", "twenty-one", "one", "24/7", "km/h"], " ") is None
+    assert find_other_separator(["mass, left", "mass, right", "edema"], ";", is_used=True) is None

@@ -1,9 +1,14 @@
 """What a cell of a file means: labels, or nothing; answers.py knows answers and weights."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 SEPARATORS = (",", ";", "|", "\t")  # what texts are divided by elsewhere; a space is in many a label
 LONGEST_CELL = 80  # characters that are quoted
+FEW_LABELS = 20
+OTHER_MARKS = ("/", ":", "+", "&", "\n", "\\n", "<br>", "-", "_")
+IN_WORDS = ("-", "_", ":", "+")  # which are a part of many labels
+CONNECTORS = {**{mark: mark for mark in "|/+&;,"}, **{word: f" {word} " for word in ("and", "und", "et", "y")}}
 BLANK = {"unknown": -1.0, "absent": 0.0}  # what an empty cell can say
 
 
@@ -81,15 +86,52 @@ def join_quoted(parts: list[str], separator: str) -> list[str]:
     return joined
 
 
-def find_other_separator(labels: Sequence[str], separator: str) -> tuple[str, list[str]] | None:
+def find_other_separator(
+    labels: Sequence[str], separator: str, *, is_used: bool = False
+) -> tuple[str, list[str]] | None:
     """Returns what, instead of `separator`, seems to divide a tenth of the labels or more, and the labels that have it.
+
+    Args:
+        is_used: whether `separator` is a mark, and stands between labels: another is then likely a part of them.
 
     >>> find_other_separator(["female,", "people,", "portrait"], " "), find_other_separator(["ice bear", "ice"], ";")
     ((',', ['female,', 'people,']), None)
+    >>> find_other_separator(["cat", "dog", "cat/dog"], " ")
+    ('/', ['cat/dog'])
+    >>> find_other_separator(["cat", "and", "dog"], " ")
+    (' and ', ['and'])
     """
-    having = {mark: [label for label in labels if mark in label] for mark in SEPARATORS if mark != separator}
+    alone = [label for label in labels if label in CONNECTORS]
+    if alone and not separator.strip() and len(labels) > len(alone) + 1:
+        return CONNECTORS[alone[0]], alone[:1]
+    known, having = set(labels), {}
+    for mark in (*SEPARATORS, *OTHER_MARKS):
+        marked, is_sure = [label for label in labels if mark in label], is_used or mark in IN_WORDS
+        uses = Counter(part for label in marked for part in split_plain(label, mark))
+        is_told = mark in SEPARATORS and not is_used and len(labels) < FEW_LABELS  # too few for their parts to recur
+        having[mark] = [label for label in marked if is_told or is_divided(label, mark, known, uses, is_sure)]
+    having.pop(separator, None)
     mark = max(having, key=lambda mark: len(having[mark]))
     return (mark, having[mark]) if 0 < len(labels) <= 10 * len(having[mark]) else None
+
+
+def split_plain(text: str, mark: str) -> list[str]:
+    """Returns what a mark divides in a text."""
+    return [stripped for part in text.split(mark) if (stripped := part.strip())]
+
+
+def is_divided(label: str, mark: str, known: Collection[str], uses: Mapping[str, int], is_sure: bool) -> bool:
+    """Returns whether a mark in a label seems to stand between labels: its parts recur in others.
+
+    Args:
+        uses: how many labels each part is in.
+        is_sure: whether all parts must be labels themselves.
+    """
+    parts = split_plain(label, mark)
+    if is_sure:
+        return len(parts) > 1 and all(part in known for part in parts)
+    at_the_end = mark in SEPARATORS and label.strip().endswith(mark)
+    return at_the_end or (len(parts) > 1 and any(part in known or uses[part] > 1 for part in parts))
 
 
 def describe_value(value: float) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from multihot.command_line import write_override
+from multihot.data.readers.answers import parse_number
 from multihot.data.readers.cells import CellError, find_other_separator, is_blank, quote, split_labels
 from multihot.data.readers.label_values import NUMBERS, is_answer, name_labels, simplify
 from multihot.data.readers.literals import parse_literal
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 LITERAL = tuple("[{( ")  # what a list or an object may begin with
 ONLY_TEXT = {str}
 YES = ("1", "1.0", "true", "yes")
+BITS = re.compile(r"[01]{2,}")
 PATTERN = re.compile(r"\\[a-z]|[\[\]()*+^$]")  # what stands in regular expressions and hardly between labels
 
 NULL = "rows whose labels are null or missing (write [] for none of the labels, take out rows of which nobody knows{})"
@@ -34,7 +36,8 @@ class LabelCells:
     """
 
     def __init__(self, separator: str, labels: Sequence[str] | None):
-        self.separator = separator.strip() or separator
+        plain = separator.strip()
+        self.separator = separator if not plain or plain.isalpha() else plain  # " and " is not in "sand"
         self.names = None if labels is None else list(map(str, labels))
         self.known = frozenset(self.names or ())
         self.literal: str | None = None  # the first text that is a list or an object
@@ -44,7 +47,7 @@ class LabelCells:
     def read(self, cell: object) -> Said:
         """Returns what a cell says; raises CellError if that is in doubt."""
         if isinstance(cell, str):
-            if cell.startswith(LITERAL) and cell.strip() not in self.known:
+            if (cell.startswith(LITERAL) or cell.endswith(")")) and cell.strip() not in self.known:
                 value = parse_literal(cell)
                 if not isinstance(value, str):
                     self.literal = self.literal or cell
@@ -126,7 +129,8 @@ class LabelCells:
         """Warns if the labels of texts look as if something else divided them; known ones are meant so."""
         known = set(map(str, known))
         labels = [label for label in labels if label not in known]
-        found = find_other_separator(labels, self.separator)
+        is_used = self.divided is not None and bool(self.separator.strip())
+        found = find_other_separator(labels, self.separator, is_used=is_used)
         if found is not None:
             mark, having = found
             log.warning(
@@ -162,4 +166,18 @@ def check_no_answers(source: str, labels: Sequence[str]) -> None:
             f"{source}: all labels are answers ({found}). If a cell has one for each label, as [0, 1, 1, 0], give "
             "data.labels, the names in that order; for a column a label set data.layout=columns; if these are names of "
             "labels, give them as data.labels"
+        )
+    is_bits = len(labels) > 1 and all(map(BITS.fullmatch, labels)) and len({*map(len, labels)}) == 1
+    if is_bits and min(labels)[0] == "0":
+        found = ", ".join(map(repr, sorted(labels)[:5]))
+        raise InputError(
+            f"{source}: all labels are as long and of 0 and 1 ({found}). If each is an answer for each label, write "
+            "[0, 1, 1, 0] and give data.labels, the names in that order; if these are names, give them as data.labels"
+        )
+    numbers = [parse_number(label) for label in labels]
+    fractions = [label for label, number in zip(labels, numbers, strict=True) if number is not None and number % 1]
+    if fractions and None not in numbers:
+        raise InputError(
+            f"{source}: all labels are numbers, also {', '.join(map(repr, fractions[:5]))}: scores, boxes? Choose "
+            "another data.labels_column, or give those that are names as data.labels"
         )

@@ -84,9 +84,14 @@ def name_of(item: Mapping) -> str:
 
 
 def is_score(key: str, value: object) -> bool:
-    """Returns whether what stands beside a name may be an answer: true, false, or a number from -1 to 1."""
-    is_number = isinstance(value, bool | int | float) and -1 <= value <= 1
-    return is_number and not re.search("(^|_)id$|I[dD]$", str(key))
+    """Returns whether what stands beside a name may be an answer: yes, no, a number from -1 to 1, or of any scale if
+    it is called so.
+    """
+    if re.search("(^|_)id$|I[dD]$", str(key)):
+        return False
+    is_number = isinstance(value, bool | int | float) and value == value
+    is_named = re.search("score|confidence|prob|likelihood", str(key), re.IGNORECASE) is not None
+    return (is_number and (-1 <= value <= 1 or is_named)) or str(value).strip().lower() in ANSWER_WORDS
 
 
 def is_answer(text: object) -> bool:

@@ -13,6 +13,13 @@ CLOSING = {"[": "]", "{": "}", "(": ")"}
 NAMES = {"nan": "None", "NaN": "None", "null": "None", "true": "True", "false": "False"}  # what Python calls them
 BEGINS_A_LIST = re.compile(r"""[\[{]\s*[\[{'"]""")
 HAS_PARTS = re.compile(r"""[\s,;|'":]""")
+CALL = re.compile(r"(?:[a-z]+\.)?(\w+)\((.*)\)", re.DOTALL)
+WRAPPERS = {
+    "set", "frozenset", "list", "tuple", "deque", "array", "tensor", "Index", "Series",  # Python, numpy, torch, pandas
+    "c", "character", "WrappedArray", "ArrayBuffer", "ArraySeq", "Array", "List", "Vector", "Seq", "Set",  # R and Scala
+}  # fmt: skip
+ARRAY = re.compile(r"([\[({].*[\])}])(\s*,\s*(dtype|name|device|maxlen)\s*=.*)?", re.DOTALL)
+SCALAR = re.compile(r"\bnp\.\w+\(([^()]*)\)")  # numpy 2 prints np.str_('cat')
 BROKEN = "cells that seem to hold a list or JSON, but cannot be read as one (correct them, or write plain labels)"
 NO_LITERAL = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError)
 
@@ -26,13 +33,15 @@ def parse_literal(text: str) -> object:
     >>> parse_literal("[1 0. 0]"), parse_literal("[MASK]"), parse_literal("(old) dog"), parse_literal("{'cat'}")
     ([1, 0.0, 0], '[MASK]', '(old) dog', ['cat'])
     """
-    stripped = text.strip()
+    stripped, is_wrapped = unwrap(text.strip())
     if stripped[:1] not in CLOSING:
         return text
     try:
         value = read_literal(stripped)
     except NO_LITERAL:
-        if BEGINS_A_LIST.match(stripped) or (is_enclosed(stripped) and HAS_PARTS.search(stripped[1:-1].strip())):
+        if is_wrapped:
+            raise CellError(BROKEN, quote(text)) from None
+        if BEGINS_A_LIST.match(stripped) or (is_enclosed(stripped) and has_parts(stripped)):
             raise CellError(BROKEN, quote(stripped)) from None
         return text
     if isinstance(value, set | frozenset):
@@ -45,7 +54,36 @@ def read_literal(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:
-        return ast.literal_eval(to_python(text))
+        value = ast.literal_eval(to_python(SCALAR.sub(r"\1", text)))
+    if isinstance(value, list | tuple) and any(item is ... for item in value):
+        raise ValueError("a part is left out")
+    return value
+
+
+def unwrap(text: str) -> tuple[str, bool]:
+    """Returns the list in the name of a class that Python, numpy, R or Scala prints around it, and whether it had one.
+
+    >>> unwrap("set()"), unwrap("array(['cat'], dtype=object)"), unwrap('c("cat", "dog")'), unwrap("dog (big)")
+    (('[]', True), ("['cat']", True), ('["cat", "dog"]', True), ('dog (big)', False))
+    """
+    call = CALL.fullmatch(text)
+    if call is None or call[1] not in WRAPPERS:
+        return text, False
+    inside = call[2].strip()
+    if call[1] == "character" and inside == "0":  # R's list of none
+        inside = ""
+    array = ARRAY.fullmatch(inside)
+    return (array[1] if array else f"[{inside}]"), True
+
+
+def has_parts(text: str) -> bool:
+    """Returns whether more than one word is in brackets; of round ones, which are in many a label, with a comma.
+
+    >>> has_parts("[cat dog]"), has_parts("(cat, dog)"), has_parts("(old dog)")
+    (True, True, False)
+    """
+    inside = text[1:-1].strip()
+    return "," in inside if text[0] == "(" else HAS_PARTS.search(inside) is not None
 
 
 def to_python(text: str) -> str:
@@ -72,11 +110,11 @@ def to_python(text: str) -> str:
 def is_enclosed(text: str) -> bool:
     """Returns whether the bracket that a text begins with is closed by its last character and not before.
 
-    >>> is_enclosed("[cat, dog]"), is_enclosed("[big] cat [old]"), is_enclosed("(cat)")
-    (True, False, False)
+    >>> is_enclosed("[cat, dog]"), is_enclosed("[big] cat [old]")
+    (True, False)
     """
     closing = CLOSING[text[0]]
-    if text[0] == "(" or text[-1] != closing:
+    if text[-1] != closing:
         return False
     depth = 0
     for place, mark in enumerate(text):
