@@ -18,8 +18,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from multihot.errors import InputError
+from multihot.model.architecture import outline_of
 from multihot.model.create import create_model
 from multihot.model.sources import find_weights, read_classifier, read_source
+from multihot.model.state import pick_state
 
 NAME = "vit_tiny_patch16_224"
 TINY = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
@@ -403,3 +405,14 @@ def test_a_file_in_another_folder_and_at_home(state, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for path in ("../a.safetensors", "~/a.safetensors"):
         assert read_source(path, NAME).state.keys() == backbone(load_file(tmp_path / "a.safetensors")).keys()
+
+
+def test_of_a_student_and_a_larger_teacher_the_one_of_the_models_size_is_taken():
+    tiny, small = (outline_of(f"vit_{size}_patch16_224") for size in ("tiny", "small"))
+    tensors = {**under("student.", tiny.state_dict()), **under("teacher.", small.state_dict())}
+    for outline, prefix in ((tiny, "student."), (small, "teacher.")):
+        state, note = pick_state(tensors, outline)
+        assert {key: value.shape for key, value in state.items()} == {
+            key: value.shape for key, value in outline.state_dict().items()
+        }
+        assert f"those under {prefix!r}" in note

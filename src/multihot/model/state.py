@@ -41,8 +41,9 @@ def flatten(content: Mapping, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 def pick_state(tensors: Mapping[str, Tensor], outline: nn.Module) -> tuple[dict[str, Tensor], str]:
     """Returns the tensors under the prefix that leaves most of them with names of the model, and what was done.
 
-    Of several models in a checkpoint it is the averaged one, else the first. What a pretraining adds to the model (a
-    decoder, a projection) is left out. Where no prefix fits, the state is what timm finds, for its own conversions.
+    Of several models in a checkpoint it is one of the wanted width and depth, of these the averaged one, else the
+    first. What a pretraining adds to the model (a decoder, a projection) is left out. Where no prefix fits, the state
+    is what timm finds, for its own conversions.
     """
     wanted = {plain(key) for key in outline.state_dict()}
     found = find_prefixes(tensors, wanted)
@@ -50,13 +51,20 @@ def pick_state(tensors: Mapping[str, Tensor], outline: nn.Module) -> tuple[dict[
     if 2 * most < len(wanted):
         return pick_container(tensors), ""
     fitting = [prefix for prefix in found if len(found[prefix]) == most]
-    prefix = next(filter(AVERAGED.search, fitting), fitting[0])
-    inside = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    size = (measure(outline.state_dict()) or ())[:2]  # patches are resampled
+    of_size = [prefix for prefix in fitting if (measure(below(tensors, prefix)) or ())[:2] == size] or fitting
+    prefix = next(filter(AVERAGED.search, of_size), of_size[0])
+    inside = below(tensors, prefix)
     state = {key: value for key, value in inside.items() if plain(key) in wanted or not is_left_out(key, outline)}
     others = [other for other in fitting if other != prefix]
     left_out = [key for key in tensors if key.removeprefix(prefix) not in state or not key.startswith(prefix)]
     left_out = [key for key in left_out if not key.startswith(tuple(others))]
     return state, describe_choice(prefix, others, left_out)
+
+
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Returns the tensors under a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def find_prefixes(keys: Iterable[str], wanted: Collection[str]) -> dict[str, set[str]]:
@@ -99,8 +107,8 @@ def pick_container(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     CLIP's projection into the space of texts, which timm makes a classifier of, is left out.
     """
     container = next((name for name in CONTAINERS if any(key.startswith(name) for key in tensors)), "")
-    inside = {key.removeprefix(container): value for key, value in tensors.items() if key.startswith(container)}
-    return {key: value for key, value in clean_state_dict(inside).items() if key != "visual.proj"}
+    inside = clean_state_dict(below(tensors, container))
+    return {key: value for key, value in inside.items() if key != "visual.proj"}
 
 
 def describe_choice(prefix: str, others: Sequence[str], left_out: Sequence[str]) -> str:
