@@ -175,6 +175,8 @@ def test_codes_in_which_minus_1_says_no_are_doubted():
     listed = np.where(shares < 0.1, 1, np.where(shares < 0.15, -1, 0))
     for settings in (pairs, {"labels_key": "labels", "answers": None}):
         assert len(warn(make(listed), make(listed), settings=settings)) == 1
+    told = replace(make(listed), num_listed_absent=600)  # who writes each no as 0 means something else by -1
+    assert warn(told, told, settings=pairs) == []
     assert warn(make(listed), make(listed)) == []
     partial = np.where(shares < 0.1, 1, np.where(shares < 0.4, 0, -1))
     assert warn(make(partial), make(partial)) == []

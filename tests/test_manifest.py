@@ -37,6 +37,7 @@ def test_manifests_put_together_have_what_each_of_them_has():
         ("a", "b", "c"), ["w", "x", "y", "z"], csr_array(TARGETS.astype(np.float32)), read=np.asarray,
         groups=(Group("pair", ("a", "c")),), unlisted=-1, weights=np.arange(4, dtype=np.float32), clusters=np.arange(4),
         shards=np.array([0, 0, 1, 1]), places=["line 2", "line 3", "line 4", "line 5"], dropped=(BadImage("v", "cut"),),
+        num_listed_absent=5,
     )  # fmt: skip
     assert not [field.name for field in fields(data) if getattr(data, field.name) is field.default]
     whole = Manifest.concatenate([data, data])
@@ -44,6 +45,8 @@ def test_manifests_put_together_have_what_each_of_them_has():
         one, both = (getattr(manifest, field.name) for manifest in (data, whole))
         if field.name in ("labels", "read", "groups", "unlisted"):  # of all images
             assert both == one
+        elif field.name == "num_listed_absent":
+            assert both == 10
         else:
             one, both = (part.toarray() if field.name == "targets" else part for part in (one, both))
             assert np.array_equal(both, [*one, *one]), field.name

@@ -80,7 +80,7 @@ def mostly_unknown(data: Manifest, settings: Mapping) -> bool:
     kinds = count_kinds(data)
     present, unknown = kinds.present.sum(), num_unknown(data)
     if settings.get("layout") in ("pairs", "cell") or "labels_key" in settings:  # what is not listed is absent
-        return bool(unknown > MANY_LISTED * present > 0)
+        return bool(unknown > MANY_LISTED * present > 0 and unknown > data.num_listed_absent)
     return bool(unknown > present > kinds.absent.sum())
 
 

@@ -49,6 +49,7 @@ class Manifest:
     shards: np.ndarray | None = field(default=None, repr=False)  # int64 (N,), in which file of many an image is
     places: Sequence[str] | None = field(default=None, repr=False)  # (N,), file and line that list each image
     dropped: tuple[BadImage, ...] = field(default=(), repr=False)  # listed, but left out by data.bad_images=skip
+    num_listed_absent: int = field(default=0, repr=False)  # answers that the source itself gives as absent
 
     def __post_init__(self):
         check_labels(self.labels)
@@ -77,8 +78,10 @@ class Manifest:
     def concatenate(cls, manifests: Sequence["Manifest"]) -> "Manifest":
         """Returns the images of all splits of one reader as one; what some of them do not know, it does not know."""
         parts = {name: chain_values([getattr(part, name) for part in manifests]) for name in ("images", *OF_EACH_IMAGE)}
-        targets = vstack([part.targets for part in manifests], format="csr")
-        return replace(manifests[0], targets=targets, dropped=sum((part.dropped for part in manifests), ()), **parts)
+        parts["targets"] = vstack([part.targets for part in manifests], format="csr")
+        parts["dropped"] = sum((part.dropped for part in manifests), ())
+        parts["num_listed_absent"] = sum(part.num_listed_absent for part in manifests)
+        return replace(manifests[0], **parts)
 
     def thin_out(self, max_images: int | None) -> "Manifest":
         """Returns at most `max_images` images, evenly spread over all; None: all."""

@@ -393,7 +393,14 @@ class Table:
             self.unlisted,
             **of_rows,
             places=places,
+            num_listed_absent=self.count_listed_absent(rows),
         )
+
+    def count_listed_absent(self, rows: np.ndarray) -> int:
+        """Returns how many answers about rows are given as absent, in so many words."""
+        is_asked = np.zeros(len(self.numbers), bool)
+        is_asked[rows] = True
+        return np.count_nonzero(is_asked[np.asarray(self.answer_rows, np.int64)] & (np.asarray(self.values) == 0))
 
 
 @cache
