@@ -46,9 +46,9 @@ def describe_choices(parent: DictConfig, key: str) -> str:
         return f"\nIt is new there: write +{name}=..."
     names = [str(known) for known in parent if not str(known).startswith("_") and known != "hydra"]
     near = difflib.get_close_matches(key, names, n=1)
-    known = {known for table in SCRIPTS.values() for known in table}
-    inside = [] if place else sorted(known for known in known if known.endswith(f".{key}"))
-    near += [] if near else inside[:3]
+    known = {setting for table in SCRIPTS.values() for setting in table}
+    if not near and not place:
+        near = sorted(setting for setting in known if setting.endswith(f".{key}"))[:3]
     choices = f"\nThe settings{f' of {place}' if place else ''} are: {', '.join(names)}"
     if name in known and place:
         choices += f"\n{name} is a setting of another option of {place}: choose that first, {place}=<option>"

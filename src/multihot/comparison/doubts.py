@@ -1,7 +1,7 @@
 """What to doubt in a comparison of runs: other data, other code, pooled settings, repeated seeds."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from multihot.comparison.results import HASH_LENGTH, Result, split_of
 from multihot.comparison.rows import Row, in_words
@@ -13,10 +13,9 @@ NUM_NAMES = 10  # in one sentence
 def find_doubts(rows: Sequence[Row], scores: Sequence[str]) -> list[str]:
     """Returns what makes rows less than comparable means over independent runs, a sentence each."""
     runs = [run for row in rows for run in row.runs]
-    doubts = [doubt for split in dict.fromkeys(map(split_of, scores)) for doubt in doubt_data(runs, split)]
-    doubts += [
-        doubt for split in dict.fromkeys(map(split_of, scores)) for doubt in doubt_thresholds(runs, split, scores)
-    ]
+    splits = dict.fromkeys(map(split_of, scores))
+    doubts = [doubt for split in splits for doubt in doubt_data(runs, split)]
+    doubts += [doubt for split in splits for doubt in doubt_thresholds(runs, split, scores)]
     doubts += [doubt for row in rows for doubt in doubt_row(row)]
     return doubts + doubt_code(runs)
 
@@ -26,9 +25,9 @@ def doubt_data(runs: Sequence[Result], split: str) -> list[str]:
     hashes = Counter(run.settings[f"data.{split}"] for run in runs if f"data.{split}" in run.settings)
     if len(hashes) < 2:
         return []
-    each = ", ".join(f"{value}: {count} run{'s' * (count > 1)}" for value, count in hashes.items())
     return [
-        f"the runs were measured on {len(hashes)} different {split} splits ({each}); their scores cannot be compared"
+        f"the runs were measured on {len(hashes)} different {split} splits ({describe_counts(hashes)}); their scores "
+        "cannot be compared"
     ]
 
 
@@ -42,8 +41,8 @@ def doubt_thresholds(runs: Sequence[Result], split: str, scores: Sequence[str]) 
     ]
     doubts = []
     if len(known) > 1:
-        each = ", ".join(f"{value}: {count} run{'s' * (count > 1)}" for value, count in known.items())
         effect = f"{', '.join(of_decisions)} depend on it" if of_decisions else "the scores shown do not depend on it"
+        each = describe_counts(known)
         doubts.append(f"{split} was decided by {len(known)} different thresholds ({each}); {effect}")
     if unknown:
         doubts.append(
@@ -51,6 +50,15 @@ def doubt_thresholds(runs: Sequence[Result], split: str, scores: Sequence[str]) 
             f"run=<run folder> split={split} writes it"
         )
     return doubts
+
+
+def describe_counts(num_runs: Mapping[str, int]) -> str:
+    """Returns how many runs have each value.
+
+    >>> describe_counts({"0.5": 2, "0.3": 1})
+    '0.5: 2 runs, 0.3: 1 run'
+    """
+    return ", ".join(f"{value}: {count} run{'s' * (count > 1)}" for value, count in num_runs.items())
 
 
 def doubt_row(row: Row) -> list[str]:
