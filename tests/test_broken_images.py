@@ -1,6 +1,7 @@
 """Whatever a file holds and whatever is at its path: an error with its name, in decoder, doctor and lists."""
 
 import json
+import logging
 import os
 import random
 import socket
@@ -169,6 +170,7 @@ def test_a_name_that_is_not_utf8_is_read_reported_and_printed(tmp_path, monkeypa
     Path(broken).write_bytes(b"<html>")
     out, console = tmp_path / "report", TextIOWrapper(BytesIO(), encoding="utf-8", errors="strict")
     cfg = compose_config("validate_data", ["data=folder", f"data.path={tmp_path}/train", f"out={out}", "num_workers=1"])
+    monkeypatch.setattr("logging.root.manager.disable", logging.CRITICAL)  # pytest-xdist cannot send such a name
     with pytest.raises(SystemExit):
         load_script("scripts/validate_data").main.__wrapped__(cfg)
     [found] = [one for one in json.loads((out / "report.json").read_text())["findings"] if one["kind"] == "unreadable"]

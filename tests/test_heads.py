@@ -238,7 +238,7 @@ def test_temperature_99_of_csra_is_the_largest_score():
 
 
 def test_csra_lists_the_numbers_of_heads_that_the_paper_has():
-    with pytest.raises(InputError, match=r"head\.num_heads=3: choose from 1, 2, 4, 6, 8"):
+    with pytest.raises(InputError, match=r"head\.layer\.num_heads=3: choose from 1, 2, 4, 6, 8"):
         CSRA(24, 5, PREFIX, num_heads=3, attention_weight=0.2)
 
 
@@ -277,7 +277,7 @@ def test_queries_of_ml_decoder_come_from_the_seed():
 @pytest.mark.parametrize("head", ["ml_decoder", "query2label"])
 def test_a_decoder_has_its_own_width_that_its_heads_divide(head):
     assert TOKEN_HEADS[head](24, 5, PREFIX, decoder_width=16)(torch.randn(2, PREFIX + 9, 24)).shape == (2, 5)
-    with pytest.raises(InputError, match=r"head\.num_heads=4 does not divide the decoder's width 18"):
+    with pytest.raises(InputError, match=r"head\.layer\.num_heads=4 does not divide the decoder's width 18"):
         TOKEN_HEADS[head](24, 5, PREFIX, decoder_width=18)
 
 

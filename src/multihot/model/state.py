@@ -200,4 +200,7 @@ def describe_sizes(name: str, state: Mapping[str, Tensor], outline: nn.Module) -
     size = next((size for size in SIZES if SIZES[size] == source[:2]), None)
     alike = re.sub("|".join(SIZES), str(size), name.partition(".")[0], count=1)
     alike = re.sub(r"patch\d+", f"patch{source[2]}", alike)
-    return f"{words}: try model.name={alike}" if size and timm.is_model(alike) else words
+    if not size or not timm.is_model(alike):
+        return words
+    way_out = "leave out model.kwargs" if alike == name.partition(".")[0] else f"try model.name={alike}"
+    return f"{words}: {way_out}"

@@ -31,7 +31,7 @@ class CSRA(nn.Module):
     ):
         super().__init__()
         if num_heads not in TEMPERATURES:
-            raise InputError(f"head.num_heads={num_heads}: choose from {', '.join(map(str, TEMPERATURES))}")
+            raise InputError(f"head.layer.num_heads={num_heads}: choose from {', '.join(map(str, TEMPERATURES))}")
         self.num_prefix_tokens = num_prefix_tokens
         self.temperatures = TEMPERATURES[num_heads]
         self.attention_weight = attention_weight

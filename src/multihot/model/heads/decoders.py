@@ -118,6 +118,7 @@ def choose_width(decoder_width: int | None, num_features: int, num_heads: int) -
     width = decoder_width or num_features
     if width % num_heads:
         raise InputError(
-            f"head.num_heads={num_heads} does not divide the decoder's width {width}: change it or head.decoder_width"
+            f"head.layer.num_heads={num_heads} does not divide the decoder's width {width}: change it or "
+            "head.layer.decoder_width"
         )
     return width
