@@ -9,7 +9,7 @@ from test_columns import error_of, folder, read, write_csv  # noqa: F401 (folder
 
 def proposed(message: str, setting: str) -> str:
     """Returns the override of a setting that a message proposes, as a shell gives it to the program."""
-    return shlex.split(re.search(rf"'{setting}=[^']*'|{setting}=\S+", message)[0])[0]
+    return shlex.split(re.search(rf"'{setting}=[^']*'|{setting}=\S+", message)[0].rstrip(",.;:"))[0]
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,32 @@ def test_empty_cells_as_programs_write_them_are_blank(folder):  # noqa: F811
     path = write_csv(folder, ["image", "cat"], ["a.png", 1], ["b.png", "NaN"], ["c.png", "null"])
     assert read(path, "data.layout=columns").dense_targets().ravel().tolist() == [1, -1, -1]
     assert read(path, "data.layout=columns", "data.blank=absent").dense_targets().ravel().tolist() == [1, 0, 0]
+
+
+def test_boxes_are_no_answers_and_words_for_them_are(folder):  # noqa: F811
+    pairs = ["data.layout=pairs", "data.labels_column=label", "data.split_column=null"]
+    boxes = write_csv(folder, ["image", "label", "XMin", "x_center", "h"], ["a.png", "cat", 0.1, 0, 0.5])
+    assert len(read(boxes, *pairs)) == 1
+    rows = [["a.png", "cat", "positive"], ["a.png", "dog", "negative"]]
+    path = write_csv(folder, ["image", "label", "status"], *rows)
+    message = error_of(path, *pairs)
+    value = proposed(message, "data.value_column")
+    answers = proposed(error_of(path, *pairs, value), "data.answers")
+    assert read(path, *pairs, value, answers).dense_targets().tolist() == [[1, 0]]
+
+
+def test_confidence_in_percent_beside_a_label_is_an_answer_too(folder):  # noqa: F811
+    path = write_csv(folder, ["image", "labels", "confidence"], ["a.png", "cat", 87], ["b.png", "dog", 3])
+    assert "the column 'confidence' may hold the answers" in error_of(path, "data.split_column=null")
+
+
+def test_a_column_that_looks_like_one_of_train_is_named_with_it(folder):  # noqa: F811
+    path = write_csv(folder, ["image", "cat"], ["a.png", 1])
+    (folder / "val.csv").write_text("image,Cat\nb.png,1\n")
+    assert "('Cat' looks like 'cat')" in error_of(path, f"data.val_path={folder / 'val.csv'}", "data.layout=columns")
+
+
+def test_a_line_of_its_count_above_the_names_is_to_be_left_out(folder):  # noqa: F811
+    (folder / "list_attr.txt").write_text("2\nMale Young\na.png  1 -1\nb.png -1 1\n")
+    message = error_of(f"data.path={folder / 'list_attr.txt'}", "data.layout=columns")
+    assert "without the line above the names of the columns" in message

@@ -16,7 +16,7 @@ NO_OTHERWISE = (  # a setting of data, its value that hides a "no", and what to 
     ("unlisted", "unknown", "data.unlisted=absent (by leaving out the label)"),
     ("unverified", "unknown", "data.unverified=absent (by leaving out the label)"),
 )
-OF_LAYOUT = {"blank": "columns", "unlisted_pairs": "pairs"}  # of a source that has layouts
+OF_LAYOUT = {"unlisted_pairs": "pairs"}  # of a source that has layouts
 
 
 def check_learnable(data: Manifest, space: LabelSpace, unknown: UnknownStrategy, settings: Mapping) -> None:

@@ -13,6 +13,7 @@ from multihot.data.readers.doubtful_columns import (
     find_mixed,
     is_joined,
 )
+from multihot.data.readers.lookalikes import name_alike
 from multihot.data.readers.named_columns import Columns
 from multihot.data.readers.reader import TableReader
 from multihot.data.readers.table import SPLITS, Table
@@ -169,7 +170,8 @@ class ColumnReader(TableReader):
         new = [label for label in labels if label not in table.labels]
         if new and self.unseen_labels == "error":
             raise InputError(
-                f"{table.files[-1]} has columns that {table.files[0]} does not have: {', '.join(map(repr, new))}. Add "
+                f"{table.files[-1]} has columns that {table.files[0]} does not have: {', '.join(map(repr, new))}"
+                f"{name_alike(new, table.labels)}. Add "
                 f"them there, or leave them out by {write_override('data.ignore_columns', new)} or "
                 "data.unseen_labels=drop"
             )

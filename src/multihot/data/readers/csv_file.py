@@ -74,6 +74,8 @@ def check_delimiter(file: str, header: list[str], first: list[str]) -> None:
         raise InputError(
             f"{file} seems to be divided by blanks: its first lines are {header[0]!r} and {first[0]!r}. Save it with "
             "commas or tabs between the cells"
+            + ", without the line above the names of the columns"
+            * header[0].strip().isdigit()
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from multihot.data.readers.answers import Answers, parse_answer, parse_number
 from multihot.data.readers.cells import is_blank
+from multihot.data.readers.propose import guess_meaning
 
 ROWS_LOOKED_AT = 1000  # for columns that hold further labels
 FEW_ROWS = 10  # too few to tell what a column is from its numbers
@@ -19,6 +20,10 @@ ABOUT_THE_IMAGE = re.compile(
     r"|(is|in)_?(train|training|val|valid|validation|test|testing|dev|holdout)|split|subset|partition"
 )
 ANSWER = {"value", "answer", "present", "is_present", "presence", "confidence"}  # names of a column of answers
+BOX = re.compile(  # shares of the width and the height, which say where an object is
+    r"(b?box_?)?([xy]_?(min|max|center|centre|ctr|\d)?|c[xy]|(min|max)_?[xy]|[wh]|width|height|left|top|right|bottom)"
+    r"|area|aspect_ratio"
+)
 ANSWER_OF_A_PAIR = ANSWER | {"target", "score", "probability", "prob", "likelihood", "is_positive", "has_label"}
 
 
@@ -87,7 +92,8 @@ class UnusedAnswers:
         self.columns, self.says, self.only_named = dict(columns), says, only_named
         names = ANSWER if only_named else ANSWER_OF_A_PAIR
         self.named = {place for place, name in columns.items() if simplify_name(name) in names}
-        self.asked = self.named if only_named else set(columns)
+        others = {place for place, name in columns.items() if not BOX.fullmatch(simplify_name(name))}
+        self.asked = self.named if only_named else others
         self.differing: set[int] = set()  # have said something else than present
 
     def look(self, cells: Sequence) -> None:
@@ -96,10 +102,11 @@ class UnusedAnswers:
             cell = cells[place]
             if is_blank(cell):
                 continue
-            value = self.says.of([cell])[0]
-            if value is None and (self.only_named or place not in self.named):
+            value, is_word = self.says.of([cell])[0], parse_number(cell) is None
+            guess = guess_meaning(cell) if value is None else None
+            if value is None and guess is None and (is_word if place in self.named else True):
                 self.asked.discard(place)
-            elif value != 1:
+            elif value != 1 and guess not in ("present", "unknown"):
                 self.differing.add(place)
 
     def found(self) -> list[str]:

@@ -50,6 +50,17 @@ def show(label: str) -> str:
     return repr(label) if without_invisible(label) == label else ascii(label)
 
 
+def name_alike(labels: Iterable[str], known: Iterable[str]) -> str:
+    """Returns, in brackets, which of the labels look like a known one; "" if none does.
+
+    >>> name_alike(["Cat", "owl"], ["cat", "dog"])
+    " ('Cat' looks like 'cat')"
+    """
+    by_look = {look(label): label for label in known}
+    alike = [f"{show(label)} looks like {show(by_look[look(label)])}" for label in labels if look(label) in by_look]
+    return f" ({', '.join(alike)})" if alike else ""
+
+
 def warn_of_lookalikes(labels: Iterable[str]) -> None:
     """Warns of labels that differ by nothing that a person would see or mean."""
     groups = [" and ".join(map(show, group)) for group in find_lookalikes(labels)]

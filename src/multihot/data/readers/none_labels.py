@@ -14,7 +14,7 @@ from multihot.errors import InputError
 log = logging.getLogger(__name__)
 
 WORDS = re.compile(
-    r"nan|none|null|nil|n/a|na|#n/a|<na>|nat|\[\]|\{\}|[-\u2013\u2014]+|\[none\]|\(none\)"
+    r"-1|nan|none|null|nil|n/a|na|#n/a|<na>|nat|\[\]|\{\}|[-\u2013\u2014]+|\[none\]|\(none\)"
     r"|nothing|empty|blank|background|undefined|unlabell?ed|un-?annotated"
     r"|(no|without|none of the)[ _-]?(finding|label|tag|class|object|annotation|above)(s|es)?",
     re.IGNORECASE,

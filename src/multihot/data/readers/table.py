@@ -230,7 +230,8 @@ class Table:
 
     def note_width(self, number: int, num_cells: int, num_columns: int) -> None:
         """Notes that the row `number` of the current file has a cell too few or too many."""
-        self.note("rows of the wrong length", number, f"{num_cells} cells instead of {num_columns}")
+        more = " (a cell that holds what divides the cells needs quotes)" * (num_cells > num_columns)
+        self.note("rows of the wrong length", number, f"{num_cells} cells instead of {num_columns}{more}")
 
     def note_weight(self, number: int, cell: object) -> None:
         """Notes that a cell of the row `number` is no weight."""
