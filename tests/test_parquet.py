@@ -317,6 +317,19 @@ def write_parts(folder: Path) -> None:
     write(folder, {"image": [encode("white")], "labels": [["a"]]}, "validation-00000.parquet")
 
 
+def test_files_of_several_splits_in_one_are_warned_of_unless_a_column_says_which(tmp_path, caplog):
+    write_parts(tmp_path)
+    read(str(tmp_path), labels=["a", "b", "c"])
+    files = f"{tmp_path}/train-00000.parquet, {tmp_path}/validation-00000.parquet"
+    assert f"named after several: {files}; give each split its own" in caplog.text
+    caplog.clear()
+    for number, name in enumerate(("train-00000", "train-00001", "train-00002", "validation-00000")):
+        write(tmp_path, {"image": [f"{number}.png"], "labels": [["a"]], "split": [SPLITS[number]]}, f"{name}.parquet")
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    assert len(read(str(tmp_path))) == 2
+    assert not caplog.records
+
+
 def test_a_pattern_is_all_files_of_that_name_in_their_order(tmp_path):
     write_parts(tmp_path)
     changes = {"val_path": f"{tmp_path}/validation-*.parquet", "image_cache_path": str(tmp_path / "cache")}

@@ -179,6 +179,13 @@ def test_a_folder_a_pattern_and_braces_mean_the_same_shards(shards, folder, patt
     assert read(os.path.join("shards", pattern), val_path=str(folder.parent / "spare.tar")).images == expected.images
 
 
+@pytest.mark.parametrize("pattern", ["", "*.tar", "{train,val}-000000.tar"])
+def test_shards_of_several_splits_in_one_are_warned_of(shards, folder, pattern, caplog):
+    write_shard(folder / "val-000000.tar", [SPARE])
+    read(str(folder / pattern), val_path=None)
+    assert f"named after several: {folder}/train-000000.tar, {folder}/val-000000.tar; give each split" in caplog.text
+
+
 @pytest.mark.parametrize("pattern", ["{0..3}", "{000..011}", "a{8..12}b{x,y}", "{08..10}-{a,b,}", "plain", "{a}", "{}"])
 def test_braces_expand_as_the_webdataset_package_expands_them(pattern):
     assert expand_braces(pattern) == list(braceexpand(pattern))

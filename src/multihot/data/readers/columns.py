@@ -15,7 +15,7 @@ from multihot.data.readers.doubtful_columns import (
 )
 from multihot.data.readers.lookalikes import name_alike
 from multihot.data.readers.named_columns import Columns
-from multihot.data.readers.reader import TableReader
+from multihot.data.readers.reader import TableReader, warn_of_several_splits
 from multihot.data.readers.table import SPLITS, Table
 from multihot.errors import InputError, check_choice, name_first
 
@@ -116,9 +116,12 @@ class ColumnReader(TableReader):
         one_file = set(files) == {"train"}
         says = Answers(self.answers, self.blank)
         headers = []
-        for split, file in ((split, file) for split, path in files.items() for file in self.parts(path)):
+        parts = {split: self.parts(path) for split, path in files.items()}
+        for split, file in ((name, file) for name, files_of in parts.items() for file in files_of):
             header, rows = self.open(file)
             headers += header
+            if file == parts[split][0] and self.split_column not in header:
+                warn_of_several_splits(files[split], parts[split])
             table.begin(file, self.root, self.unit, embedded=self.holds_images(file))
             columns = Columns(self, file, header, one_file, says)
             if self.layout == "columns":

@@ -1,6 +1,8 @@
 """What all readers of listed images are: a table that they fill once, and the Manifest of each split of it."""
 
 import logging
+import os
+import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,7 @@ from multihot.data.manifest import Manifest
 from multihot.data.readers.label_cells import LabelCells
 from multihot.data.readers.lookalikes import check_label_list, warn_of_lookalikes
 from multihot.data.readers.none_labels import take_out, warn_of_words
-from multihot.data.readers.table import NOT_LISTED, SPLITS, Cases, Problems, Table
+from multihot.data.readers.table import NOT_LISTED, SPLIT_OF_NAME, SPLITS, Cases, Problems, Table
 from multihot.data.splitting import stratify
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first, name_first
 from multihot.labels import read_groups
@@ -178,3 +180,31 @@ class TableReader(ABC):
         fraction = max(self.val_fraction, 1 / len(rows))  # one row at least
         part = stratify(targets, (1 - fraction, fraction), self.split_seed, clusters)
         return {"train": rows[part == 0], "val": rows[part == 1]}
+
+
+def split_named_by(file: str) -> str | None:
+    """Returns the split that a file's name tells, None if it tells none or several.
+
+    >>> split_named_by("photos_train-00000-of-00002.parquet"), split_named_by("validation000.tar")
+    ('train', 'val')
+    >>> split_named_by("trains.tar"), split_named_by("train_test.tar")
+    (None, None)
+    """
+    words = re.findall("[a-z]+", os.path.basename(file).lower())
+    splits = {SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def warn_of_several_splits(path: str, files: Sequence[str]) -> None:
+    """Warns where the files that a path stands for, which are read as one split, are named after several."""
+    first_of = {}
+    for file in files:
+        first_of.setdefault(split_named_by(file), file)
+    first_of.pop(None, None)
+    if len(first_of) > 1:
+        log.warning(
+            "%s is read as one split, but its files are named after several: %s; give each split its own, as "
+            "data.path='folder/train*' data.val_path='folder/val*' data.test_path='folder/test*'",
+            path,
+            name_first(list(first_of.values())),
+        )

@@ -18,7 +18,7 @@ from multihot.data.readers.answers import Answers, parse_weight
 from multihot.data.readers.cells import BLANK, CellError
 from multihot.data.readers.json_lines import UNREADABLE, load
 from multihot.data.readers.label_cells import Said, check_not_null
-from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
+from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader, warn_of_several_splits
 from multihot.data.readers.table import SPLITS, Table
 from multihot.data.readers.tar_index import ShardIndex, index_shards
 from multihot.errors import InputError, ShardError, check_choice, list_first, name_first
@@ -99,7 +99,9 @@ class WebDatasetReader(TableReader):
         """Returns the split of each shard."""
         split_of, file_of = {}, {}
         for split, path in zip(SPLITS, (self.path, self.val_path, self.test_path), strict=True):
-            for shard in find_shards(path) if path else ():
+            shards = find_shards(path) if path else []
+            warn_of_several_splits(path, shards)
+            for shard in shards:
                 same = file_of.setdefault(os.path.realpath(shard), shard)
                 if same in split_of:
                     twice = f"{shard} is a {split} shard, and already, as {same}, a {split_of[same]} shard"
