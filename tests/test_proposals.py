@@ -80,3 +80,24 @@ def test_a_line_of_its_count_above_the_names_is_to_be_left_out(folder):  # noqa:
     (folder / "list_attr.txt").write_text("2\nMale Young\na.png  1 -1\nb.png -1 1\n")
     message = error_of(f"data.path={folder / 'list_attr.txt'}", "data.layout=columns")
     assert "without the line above the names of the columns" in message
+
+
+def test_a_column_of_words_among_answers_is_to_be_left_out(folder):  # noqa: F811
+    rows = [["a.png", 1, "M"], ["b.png", 0, "W"]]
+    path = write_csv(folder, ["image", "cat", "sex"], *rows)
+    message = error_of(path, "data.layout=columns")
+    assert "M: " not in message
+    assert read(path, "data.layout=columns", proposed(message, "data.ignore_columns")).labels == ("cat",)
+
+
+def test_numbers_and_flags_of_objects_are_no_answers_of_pairs(folder):  # noqa: F811
+    rows = [["a.png", "cat", 0, 1, 0], ["a.png", "dog", 1, 0, 1]]
+    path = write_csv(folder, ["image", "label", "class_id", "iscrowd", "IsGroupOf"], *rows)
+    pairs = ["data.layout=pairs", "data.labels_column=label", "data.split_column=null"]
+    assert read(path, *pairs).dense_targets().tolist() == [[1, 1]]
+
+
+def test_the_second_of_two_columns_as_pandas_calls_it_is_warned_of(folder, caplog):  # noqa: F811
+    path = write_csv(folder, ["image", "cat", "cat.1", "num_objects"], ["a.png", 1, 0, 1])
+    read(path, "data.layout=columns")
+    assert "also the columns 'cat.1', 'num_objects'" in caplog.text

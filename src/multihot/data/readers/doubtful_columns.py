@@ -17,12 +17,12 @@ PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "
 ABOUT_THE_IMAGE = re.compile(
     r"(.*_)?(fold|folds|kfold|id|ids|idx|index|uid|uuid|weight|weights)|row|row_number"
     r"|((patient|subject|person|user|image|img|original|orig|file)_)?(age|sex|gender|width|height|size)|aspect_ratio"
-    r"|(is|in)_?(train|training|val|valid|validation|test|testing|dev|holdout)|split|subset|partition"
+    r"|(n|num|nb)_\w+|(\w+_)?count|(is|in)_?(train|training|val|valid|validation|test|testing|dev|holdout)|split|subset|partition"
 )
 ANSWER = {"value", "answer", "present", "is_present", "presence", "confidence"}  # names of a column of answers
-BOX = re.compile(  # shares of the width and the height, which say where an object is
+OF_AN_OBJECT = re.compile(  # where it is, in shares of the width and the height, and how it is seen
     r"(b?box_?)?([xy]_?(min|max|center|centre|ctr|\d)?|c[xy]|(min|max)_?[xy]|[wh]|width|height|left|top|right|bottom)"
-    r"|area|aspect_ratio"
+    r"|area|aspect_ratio|difficult|(is_?)?(crowd|occluded|truncated|group_?of|depiction|inside)"
 )
 ANSWER_OF_A_PAIR = ANSWER | {"target", "score", "probability", "prob", "likelihood", "is_positive", "has_label"}
 
@@ -47,7 +47,13 @@ def find_doubtful(labels: Sequence[str]) -> list[str]:
     simple = {label: simplify_name(label) for label in labels}
     parts = [label for label in labels if simple[label] in PARTS]
     are_parts = len(parts) > 1  # one alone may be a train, or a test
-    return [label for label in labels if ABOUT_THE_IMAGE.fullmatch(simple[label]) or (are_parts and label in parts)]
+    return [
+        label
+        for label in labels
+        if ABOUT_THE_IMAGE.fullmatch(simple[label])
+        or (are_parts and label in parts)
+        or re.sub(r"\.\d+$", "", label) in simple.keys() - {label}  # as pandas calls the second of two columns
+    ]
 
 
 def find_shares(labels: Sequence[str], values: np.ndarray) -> list[str]:
@@ -80,6 +86,16 @@ def stem(name: str) -> str:
     return re.sub(r"[\s_.-]*\d+$", "", name).casefold()
 
 
+def says_something_else(name: str) -> bool:
+    """Returns whether a column beside pairs is called like a number, a box, or what else is no answer.
+
+    >>> [says_something_else(name) for name in ("class_id", "XMin", "iscrowd", "answer")]
+    [True, True, True, False]
+    """
+    name = simplify_name(name)
+    return OF_AN_OBJECT.fullmatch(name) is not None or ABOUT_THE_IMAGE.fullmatch(name) is not None
+
+
 class UnusedAnswers:
     """Looks for answers in the columns of pairs that no setting names: without them a 0 would say present.
 
@@ -92,7 +108,7 @@ class UnusedAnswers:
         self.columns, self.says, self.only_named = dict(columns), says, only_named
         names = ANSWER if only_named else ANSWER_OF_A_PAIR
         self.named = {place for place, name in columns.items() if simplify_name(name) in names}
-        others = {place for place, name in columns.items() if not BOX.fullmatch(simplify_name(name))}
+        others = {place for place, name in columns.items() if not says_something_else(name)}
         self.asked = self.named if only_named else others
         self.differing: set[int] = set()  # have said something else than present
 

@@ -183,6 +183,7 @@ class Columns:
             others = [label for label in bad if label not in splits]
             ways = "".join(f"; a column of splits: {write_override('data.split_column', label)}" for label in splits)
             if len(bad) < len(self.labels):
+                table.forget_names_in(bad)
                 ways += f"; columns that are no labels: {write_override('data.ignore_columns', others)}" * bool(others)
             elif all(map(is_name, table.bad_cells)):
                 columns = write_override("data.labels_column", self.labels)

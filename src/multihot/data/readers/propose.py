@@ -47,7 +47,10 @@ def propose_answers(cells: Iterable[object], labels: Collection[str]) -> str:
     words = list(dict.fromkeys(str(cell).strip() for cell in cells))
     typed = [word for word in words if TYPED.fullmatch(word)]
     numbers = [word for word in words if re.fullmatch(r"-?\d+([.,]\d+)?\s*%?", word)]
-    if len(typed) < len(words[:MOST_PROPOSED]) or len(numbers) == len(words) > 2:
+    if not words:
+        return " (correct them, or say what such cells mean, by data.answers)"
+    has_fractions = any(re.search("[.,]", word) for word in numbers)
+    if has_fractions or len(typed) < len(words[:MOST_PROPOSED]) or len(numbers) == len(words) > 2:
         return " (correct them: write 1, 0, or a number from 0 to 1)"
     said = ", ".join(f"{word}: {guess_meaning(word, labels) or 'unknown'}" for word in words[:MOST_PROPOSED])
     return f" (correct them, or say what such cells mean, as in {shlex.quote(f'data.answers={{{said}}}')})"

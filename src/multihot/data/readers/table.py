@@ -5,7 +5,7 @@ import logging
 import os
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,7 +20,7 @@ from multihot.data.readers.answers import NO_ANSWER, Answers
 from multihot.data.readers.cells import describe_value, is_blank, quote
 from multihot.data.readers.image_paths import explain_missing, to_local
 from multihot.data.readers.lookalikes import look, show
-from multihot.data.readers.propose import propose_answers
+from multihot.data.readers.propose import guess_meaning, propose_answers
 from multihot.data.strings import PackedStrings
 from multihot.errors import name_first
 
@@ -220,6 +220,11 @@ class Table:
                 where = "" if column is None else f" in the column {column!r}"
                 self.note(self.no_answer, number, f"{label!r} is {quote(cell)}{where}")
         return [-1.0 if value is None else value for value in values]
+
+    def forget_names_in(self, labels: Collection[str]) -> None:
+        """Leaves cells that look like names out of what is proposed: these columns are likely no labels."""
+        kept = self.bad_cells.items()
+        self.bad_cells = {cell: label for cell, label in kept if label not in labels or guess_meaning(cell)}
 
     def propose_answers(self) -> None:
         """Says in the problem of cells that are no answers what they may mean."""
