@@ -586,7 +586,7 @@ def test_labels_that_look_the_same_are_named_both(folder, caplog, first, second)
     path = write_jsonl(folder, {"image": "a.png", "labels": [first]}, {"image": "b.png", "labels": [second]})
     assert len(read(path, source="jsonl").labels) == 2
     assert len(caplog.records) == 1
-    assert "signs that cannot be seen: " in caplog.text
+    assert "characters that cannot be seen: " in caplog.text
     assert repr(first) in caplog.text
     assert f"{second!a}" in caplog.text
     manifest = create_reader(compose_config("train", ["data=jsonl", path, "data.val_fraction=0"]).data)

@@ -79,7 +79,7 @@ KINDS = [
     Kind("near_duplicates", "warning", "images that look the same in one split", "Keep one, unless both shall count."),
     Kind(
         "value_range", "warning", "ranges of black and white that hide values of more than 8 bits",
-        "Set it as the details say; evaluation keeps it with the run.",
+        "Set it as the details say; it is kept with the run.",
     ),
     Kind(
         "faint", "warning", "images that are nearly black, nearly white or of few grey levels",

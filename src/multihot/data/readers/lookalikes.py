@@ -66,7 +66,7 @@ def warn_of_lookalikes(labels: Iterable[str]) -> None:
     groups = [" and ".join(map(show, group)) for group in find_lookalikes(labels)]
     if groups:
         log.warning(
-            "labels that differ only in case, spaces or signs that cannot be seen: %s; they are outputs of their "
+            "labels that differ only in case, spaces or characters that cannot be seen: %s; they are outputs of their "
             "own: write them alike if they mean the same",
             name_first(groups),
         )
