@@ -225,3 +225,11 @@ def test_marks_that_are_a_part_of_labels_are_none_between_them():
     assert find_other_separator(animals, ";") is None
     assert find_other_separator(["T-shirt", "twenty-one", "one", "24/7", "km/h"], " ") is None
     assert find_other_separator(["mass, left", "mass, right", "edema"], ";", is_used=True) is None
+
+
+def test_answers_behind_the_names_of_labels_are_warned_of(caplog):
+    cells = LabelCells(" ", None)
+    cells.warn_of_separator("my.csv", ["ratio_16:9", "cat", "dog", "time_12:30"], ())
+    assert not caplog.records
+    cells.warn_of_separator("my.csv", ["cat:0.9", "dog=1", "owl:87%"], ())
+    assert "3 of 3 labels end in what may be an answer, as 'cat:0.9'" in caplog.text

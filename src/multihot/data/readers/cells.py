@@ -8,7 +8,7 @@ LONGEST_CELL = 80  # characters that are quoted
 FEW_LABELS = 20
 OTHER_MARKS = ("/", ":", "+", "&", "\n", "\\n", "<br>", "-", "_")
 IN_WORDS = ("-", "_", ":", "+")  # which are a part of many labels
-CONNECTORS = {**{mark: mark for mark in "|/+&;,"}, **{word: f" {word} " for word in ("and", "und", "et", "y")}}
+CONNECTORS = {**{mark: mark for mark in "|/+&;,"}, **{word: f" {word} " for word in ("and", "und", "et")}}
 BLANK = {"unknown": -1.0, "absent": 0.0}  # what an empty cell can say
 
 

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 LITERAL = tuple("[{( ")  # what a list or an object may begin with
 ONLY_TEXT = {str}
 YES = ("1", "1.0", "true", "yes")
+WITH_SCORE = re.compile(r".*[^\d\W].*[:=]\s*(0?[.,]\d+|[01]([.,]0*)?|\d+%)")  # cat:0.9
 BITS = re.compile(r"[01]{2,}")
 PATTERN = re.compile(r"\\[a-z]|[\[\]()*+^$]")  # what stands in regular expressions and hardly between labels
 
@@ -129,6 +130,17 @@ class LabelCells:
         """Warns if the labels of texts look as if something else divided them; known ones are meant so."""
         known = set(map(str, known))
         labels = [label for label in labels if label not in known]
+        scored = [label for label in labels if WITH_SCORE.fullmatch(label)]
+        if scored and 2 * len(scored) >= len(labels):
+            log.warning(
+                "%s: %d of %d labels end in what may be an answer, as %s: each is a label of its own now. Write "
+                '{"cat": 0.9, "dog": 0}, or a column a label (data.layout=columns), where they do',
+                source,
+                len(scored),
+                len(labels),
+                ", ".join(map(repr, scored[:3])),
+            )
+            return
         is_used = self.divided is not None and bool(self.separator.strip())
         found = find_other_separator(labels, self.separator, is_used=is_used)
         if found is not None:
