@@ -215,8 +215,8 @@ def find_faults(
 def faults_of_image(fact: ImageFacts, tiny_side: int) -> Iterator[tuple[str, str]]:
     """Yields the kind and the details of each fault of one image.
 
-    >>> list(faults_of_image(ImageFacts("ok", width=20, height=90, mode="L"), tiny_side=32))
-    [('tiny', '20 x 90 pixels'), ('not_rgb', 'mode L')]
+    >>> list(faults_of_image(ImageFacts("ok", width=20, height=24, mode="L"), tiny_side=32))
+    [('tiny', '20 x 24 pixels'), ('not_rgb', 'mode L')]
     """
     if fact.status != "ok":
         yield fact.status, fact.reason
