@@ -45,7 +45,17 @@ REPORT = Kind(
     proof=("report.json", b'"findings"'),
 )
 # accelerate's names, of every layout
-PARTS = ("model", "optimizer", "scheduler", "scaler", "sampler", "random_states", "custom_checkpoint", "dl_state_dict")
+PARTS = (
+    "model",
+    "pytorch_model",
+    "optimizer",
+    "scheduler",
+    "scaler",
+    "sampler",
+    "random_states",
+    "custom_checkpoint",
+    "dl_state_dict",
+)
 OF_DEEPSPEED = ("latest", "zero_to_fp32.py")
 ENDINGS = ("safetensors", "bin", "json", "pkl", "pt")
 CHECKPOINT = Kind(
