@@ -140,7 +140,7 @@ def call_script(capfd) -> Callable[..., subprocess.CompletedProcess]:
 
 def run_script(*arguments: str, launcher: tuple[str, ...] = (sys.executable,), **environment: str | None):
     """Runs a script in a process of its own, in the top folder, and returns what it printed; None unsets a variable."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", **environment}
+    environment = {**os.environ, "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", **environment}
     environment = {name: value for name, value in environment.items() if value is not None}
     return subprocess.run(
         [*launcher, *arguments], cwd=REPO, env=environment, capture_output=True, text=True, timeout=300, check=False

@@ -266,7 +266,7 @@ def settings(folder: Path) -> list[str]:
 
 def start(folder: Path, *overrides: str, launcher=(sys.executable,)) -> subprocess.Popen:
     """Starts a training in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1"}
     return subprocess.Popen(
         [*launcher, "train.py", *settings(folder), *overrides],
         cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
