@@ -395,7 +395,7 @@ def test_what_comes_into_a_folder_while_it_is_written_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../up", "..", ".", ".cache", ".sweep", "/tmp/a", "a/b", "a\\b", "'a '", "' a'", '"a\tb"', "x" * 151]
+    "name", ["../up", "..", ".", ".cache", ".sweep", "/a", "a/b", "a\\b", "'a '", "' a'", '"a\tb"', "x" * 151]
 )
 def test_a_name_is_one_folders_name(train, tmp_path, name):
     with pytest.raises(InputError, match=r"^name=.*(one folder|a dot|a blank|printed|bytes)"):

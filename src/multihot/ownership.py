@@ -159,10 +159,10 @@ def check_name(name: str, most: int = 150) -> None:
     faults = {
         "is empty: give one, or leave it out": not name.strip(),
         "begins or ends with a blank": name != name.strip(),
-        "begins with a dot, as our own folders do: give another": name.startswith("."),
         "must be the name of one folder, without slashes; runs_folder says where it is made": not {*"/\\"}.isdisjoint(
             name
         ),
+        "begins with a dot, as our own folders do: give another": name.startswith("."),
         "has characters that cannot be printed: give another": not name.isprintable(),
         f"is longer than {most} bytes: give a shorter one": len(os.fsencode(name)) > most,
     }
