@@ -153,7 +153,7 @@ def measure_input(cfg: DictConfig, folder: Path) -> None:
     with open_training(cfg, folder) as (session, trainer, batches):
         cfg.data.cache = "resized"
         _, from_copies, _ = build(cfg, session.accelerator, Run(folder))
-        dataset = batches.loader.dataset
+        dataset = batches.dataset
         images = dataset.manifest.images
         pictures = [dataset.read(images[row]) for row in range(min(len(images), cfg.batch_size))]
         times = in_turn(
@@ -165,7 +165,7 @@ def measure_input(cfg: DictConfig, folder: Path) -> None:
             lambda: train_epoch(trainer, batches),
         )  # fmt: skip
     decode, augment, plain, copied, training = times
-    num_images = batches.order.num_images
+    num_images = sum(batches.sizes)
     print(f"decode: {len(images) / median(decode):.1f} images/s in one process")
     print(f"augment: {len(pictures) / median(augment):.1f} images/s in one process")
     print(f"loader: {num_images / median(plain):.1f} images/s, {batches.loader.num_workers} workers")

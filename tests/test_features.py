@@ -430,7 +430,7 @@ def test_views_are_what_training_with_that_augmentation_and_seed_shows_in_that_e
         num_workers=0, seed=5,
     )  # fmt: skip
     for epoch in range(3):
-        batches.order.epoch = epoch
+        batches.begin(epoch)
         for batch in batches:
             with torch.no_grad():
                 expected = read_features(model, batch["image"])
@@ -459,7 +459,7 @@ def test_training_batches_of_features_hold_the_rows_of_their_epoch(manifest, fol
     order = TrainingOrder(NUM_IMAGES, batch_size=4, seed=1)
     batches = create_feature_batches(manifest, features, order, torch.device("cpu"))
     for epoch in range(3):
-        batches.order.epoch = epoch
+        batches.begin(epoch)
         seen = []
         for batch in batches:
             rows = batch["index"].numpy()

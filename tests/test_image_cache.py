@@ -128,7 +128,7 @@ def test_workers_share_the_copies(manifest, tmp_path, cache):
     for one, other in zip(chain(*expected), chain(*seen), strict=True):
         assert torch.equal(one["image"], other["image"])
     if cache == "memory":  # the workers wrote into the memory of this process
-        places = batches.loader.dataset.read.func.places
+        places = batches.dataset.read.func.places
         assert (places[:, :4].view(np.int32).ravel() > 0).tolist() == [True, True, True, False, True, True]
 
 

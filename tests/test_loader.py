@@ -81,7 +81,7 @@ def batches_with(manifest, num_workers):
     )  # fmt: skip
     epochs = []
     for epoch in range(2):
-        batches.order.epoch = epoch
+        batches.begin(epoch)
         torch.rand(epoch + num_workers)  # what else draws random numbers must not matter
         epochs.append(list(batches))
     return epochs
@@ -145,7 +145,7 @@ def images_of(manifest, augment, batch_size=8, num_workers=0, epoch=0):
         manifest, augment, accelerator=Accelerator(cpu=True), preprocessing=PREPROCESSING,
         order=TrainingOrder(len(manifest), batch_size, seed=5), num_workers=num_workers, seed=5,
     )  # fmt: skip
-    batches.order.epoch = epoch
+    batches.begin(epoch)
     return {row: image for batch in batches for row, image in zip(batch["index"].tolist(), batch["image"], strict=True)}
 
 

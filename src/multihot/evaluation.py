@@ -50,11 +50,11 @@ def predict(
     for number, batch in enumerate(Progress(batches, title)):
         with accelerator.autocast():
             output = model(batch["image"])
-        if number < batches.order.num_own:  # else another process's batch
+        if number < batches.num_own:  # else another process's batch
             rows.append(batch["index"].cpu())
             logits.append(output.float().cpu())
         after_batch()
-    num_images, num_labels = len(batches.loader.dataset.manifest), accelerator.unwrap_model(model).num_classes
+    num_images, num_labels = len(batches.manifest), accelerator.unwrap_model(model).num_classes
     rows = torch.cat([torch.empty(0, dtype=torch.int64), *rows])  # a process may have no batch at all
     logits = torch.cat([torch.empty(0, num_labels), *logits])
     return in_order(gather(accelerator, rows, padding=-1), gather(accelerator, logits, padding=0), num_images)

@@ -72,10 +72,10 @@ def train_batches(trainer: Trainer, batches: Batches) -> float:
     """
     trainer.model.train()
     state = trainer.state
-    batches.order.epoch = trainer.loss.epoch = state.epoch
-    batches.order.start = state.batch
+    trainer.loss.epoch = state.epoch
+    batches.begin(state.epoch, state.batch)
     is_sum = trainer.loss.reduction == "sum"
-    sizes = batches.order.batch_sizes()
+    sizes = batches.sizes
     num_processes = trainer.accelerator.num_processes
     progress = Progress(batches, f"epoch {state.epoch + 1}", start=state.batch)
     for number, batch in enumerate(progress, start=state.batch):

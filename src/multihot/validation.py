@@ -101,7 +101,7 @@ class Validator:
     @property
     def data(self) -> Manifest:
         """The validation split."""
-        return self.batches.loader.dataset.manifest
+        return self.batches.manifest
 
     def evaluate(self, trainer: Trainer, model: nn.Module) -> tuple[Evaluation, tuple]:
         """Returns scores and table, and (logits, target)."""

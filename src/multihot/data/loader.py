@@ -123,9 +123,11 @@ class Batches:
         erase: RandomErasing | None = None,
     ):
         self.loader = loader
-        self.erase = erase
-        self.check_targets = isinstance(loader.batch_sampler, TrainingOrder)  # here, on the CPU, it costs no GPU a wait
+        self.dataset = loader.dataset
         self.order = loader.batch_sampler
+        self.manifest: Manifest = self.dataset.manifest
+        self.erase = erase
+        self.check_targets = isinstance(self.order, TrainingOrder)  # here, on the CPU, it costs no GPU a wait
         self.device = device
         self.mean = 255 * torch.tensor(mean, device=device).view(-1, 1, 1)
         self.scale = 1 / (255 * torch.tensor(std, device=device).view(-1, 1, 1))
@@ -133,11 +135,25 @@ class Batches:
     def __len__(self) -> int:
         return len(self.loader)
 
+    @property
+    def sizes(self) -> list[int]:
+        """The number of images in each batch of the training, over all processes."""
+        return self.order.batch_sizes()
+
+    @property
+    def num_own(self) -> int:
+        """How many batches of an evaluation are this process's own; those behind them only keep it in step."""
+        return self.order.num_own
+
+    def begin(self, epoch: int, start: int = 0) -> None:
+        """Makes the next pass that of an epoch, a training's without its first `start` batches."""
+        self.order.epoch, self.order.start = epoch, start
+
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         for batch in self.loader:
             if isinstance(batch, InputError):
                 raise batch
-            num_labels = len(self.loader.dataset.manifest.labels)
+            num_labels = len(self.manifest.labels)
             if "place" in batch:
                 place, value = batch.pop("place"), batch["target"]
                 batch["target"] = torch.sparse_coo_tensor(
@@ -156,7 +172,7 @@ class Batches:
         """Erases parts of each image by its seed, epoch and row, whatever batch it is in."""
         with kept_generators():
             for image, row in zip(batch["image"], batch["index"].tolist(), strict=True):
-                seed_generators(self.loader.dataset.seed, self.order.epoch, row, 1)  # 1: not again what a crop draws
+                seed_generators(self.dataset.seed, self.order.epoch, row, 1)  # 1: not again what a crop draws
                 self.erase(image)
 
 

@@ -169,7 +169,7 @@ class FeatureCache:
         """Fills this process's rows of the values (V, N, ...)."""
         self.model.eval()
         for view, rows in enumerate(values):
-            batches.order.epoch = view
+            batches.begin(view)
             for batch in Progress(batches, f"features {view + 1}/{len(values)}"):
                 with self.accelerator.autocast():
                     features = read_features(self.model, batch["image"])
@@ -177,7 +177,7 @@ class FeatureCache:
 
     def feature_shape(self, batches: Batches) -> tuple[int, ...]:
         """Returns the shape of one image's features, found by trying: a process may have no batch at all."""
-        sample = batches.loader.dataset[(0, 0)]
+        sample = batches.dataset[(0, 0)]
         if isinstance(sample, InputError):
             raise sample
         image = torch.as_tensor(sample["image"], device=self.accelerator.device)
