@@ -19,9 +19,10 @@ log = logging.getLogger("multihot")
 def main(cfg: DictConfig) -> None:
     """Writes runs/<name>/<split>/: metrics.json, labels.csv and the predictions; prints a table."""
     from multihot.allowed import check_settings
+    from multihot.files import absolute
     from multihot.run import in_process_0, load_run  # what loads torch, --help need not wait for
     from multihot.session import open_session, start_processes
-    from multihot.settings import absolute, to_plain
+    from multihot.settings import to_plain
 
     check_settings(cfg, "evaluate")
     start_processes()

@@ -30,7 +30,7 @@ RUNS = {
     "augmented": f"{DIGITS} augment=light mix.mixup=0.5 ema.decay=0.9 accumulate_steps=2 loss=asymmetric",
     "unknown": f"{DIGITS} data.hidden_fraction=0.4 head=csra",
     "decoder": f"{DIGITS} head=ml_decoder data.sampling.strategy=class_balanced",
-    "single_label": f"{DIGITS} single_label=true loss=cross_entropy model.weights=null",
+    "single_label": f"{DIGITS} experiment=digits_single_label",
     "lora": f"{DIGITS} finetune=lora",
     "features": f"{DIGITS} finetune=head",
     "fitted": f"{DIGITS} finetune=lp_ft optimizer.layer_decay=0.8",

@@ -24,9 +24,8 @@ def main(cfg: DictConfig) -> None:
     from multihot.data.checks.findings import DataSet, check_kinds, find_faults
     from multihot.data.checks.report import create_report, format_report, save_report
     from multihot.data.clusters import save_clusters
-    from multihot.files import prepare_folder, publish_folder, stage_folder, writing
+    from multihot.files import absolute, prepare_folder, publish_folder, stage_folder, writing
     from multihot.ownership import REPORT
-    from multihot.settings import absolute
 
     check_settings(cfg, "validate_data")
     check_kinds(cfg.ignore)

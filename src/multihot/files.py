@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -32,6 +33,20 @@ IRREGULAR = (
 LITTLE_SPACE = 1 << 26  # bytes; an error of writing with less free is told as a full disk
 FULL = (None, errno.ENOSPC)  # safetensors, torch and numpy give no number
 WRITING = ("PytorchStreamWriter", "unexpected pos", "file write failed")  # how torch says that it could not write
+
+
+def is_address(path: str) -> bool:
+    """Returns whether a path is the address of something that is not on the disk, or that comes with this package.
+
+    >>> is_address("https://example.org/vit.pth"), is_address("shipped:vit_digits"), is_address("runs/a")
+    (True, True, False)
+    """
+    return re.match(r"\w[\w+.-]+:", path) is not None
+
+
+def absolute(path: str) -> str:
+    """Returns the absolute path, `~` resolved."""
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def write_text(path: Path, text: str, errors: str = "surrogateescape") -> None:

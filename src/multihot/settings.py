@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from multihot.errors import InputError, list_first
-from multihot.files import damaged
+from multihot.files import absolute, damaged, is_address
 
 log = logging.getLogger(__name__)
 
@@ -89,20 +87,6 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
         if isinstance(cfg.head[key], str) and cfg.head[key] != "imagenet":
             cfg.head[key] = absolute(cfg.head[key])
     return cfg
-
-
-def is_address(path: str) -> bool:
-    """Returns whether a path is the address of something that is not on the disk, or that comes with this package.
-
-    >>> is_address("https://example.org/vit.pth"), is_address("shipped:vit_digits"), is_address("runs/a")
-    (True, True, False)
-    """
-    return re.match(r"\w[\w+.-]+:", path) is not None
-
-
-def absolute(path: str) -> str:
-    """Returns the absolute path, `~` resolved."""
-    return os.path.abspath(os.path.expanduser(path))
 
 
 def check_same_config(saved: DictConfig, wanted: DictConfig, overrides: Sequence[str], is_other_code: bool) -> None:

@@ -15,6 +15,7 @@ from timm.models._hub import load_model_config_from_path  # private: timm's publ
 from torch import nn
 
 from multihot.errors import InputError, first_line
+from multihot.files import is_address
 from multihot.labels import LabelSpace
 from multihot.model.architecture import outline_of
 from multihot.model.hub import explain_hub_errors
@@ -32,7 +33,6 @@ from multihot.model.weight_files import (
     read_tensors,
     split_classifier,
 )
-from multihot.settings import is_address
 
 ALLOWED = "a .safetensors or .pth file, a timm folder, a Hugging Face ViT or DINOv2 folder, or a run folder"
 
