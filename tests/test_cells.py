@@ -8,8 +8,8 @@ from conftest import compose_config
 from PIL import Image
 
 from multihot.data import create_reader
-from multihot.data.readers.cells import CellError, find_other_separator
-from multihot.data.readers.label_cells import LabelCells, check_no_answers
+from multihot.data.table.cells import CellError, find_other_separator
+from multihot.data.table.label_cells import LabelCells, check_no_answers
 from multihot.errors import InputError
 
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from multihot.data import create_reader
-from multihot.data.readers.answers import Answers
+from multihot.data.table.answers import Answers
 from multihot.errors import InputError, MissingSplitError
 
 SOURCES = sorted({file.stem for file in (REPO / "conf/data").glob("*.yaml")} - {"digits"})  # that list their images

@@ -14,7 +14,7 @@ from multihot.data.checks.inspection import ImageFacts
 from multihot.data.checks.pictures import MOST_LOST, SHOW_ALL, USUAL_CROP, find_better_range, lost_share
 from multihot.data.clusters import members
 from multihot.data.manifest import Manifest
-from multihot.data.readers.lookalikes import show, without_invisible
+from multihot.data.table.lookalikes import show, without_invisible
 from multihot.errors import check_choice
 
 

@@ -1,1 +1,1 @@
-"""Each source of images and labels becomes a Manifest; all but the embedded digits by way of one table."""
+"""A file a source of images and labels; all but the embedded digits become a Manifest by way of a table."""

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from multihot.data.readers.answers import Answers
-from multihot.data.readers.cells import BLANK, is_blank
 from multihot.data.readers.csv_file import read_rows
-from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
-from multihot.data.readers.table import SPLITS, Table
+from multihot.data.table.answers import Answers
+from multihot.data.table.cells import BLANK, is_blank
+from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
+from multihot.data.table.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
 
 OBSERVATIONS = (

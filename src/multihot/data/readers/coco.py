@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from multihot.data.readers.cells import is_blank
 from multihot.data.readers.json_lines import UNREADABLE, load
-from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
-from multihot.data.readers.table import SPLITS, Table
 from multihot.data.readers.text_files import read_bytes
+from multihot.data.table.cells import is_blank
+from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
+from multihot.data.table.table import SPLITS, Table
 from multihot.errors import InputError, check_choice, list_first
 from multihot.files import reading
 

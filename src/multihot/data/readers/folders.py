@@ -12,8 +12,8 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from multihot.data.readers.folder_checks import BY_SYSTEMS, check_endings, check_layout
-from multihot.data.readers.reader import TableReader
-from multihot.data.readers.table import SPLIT_OF_NAME, SPLITS, Table
+from multihot.data.table.reader import TableReader
+from multihot.data.table.table import SPLIT_OF_NAME, SPLITS, Table
 from multihot.errors import InputError, check_choice
 
 log = logging.getLogger("multihot")

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from multihot.data.readers.answers import Answers, parse_weight
-from multihot.data.readers.cells import BLANK, CellError, as_list, as_text
 from multihot.data.readers.hugging_face_images import (
     DatasetImages,
     holds_bytes,
@@ -16,9 +14,11 @@ from multihot.data.readers.hugging_face_images import (
     locate_images,
     select_images,
 )
-from multihot.data.readers.label_cells import SAY_ABSENT, check_not_null
-from multihot.data.readers.reader import TableReader
-from multihot.data.readers.table import SPLITS, Table
+from multihot.data.table.answers import Answers, parse_weight
+from multihot.data.table.cells import BLANK, CellError, as_list, as_text
+from multihot.data.table.label_cells import SAY_ABSENT, check_not_null
+from multihot.data.table.reader import TableReader
+from multihot.data.table.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
 
 log = logging.getLogger(__name__)

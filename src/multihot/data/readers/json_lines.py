@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from multihot.data.readers.columns import ColumnReader, Rows
 from multihot.data.readers.text_files import open_text
+from multihot.data.table.columns import ColumnReader, Rows
 from multihot.errors import InputError
 
 SPACE = re.compile(r"\s*")

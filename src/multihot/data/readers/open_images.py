@@ -12,11 +12,11 @@ from operator import itemgetter
 
 import numpy as np
 
-from multihot.data.readers.answers import parse_number
-from multihot.data.readers.cells import BLANK
 from multihot.data.readers.csv_file import read_rows
-from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader
-from multihot.data.readers.table import SPLITS, Table
+from multihot.data.table.answers import parse_number
+from multihot.data.table.cells import BLANK
+from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
+from multihot.data.table.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
 
 log = logging.getLogger("multihot")

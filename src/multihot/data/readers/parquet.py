@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from multihot.data.readers.columns import ColumnReader, Rows
 from multihot.data.readers.parquet_images import (
     EmbeddedImages,
     copy_images,
@@ -19,7 +18,8 @@ from multihot.data.readers.parquet_images import (
     path_of_copy,
     read_batches,
 )
-from multihot.data.readers.table import Table
+from multihot.data.table.columns import ColumnReader, Rows
+from multihot.data.table.table import Table
 from multihot.errors import InputError
 
 ROWS_AT_ONCE = 1024  # without their pictures

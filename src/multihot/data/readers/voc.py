@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from multihot.data.readers.reader import TableReader
-from multihot.data.readers.table import SPLITS, Table
+from multihot.data.table.reader import TableReader
+from multihot.data.table.table import SPLITS, Table
 from multihot.errors import InputError, check_choice
 from multihot.files import name_irregular, reading
 

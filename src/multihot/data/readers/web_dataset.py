@@ -14,13 +14,13 @@ from PIL import Image
 from multihot.data.depth import ValueRange
 from multihot.data.images import decode_image
 from multihot.data.loader import default_num_workers
-from multihot.data.readers.answers import Answers, parse_weight
-from multihot.data.readers.cells import BLANK, CellError
 from multihot.data.readers.json_lines import UNREADABLE, load
-from multihot.data.readers.label_cells import Said, check_not_null
-from multihot.data.readers.reader import SPLIT_BY_PATHS, TableReader, warn_of_several_splits
-from multihot.data.readers.table import SPLITS, Table
 from multihot.data.readers.tar_index import ShardIndex, index_shards
+from multihot.data.table.answers import Answers, parse_weight
+from multihot.data.table.cells import BLANK, CellError
+from multihot.data.table.label_cells import Said, check_not_null
+from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader, warn_of_several_splits
+from multihot.data.table.table import SPLITS, Table
 from multihot.errors import InputError, ShardError, check_choice, list_first, name_first
 from multihot.files import file_stamp
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multihot.command_line import write_override
-from multihot.data.readers.answers import Answers, parse_weight
-from multihot.data.readers.cells import CellError, as_text, is_blank, quote
-from multihot.data.readers.doubtful_columns import (
+from multihot.data.table.answers import Answers, parse_weight
+from multihot.data.table.cells import CellError, as_text, is_blank, quote
+from multihot.data.table.doubtful_columns import (
     UNNAMED,
     UnusedAnswers,
     UnusedLabels,
@@ -19,13 +19,13 @@ from multihot.data.readers.doubtful_columns import (
     find_shares,
     stem,
 )
-from multihot.data.readers.label_cells import SAY_ABSENT, check_not_null
-from multihot.data.readers.propose import is_name
-from multihot.data.readers.table import SPLIT_OF_NAME, Table
+from multihot.data.table.label_cells import SAY_ABSENT, check_not_null
+from multihot.data.table.propose import is_name
+from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.errors import InputError, name_first
 
 if TYPE_CHECKING:
-    from multihot.data.readers.columns import ColumnReader
+    from multihot.data.table.columns import ColumnReader
 
 log = logging.getLogger(__name__)
 

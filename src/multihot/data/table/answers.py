@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 
-from multihot.data.readers.cells import BLANK, is_blank
+from multihot.data.table.cells import BLANK, is_blank
 from multihot.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -15,13 +15,13 @@ from scipy.sparse import csr_array
 
 from multihot.data.images import read_image
 from multihot.data.manifest import Manifest
-from multihot.data.readers.agreement import clear_rows, settle
-from multihot.data.readers.answers import NO_ANSWER, Answers
-from multihot.data.readers.cells import describe_value, is_blank, quote
-from multihot.data.readers.image_paths import explain_missing, to_local
-from multihot.data.readers.lookalikes import look, show
-from multihot.data.readers.propose import guess_meaning, propose_answers
 from multihot.data.strings import PackedStrings
+from multihot.data.table.agreement import clear_rows, settle
+from multihot.data.table.answers import NO_ANSWER, Answers
+from multihot.data.table.cells import describe_value, is_blank, quote
+from multihot.data.table.image_paths import explain_missing, to_local
+from multihot.data.table.lookalikes import look, show
+from multihot.data.table.propose import guess_meaning, propose_answers
 from multihot.errors import name_first
 
 log = logging.getLogger(__name__)

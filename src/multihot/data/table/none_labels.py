@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from multihot.command_line import write_override
-from multihot.data.readers.table import Table
+from multihot.data.table.table import Table
 from multihot.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from multihot.command_line import write_override
-from multihot.data.readers.agreement import AGREE
-from multihot.data.readers.answers import Answers
-from multihot.data.readers.cells import BLANK, SEPARATORS, as_list
-from multihot.data.readers.doubtful_columns import (
+from multihot.data.table.agreement import AGREE
+from multihot.data.table.answers import Answers
+from multihot.data.table.cells import BLANK, SEPARATORS, as_list
+from multihot.data.table.doubtful_columns import (
     find_mixed,
     is_joined,
 )
-from multihot.data.readers.lookalikes import name_alike
-from multihot.data.readers.named_columns import Columns
-from multihot.data.readers.reader import TableReader, warn_of_several_splits
-from multihot.data.readers.table import SPLITS, Table
+from multihot.data.table.lookalikes import name_alike
+from multihot.data.table.named_columns import Columns
+from multihot.data.table.reader import TableReader, warn_of_several_splits
+from multihot.data.table.table import SPLITS, Table
 from multihot.errors import InputError, check_choice, name_first
 
 log = logging.getLogger(__name__)

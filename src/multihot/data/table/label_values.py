@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from multihot.data.readers.cells import CellError, is_blank, quote
+from multihot.data.table.cells import CellError, is_blank, quote
 
 NAME_KEYS = (
     "name", "label", "displayName", "display_name", "label_name", "labelName", "title", "value", "text", "class",

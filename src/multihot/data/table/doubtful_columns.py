@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from multihot.data.readers.answers import Answers, parse_answer, parse_number
-from multihot.data.readers.cells import is_blank
-from multihot.data.readers.propose import guess_meaning
+from multihot.data.table.answers import Answers, parse_answer, parse_number
+from multihot.data.table.cells import is_blank
+from multihot.data.table.propose import guess_meaning
 
 ROWS_LOOKED_AT = 1000  # for columns that hold further labels
 FEW_ROWS = 10  # too few to tell what a column is from its numbers

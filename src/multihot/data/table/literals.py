@@ -7,7 +7,7 @@ import re
 import tokenize
 from functools import lru_cache
 
-from multihot.data.readers.cells import CellError, quote
+from multihot.data.table.cells import CellError, quote
 
 CLOSING = {"[": "]", "{": "}", "(": ")"}
 NAMES = {"nan": "None", "NaN": "None", "null": "None", "true": "True", "false": "False"}  # what Python calls them

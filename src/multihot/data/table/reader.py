@@ -13,11 +13,11 @@ from typing import ClassVar
 import numpy as np
 
 from multihot.data.manifest import Manifest
-from multihot.data.readers.label_cells import LabelCells
-from multihot.data.readers.lookalikes import check_label_list, warn_of_lookalikes
-from multihot.data.readers.none_labels import take_out, warn_of_words
-from multihot.data.readers.table import NOT_LISTED, SPLIT_OF_NAME, SPLITS, Cases, Problems, Table
 from multihot.data.splitting import stratify
+from multihot.data.table.label_cells import LabelCells
+from multihot.data.table.lookalikes import check_label_list, warn_of_lookalikes
+from multihot.data.table.none_labels import take_out, warn_of_words
+from multihot.data.table.table import NOT_LISTED, SPLIT_OF_NAME, SPLITS, Cases, Problems, Table
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first, name_first
 from multihot.labels import read_groups
 

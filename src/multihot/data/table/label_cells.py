@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from multihot.command_line import write_override
-from multihot.data.readers.answers import parse_number
-from multihot.data.readers.cells import CellError, find_other_separator, is_blank, quote, split_labels
-from multihot.data.readers.label_values import NUMBERS, is_answer, name_labels, simplify
-from multihot.data.readers.literals import parse_literal
+from multihot.data.table.answers import parse_number
+from multihot.data.table.cells import CellError, find_other_separator, is_blank, quote, split_labels
+from multihot.data.table.label_values import NUMBERS, is_answer, name_labels, simplify
+from multihot.data.table.literals import parse_literal
 from multihot.errors import InputError
 
 log = logging.getLogger(__name__)
