@@ -70,8 +70,7 @@ class OpenImagesReader(TableReader):
         names = read_names(self.classes_path)
         kept = self.choose(names)
         table.unlisted = int(BLANK[self.unverified])
-        table.labels = tuple(names[key] for key in kept) if self.labels is None else tuple(map(str, self.labels))
-        table.id_of = {label: number for number, label in enumerate(table.labels)}
+        table.list_labels([names[key] for key in kept] if self.labels is None else list(map(str, self.labels)))
         label_of = dict.fromkeys(names, -1) | {key: number for number, key in enumerate(kept)}
         patterns = dict(zip(SPLITS, (self.images, self.val_images, self.test_images), strict=True))
         for pattern in patterns.values():
@@ -144,10 +143,10 @@ class LabelFiles:
 
     def add_image(self, number: int, image: str) -> int:
         """Adds an image without answers to the table and returns its row; -1 if the table refuses it."""
-        row = len(self.table.numbers)
+        row = len(self.table)
         place = self.pattern.format(id=image) if image else ""
         self.table.add(number, place, (), split=self.split)
-        return row if len(self.table.numbers) > row else -1
+        return row if len(self.table) > row else -1
 
     def add_answers(self) -> None:
         """Adds what is known of the images to the table."""
@@ -155,9 +154,7 @@ class LabelFiles:
         rows, labels, values, num_contradictions = settle(*answers)
         if num_contradictions:
             log.warning("%s: %d labels with contradicting lines are unknown", self.split, num_contradictions)
-        self.table.answer_rows.frombytes(rows.tobytes())
-        self.table.label_ids.frombytes(labels.tobytes())
-        self.table.values.frombytes(values.tobytes())
+        self.table.add_answers(rows, labels, values)
 
 
 class Confidences(dict):

@@ -132,8 +132,3 @@ def is_divided(label: str, mark: str, known: Collection[str], uses: Mapping[str,
         return len(parts) > 1 and all(part in known for part in parts)
     at_the_end = mark in SEPARATORS and label.strip().endswith(mark)
     return at_the_end or (len(parts) > 1 and any(part in known or uses[part] > 1 for part in parts))
-
-
-def describe_value(value: float) -> str:
-    """Returns an answer in words, unless it is "present"."""
-    return "" if value == 1 else f" is {value:g}"

@@ -17,7 +17,9 @@ from multihot.data.splitting import stratify
 from multihot.data.table.label_cells import LabelCells
 from multihot.data.table.lookalikes import check_label_list, warn_of_lookalikes
 from multihot.data.table.none_labels import take_out, warn_of_words
-from multihot.data.table.table import NOT_LISTED, SPLIT_OF_NAME, SPLITS, Cases, Problems, Table
+from multihot.data.table.places import Cases, Problems
+from multihot.data.table.table import SPLIT_OF_NAME, SPLITS, Table
+from multihot.data.table.targets import NOT_LISTED, check_existence, create_manifest, create_targets, find_lacking
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first, name_first
 from multihot.labels import read_groups
 
@@ -102,11 +104,11 @@ class TableReader(ABC):
             self.cells.warn_of_separator(name_first(self.table.files, MOST_FILES), self.table.id_of, known)
         labels = tuple(map(str, labels)) if of_model else self.own_labels()
         if must_exist:
-            self.table.check_existence(rows, problems)
+            check_existence(self.table, rows, problems)
         if split == "train" and self.table.weights and len(rows) and not np.asarray(self.table.weights)[rows].any():
             problems["weights that are all 0: nothing would be learnt"].append("those of all train rows")
         unseen = UNSEEN[self.unseen_labels] if of_model else NOT_LISTED
-        targets = self.table.create_targets(rows, labels, problems, unseen)
+        targets = create_targets(self.table, rows, labels, problems, unseen)
         if problems:
             kinds = [f"{len(places)} {kind}:\n{list_first(places)}" for kind, places in problems.items()]
             files = name_first(self.table.files, MOST_FILES)
@@ -119,7 +121,7 @@ class TableReader(ABC):
             if not self.names_none:
                 known = {*map(str, self.labels or ()), *self.table.none_labels}
                 warn_of_words(self.table, known, name_first(self.table.files, MOST_FILES))
-        return self.table.create_manifest(rows, labels, targets, read_groups(self.groups))
+        return create_manifest(self.table, rows, labels, targets, read_groups(self.groups))
 
     def own_labels(self) -> tuple[str, ...]:
         """Returns the labels of the settings, of the source, or of the train rows."""
@@ -128,7 +130,7 @@ class TableReader(ABC):
 
     def warn_of_lacking(self, rows: np.ndarray, labels: Sequence[str]) -> None:
         """Warns of files with a column a label that have none for some of the labels."""
-        lacking = self.table.find_lacking(rows, labels)
+        lacking = find_lacking(self.table, rows, labels)
         if lacking:
             described = [f"{self.table.files[file]}: {name_first(missing)}" for file, missing in lacking.items()]
             log.warning("labels without a column are unknown in the rows of their file: %s", "; ".join(described))
@@ -175,7 +177,7 @@ class TableReader(ABC):
             return {"train": rows, "val": rows[:0]}
         if not 0 < self.val_fraction < 1:
             raise InputError(f"data.val_fraction={self.val_fraction}: expected a share from 0 to below 1")
-        targets = self.table.create_targets(rows, tuple(self.table.id_of), defaultdict(Cases))
+        targets = create_targets(self.table, rows, tuple(self.table.id_of), defaultdict(Cases))
         clusters = np.asarray(self.table.clusters)[rows] if self.table.clusters else None
         fraction = max(self.val_fraction, 1 / len(rows))  # one row at least
         part = stratify(targets, (1 - fraction, fraction), self.split_seed, clusters)
