@@ -138,7 +138,7 @@ def test_all_scores_equal_scikit_learn(case: str, seed: int) -> None:
 
 
 def test_all_scores_equal_scikit_learn_on_many_images_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multihot.metrics.collection.ENTRIES_IN_CHUNK", 1000)
+    monkeypatch.setattr("multihot.metrics.blocks.ENTRIES_IN_CHUNK", 1000)
     generator = torch.Generator().manual_seed(0)
     target = (torch.rand(2000, 30, generator=generator) < 0.05).to(torch.int8)
     logits = torch.randn(2000, 30, generator=generator) * 3 + target

@@ -67,11 +67,14 @@ class LabelSpace:
         grouped = {column for columns in self.columns for column in columns}
         return [column for column in range(len(self.labels)) if column not in grouped]
 
-    def log_odds(self, logits: Tensor) -> Tensor:
+    def log_odds(self, logits: Tensor, labels: slice = slice(None)) -> Tensor:
         """Returns the log-odds (N, C) of each label's probability: sigmoid(log_odds) is the probability.
 
         Of an independent label they are its logit; inside a group logit j less the log-sum-exp of the others, so that
         the sigmoid is the softmax: e^a / (e^a + sum e^b) = sigmoid(a - log sum e^b).
+
+        Args:
+            labels: those that are wanted, of logits (N, C) of all.
 
         >>> space = LabelSpace(("red", "green"), (Group("colour", ("red", "green")),))
         >>> logits = torch.tensor([[1.0, 3.0]])
@@ -79,11 +82,14 @@ class LabelSpace:
         True
         """
         if not self.groups:
-            return logits
-        result = logits.clone()
+            return logits[:, labels]
+        result, place = logits[:, labels].clone(), {label: k for k, label in enumerate(range(len(self.labels))[labels])}
         for group, columns in zip(self.groups, self.columns, strict=True):
-            inside = with_none(logits[:, columns], group.none)
-            result[:, columns] = (inside - log_sum_exp_of_others(inside))[:, : len(columns)]
+            wanted = [member for member, column in enumerate(columns) if column in place]
+            if wanted:
+                inside = with_none(logits[:, columns], group.none)
+                log_odds = inside - log_sum_exp_of_others(inside)
+                result[:, [place[columns[member]] for member in wanted]] = log_odds[:, wanted]
         return result
 
     def probability(self, logits: Tensor) -> Tensor:

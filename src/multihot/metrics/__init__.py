@@ -9,10 +9,15 @@ known negative has nothing to rank, any model's average precision is 1: `map` an
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from multihot.labels import LabelSpace
-from multihot.metrics.checks import check_logits_and_target
+from multihot.metrics.blocks import LogitsAndTarget, harden
+from multihot.metrics.checks import check_finite, check_logits_and_target, check_threshold
+from multihot.metrics.decisions import DecisionSums, score_decisions, sum_chunks
+from multihot.metrics.ranking import ImageRankings, rank_all, rank_images, score_image_rankings
 
 SCORES = (
     "map",
@@ -71,46 +76,50 @@ def evaluate_logits(
     >>> evaluation.table[1]
     {'label': 'dog', 'support': 0, 'predicted': 1, 'ap': nan, 'auroc': nan, 'precision': nan, 'recall': nan, 'f1': nan}
     """
-    result = _compute(logits, target, space, threshold)
-    # torchmetrics turns the values (1,) of a single label into a scalar
-    columns = [result[f"label_{name}"].reshape(-1).tolist() for name in COLUMNS]
-    rows = zip(space.labels, *columns, strict=True)
-    scores = _pick_scores(result) | group_accuracies(logits, target, space)
-    return Evaluation(scores, [dict(zip(("label", *COLUMNS), row, strict=True)) for row in rows])
+    return measure(LogitsAndTarget(*check_logits_and_target(logits, target, len(space.labels))), space, threshold)
+
+
+def measure(
+    matrices: LogitsAndTarget, space: LabelSpace, threshold: float | Sequence[float] | None = None
+) -> Evaluation:
+    """Returns what `evaluate_logits` does for logits and targets of any size; soft answers are present from 0.5 up."""
+    threshold = check_threshold(threshold, space)
+    decisions, images, winners = [], [], []
+    for rows, logits, target in matrices.blocks():
+        check_finite(logits, first_row=rows.start)
+        target = harden(target)
+        decisions.extend(sum_chunks(logits, target, space, threshold))
+        images.append(rank_images(space.log_odds(logits).numpy(), target.numpy()))
+        winners.append(judge_groups(logits, target, space))
+    result = {
+        **rank_all(matrices, space),
+        **score_decisions(DecisionSums(*(sum(values[1:], values[0]) for values in zip(*decisions, strict=True)))),
+        **score_image_rankings(ImageRankings(*map(np.concatenate, zip(*images, strict=True)))),
+    }
+    accuracies = {
+        f"{group.name}_accuracy": torch.cat(right).float().mean().item()  # NaN if no image has an answer
+        for group, *right in zip(space.groups, *winners, strict=True)
+    }
+    columns = [result[f"label_{name}"].tolist() for name in COLUMNS]
+    rows = [dict(zip(("label", *COLUMNS), row, strict=True)) for row in zip(space.labels, *columns, strict=True)]
+    return Evaluation({name: np.asarray(result[name]).item() for name in SCORES} | accuracies, rows)
 
 
 def multi_label_scores(logits: Tensor, target: Tensor, threshold: float | Sequence[float] = 0.5) -> dict[str, float]:
     """Returns the scores of `evaluate_logits` alone, for labels that are all independent and have no names."""
     space = LabelSpace(tuple(str(column) for column in range(logits.shape[-1])))
-    return _pick_scores(_compute(logits, target, space, threshold))
+    return evaluate_logits(logits, target, space, threshold).scores
 
 
-def group_accuracies(logits: Tensor, target: Tensor, space: LabelSpace) -> dict[str, float]:
-    """Returns `<group>_accuracy` of each exclusive group: the share of right winners among the images with an answer.
+def judge_groups(logits: Tensor, target: Tensor, space: LabelSpace) -> list[Tensor]:
+    """Returns for each exclusive group whether its winner is right, bool (K,), of the K images with an answer.
 
     An image has one if a member is present, or if all are known to be absent ("none").
     """
-    decision, scores = space.decide(logits), {}
-    for group, columns in zip(space.groups, space.columns, strict=True):
+    result = []
+    decision = space.decide(logits) if space.groups else None
+    for columns in space.columns:
         truth = target[:, columns]
         known = (truth == 1).any(dim=1) | (truth == 0).all(dim=1)
-        right = (decision[:, columns] == (truth == 1)).all(dim=1)
-        scores[f"{group.name}_accuracy"] = right[known].float().mean().item()  # NaN if no image has an answer
-    return scores
-
-
-def _compute(
-    logits: Tensor, target: Tensor, space: LabelSpace, threshold: float | Sequence[float] | None
-) -> dict[str, Tensor]:
-    # Imported with the first metric that is made: torchmetrics takes 2 s.
-    from multihot.metrics.collection import create_metrics
-
-    # a float target becomes int8 once, not thrice
-    logits, target = check_logits_and_target(logits, target, len(space.labels))
-    metrics = create_metrics(space, threshold)
-    metrics.update(logits, target)
-    return metrics.compute()
-
-
-def _pick_scores(result: dict[str, Tensor]) -> dict[str, float]:
-    return {name: result[name].item() for name in SCORES}
+        result.append((decision[:, columns] == (truth == 1)).all(dim=1)[known])
+    return result

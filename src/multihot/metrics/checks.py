@@ -28,7 +28,19 @@ def check_logits_and_target(logits: Tensor, target: Tensor, num_labels: int | No
         raise InputError(f"logits must have one column for each of {num_labels} labels, not {logits.shape[1]}")
     if target.shape != logits.shape:
         raise InputError(f"target must have the shape of the logits {tuple(logits.shape)}, not {tuple(target.shape)}")
-    return _check_logits(logits.detach().cpu().float()), _check_target(target.detach().cpu())
+    logits = logits.detach().cpu().float()
+    check_finite(logits)
+    return logits, _check_target(target.detach().cpu())
+
+
+def check_finite(logits: Tensor, first_row: int = 0) -> None:
+    """Raises InputError with the place of the first of the logits (N, C) that is not finite."""
+    # One pass without a mask of N x C: the extremes of a tensor are finite only if all of it is.
+    if not torch.stack(logits.aminmax()).isfinite().all():
+        row, column = _first(~logits.isfinite())
+        raise InputError(
+            f"logits must be finite, but logits[{first_row + row}, {column}] is {logits[row, column].item()}"
+        )
 
 
 def check_threshold(threshold: float | Sequence[float] | None, space: LabelSpace) -> np.ndarray:
@@ -80,14 +92,6 @@ def check_decided(threshold: float | Sequence[float] | None, space: LabelSpace) 
             "leave it out"
         )
     check_threshold(threshold, space)
-
-
-def _check_logits(logits: Tensor) -> Tensor:
-    # One pass without a mask of N x C: the extremes of a tensor are finite only if all of it is.
-    if not torch.stack(logits.aminmax()).isfinite().all():
-        row, column = _first(~logits.isfinite())
-        raise InputError(f"logits must be finite, but logits[{row}, {column}] is {logits[row, column].item()}")
-    return logits
 
 
 def _check_target(target: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""The metrics as torchmetrics classes over the exact cores of ranking.py and decisions.py.
+"""The metrics as torchmetrics classes over the exact cores of ranking.py and decisions.py, for a loop of one's own.
+
+`evaluate_logits` goes through the same cores block by block and need not wait for the import of torchmetrics.
 
 All take (logits, target) and apply the sigmoid themselves where they need it: torchmetrics' own classes guess whether
 they got logits, and take those that all lie in [0, 1] for probabilities.
@@ -15,7 +17,7 @@ Why none of torchmetrics' own is used (1.9.0; the first four are shown by a test
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,17 +25,10 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from multihot.labels import LabelSpace
+from multihot.metrics.blocks import LogitsAndTarget
 from multihot.metrics.checks import check_logits_and_target, check_threshold
-from multihot.metrics.decisions import DecisionSums, mean_of_evaluated, score_decisions, sum_decisions
-from multihot.metrics.ranking import (
-    ImageRankingSums,
-    average_precision,
-    rank_labels,
-    score_image_rankings,
-    sum_image_rankings,
-)
-
-ENTRIES_IN_CHUNK = 1 << 20  # probabilities and decisions at a time: they stay in the processor's cache
+from multihot.metrics.decisions import DecisionSums, score_decisions, sum_chunks, sum_decisions
+from multihot.metrics.ranking import ImageRankings, rank_all, rank_images, score_image_rankings
 
 
 def create_metrics(
@@ -41,8 +36,7 @@ def create_metrics(
 ) -> MetricCollection:
     """Returns all metrics; `compute()` gives one dict of scores and, named `label_*`, values of each label (C,).
 
-    They do not sync: `evaluation.predict` has handed every row to every process once, and a sync would count each row
-    once a process.
+    They do not sync: they are for one process that has all rows. With `sync_on_compute=True` several share them.
 
     Args:
         space: the labels, and how logits become decisions.
@@ -61,7 +55,7 @@ def create_metrics(
 class AveragePrecision(Metric):
     """Average precision of each label, its mean (mAP), and that of all entries (micro); area under each ROC curve.
 
-    It keeps the log-odds and targets of all images, because a ranking needs them all.
+    It keeps the logits and targets of all images, because a ranking needs them all.
     """
 
     full_state_update = False
@@ -77,18 +71,12 @@ class AveragePrecision(Metric):
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Adds a batch: logits (B, C), target (B, C)."""
         logits, target = check_logits_and_target(logits, target, len(self.space.labels))
-        self.logits.append(self.space.log_odds(logits))
+        self.logits.append(logits)
         self.target.append(target)
 
     def compute(self) -> dict[str, Tensor]:
-        """Returns `map`, `micro_ap`, `macro_auroc`, `num_labels_ranked`, and `label_ap` and `label_auroc` (C,)."""
-        logits, target = _join(self.logits).cpu().numpy(), _join(self.target).cpu().numpy()
-        label_ap, label_auroc = rank_labels(logits, target)
-        means = {"map": mean_of_evaluated(label_ap), "macro_auroc": mean_of_evaluated(label_auroc)}
-        micro_ap = average_precision(logits.ravel(), target.ravel())
-        num_ranked = np.count_nonzero(~np.isnan(label_ap))
-        of_labels = {"num_labels_ranked": num_ranked, "label_ap": label_ap, "label_auroc": label_auroc}
-        return _to_tensors({**means, "micro_ap": micro_ap, **of_labels})
+        """Returns the scores of `rank_all`."""
+        return _to_tensors(rank_all(LogitsAndTarget(_join(self.logits).cpu(), _join(self.target).cpu()), self.space))
 
 
 class Decisions(Metric):
@@ -100,21 +88,22 @@ class Decisions(Metric):
         super().__init__(**kwargs)
         self.space = space
         self.threshold = check_threshold(threshold, space)
-        logits, target = _no_images(space)
-        _add_states(self, sum_decisions(logits > 0, target))
+        no_image = np.zeros((0, len(space.labels)), np.int8)
+        for name, value in sum_decisions(no_image > 0, no_image)._asdict().items():
+            self.add_state(name, torch.as_tensor(value), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Adds a batch: logits (B, C), target (B, C)."""
-        num_labels = len(self.space.labels)
-        logits, target = check_logits_and_target(logits, target, num_labels)
-        num_rows = max(1, ENTRIES_IN_CHUNK // num_labels)
-        for chunk, chunk_target in zip(logits.split(num_rows), target.split(num_rows), strict=True):
-            decision = self.space.decide(chunk, self.threshold).numpy()
-            _add_to_states(self, sum_decisions(decision, chunk_target.numpy()))
+        logits, target = check_logits_and_target(logits, target, len(self.space.labels))
+        for sums in sum_chunks(logits, target, self.space, self.threshold):
+            for name, value in sums._asdict().items():
+                state = getattr(self, name)
+                setattr(self, name, state + torch.as_tensor(value, device=state.device))
 
     def compute(self) -> dict[str, Tensor]:
         """Returns the scores of `score_decisions`."""
-        return _to_tensors(score_decisions(_read_states(self, DecisionSums)))
+        sums = DecisionSums(*(getattr(self, name).cpu().numpy() for name in DecisionSums._fields))
+        return _to_tensors(score_decisions(sums))
 
 
 class ImageRanking(Metric):
@@ -125,37 +114,19 @@ class ImageRanking(Metric):
     def __init__(self, space: LabelSpace, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.space = space
-        _add_states(self, sum_image_rankings(*_no_images(space)))
+        for name in ImageRankings._fields:
+            self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Adds a batch: logits (B, C), target (B, C)."""
         logits, target = check_logits_and_target(logits, target, len(self.space.labels))
-        _add_to_states(self, sum_image_rankings(self.space.log_odds(logits).numpy(), target.numpy()))
+        for name, values in rank_images(self.space.log_odds(logits).numpy(), target.numpy())._asdict().items():
+            getattr(self, name).append(torch.from_numpy(values))
 
     def compute(self) -> dict[str, Tensor]:
         """Returns `lrap`, `ranking_loss` and `coverage_error`."""
-        return _to_tensors(score_image_rankings(_read_states(self, ImageRankingSums)))
-
-
-def _no_images(space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
-    """Returns logits (0, C) and target (0, C); the sums over them are where the states start."""
-    num_labels = len(space.labels)
-    return np.zeros((0, num_labels), np.float32), np.zeros((0, num_labels), np.int8)
-
-
-def _add_states(metric: Metric, sums: NamedTuple) -> None:
-    for name, value in sums._asdict().items():
-        metric.add_state(name, torch.as_tensor(value), dist_reduce_fx="sum")
-
-
-def _add_to_states(metric: Metric, sums: NamedTuple) -> None:
-    for name, value in sums._asdict().items():
-        state = getattr(metric, name)
-        setattr(metric, name, state + torch.as_tensor(value, device=state.device))
-
-
-def _read_states(metric: Metric, sums: type[NamedTuple]) -> NamedTuple:
-    return sums(*(getattr(metric, name).cpu().numpy() for name in sums._fields))
+        images = ImageRankings(*(_join(getattr(self, name)).cpu().numpy() for name in ImageRankings._fields))
+        return _to_tensors(score_image_rankings(images))
 
 
 def _join(batches: list[Tensor] | Tensor) -> Tensor:

@@ -4,9 +4,14 @@ Macro averages run over the labels with at least one known positive: a label wit
 counting it as 0 (torchmetrics) makes the average depend on which labels happen to be in the split.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
+
+from multihot.labels import LabelSpace
+from multihot.metrics.blocks import rows_in_chunk
 
 
 class DecisionSums(NamedTuple):
@@ -20,6 +25,13 @@ class DecisionSums(NamedTuple):
     num_exact: np.int64
     num_known: np.int64  # entries
     num_images: np.int64  # with at least one known label
+
+
+def sum_chunks(logits: Tensor, target: Tensor, space: LabelSpace, threshold: np.ndarray) -> Iterator[DecisionSums]:
+    """Yields the counts of the decisions about chunk after chunk: logits (N, C), target (N, C) of 1, 0 and -1."""
+    num_rows = rows_in_chunk(len(space.labels))
+    for chunk, chunk_target in zip(logits.split(num_rows), target.split(num_rows), strict=True):
+        yield sum_decisions(space.decide(chunk, threshold).numpy(), chunk_target.numpy())
 
 
 def sum_decisions(decision: np.ndarray, target: np.ndarray) -> DecisionSums:

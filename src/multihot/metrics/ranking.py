@@ -4,10 +4,15 @@ They rank any finite float32 scores. Hand them logits, not probabilities: in flo
 about 17 on, which would make ties of the surest predictions.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from multihot.labels import LabelSpace
+from multihot.metrics.blocks import LogitsAndTarget, harden
+from multihot.metrics.decisions import mean_of_evaluated
 
 
 def average_precision(scores: np.ndarray, target: np.ndarray) -> float:
@@ -20,10 +25,24 @@ def average_precision(scores: np.ndarray, target: np.ndarray) -> float:
     >>> average_precision(np.array([0.9, 0.8, 0.7, 0.7]), np.array([1, 0, 1, 0]))
     0.75
     """
-    if not (target == 0).any():
+    return pooled_average_precision(scores[target == 1], [(scores, target)])
+
+
+def pooled_average_precision(positive: np.ndarray, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Returns the average precision of the one ranking of all entries, which come in parts: (scores, target) each.
+
+    Args:
+        positive: the scores of the positives of all parts.
+    """
+    if not positive.size:
         return np.nan
-    num_entries, num_hits = _count_at_least(*_sort(_sink_unknown(scores, target), target == 1))
-    return float((num_hits / num_entries).mean()) if num_hits.size else np.nan
+    positive = np.sort(positive)
+    num_entries, has_negative = np.zeros(positive.size, np.int64), False
+    for scores, target in parts:
+        has_negative |= bool((target == 0).any())
+        entries = np.sort(_sink_unknown(scores, target), axis=None)
+        num_entries += _count_at_least(entries, positive)
+    return float((_count_at_least(positive, positive) / num_entries).mean()) if has_negative else np.nan
 
 
 def rank_labels(logits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -41,17 +60,35 @@ def rank_labels(logits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.
     return precision, area
 
 
-class ImageRankingSums(NamedTuple):
-    """Sums over images; those of two batches add up to those of both."""
+def rank_all(matrices: LogitsAndTarget, space: LabelSpace) -> dict[str, np.ndarray | float]:
+    """Returns `map`, `micro_ap`, `macro_auroc`, `num_labels_ranked`, and `label_ap` and `label_auroc` (C,)."""
+    of_labels, positive = [], []
+    for log_odds, target in matrices.label_chunks(space):
+        of_labels.append(rank_labels(log_odds.numpy(), target.numpy()))
+        positive.append(log_odds[target == 1].numpy())
+    label_ap, label_auroc = np.concatenate(of_labels, axis=1)
+    blocks = ((space.log_odds(logits).numpy(), harden(target).numpy()) for _, logits, target in matrices.blocks())
+    return {
+        "map": mean_of_evaluated(label_ap),
+        "micro_ap": pooled_average_precision(np.concatenate(positive), blocks),
+        "macro_auroc": mean_of_evaluated(label_auroc),
+        "num_labels_ranked": np.count_nonzero(~np.isnan(label_ap)),
+        "label_ap": label_ap,
+        "label_auroc": label_auroc,
+    }
 
-    lrap: np.float64
-    ranking_loss: np.float64
-    coverage_error: np.float64
-    num_images: np.int64  # with at least one known label
+
+class ImageRankings(NamedTuple):
+    """How each image (N,) ranks its labels; those of two batches follow each other."""
+
+    lrap: np.ndarray
+    ranking_loss: np.ndarray
+    coverage_error: np.ndarray
+    is_known: np.ndarray  # at least one label is
 
 
-def sum_image_rankings(logits: np.ndarray, target: np.ndarray) -> ImageRankingSums:
-    """Returns the sums over images of how each ranks its labels: logits (N, C), target (N, C) of 1, 0 and -1.
+def rank_images(logits: np.ndarray, target: np.ndarray) -> ImageRankings:
+    """Returns how each image ranks its labels: logits (N, C), target (N, C) of 1, 0 and -1.
 
     An image without a positive has LRAP 1, ranking loss 0 and coverage 0, as in scikit-learn.
     """
@@ -59,24 +96,28 @@ def sum_image_rankings(logits: np.ndarray, target: np.ndarray) -> ImageRankingSu
     num_positive, num_known = is_positive.sum(axis=1), (target >= 0).sum(axis=1)
     lrap, num_wrong_pairs, coverage = np.ones(len(logits)), np.zeros(len(logits)), np.zeros(len(logits))
     for image in num_positive.nonzero()[0]:
-        num_entries, num_hits = _count_at_least(*_sort(scores[image], is_positive[image]))
+        entries, positive = _sort(scores[image], is_positive[image])
+        num_entries, num_hits = _count_at_least(entries, positive), _count_at_least(positive, positive)
         lrap[image] = (num_hits / num_entries).mean()
         num_wrong_pairs[image] = (num_entries - num_hits).sum()
         coverage[image] = num_entries[0]
     num_pairs = num_positive * (num_known - num_positive)
-    ranking_loss = num_wrong_pairs / np.maximum(num_pairs, 1)
-    return ImageRankingSums(lrap[num_known > 0].sum(), ranking_loss.sum(), coverage.sum(), (num_known > 0).sum())
+    return ImageRankings(lrap, num_wrong_pairs / np.maximum(num_pairs, 1), coverage, num_known > 0)
 
 
-def score_image_rankings(sums: ImageRankingSums) -> dict[str, np.ndarray]:
+def score_image_rankings(images: ImageRankings) -> dict[str, np.ndarray]:
     """Returns the means over the images with at least one known label, NaN if there is none.
 
-    >>> sums = sum_image_rankings(np.array([[3.0, 2.0, 1.0]]), np.array([[0, 1, 0]]))
-    >>> {name: float(value) for name, value in score_image_rankings(sums).items()}
+    >>> images = rank_images(np.array([[3.0, 2.0, 1.0]]), np.array([[0, 1, 0]]))
+    >>> {name: float(value) for name, value in score_image_rankings(images).items()}
     {'lrap': 0.5, 'ranking_loss': 0.5, 'coverage_error': 2.0}
     """
-    num_images = sums.num_images or np.nan
-    return {name: total / num_images for name, total in sums._asdict().items() if name != "num_images"}
+    num_images = images.is_known.sum() or np.nan
+    return {
+        "lrap": images.lrap[images.is_known].sum() / num_images,
+        "ranking_loss": images.ranking_loss.sum() / num_images,
+        "coverage_error": images.coverage_error.sum() / num_images,
+    }
 
 
 def _rank_label(entries: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
@@ -85,7 +126,7 @@ def _rank_label(entries: np.ndarray, positive: np.ndarray) -> tuple[float, float
     num_negative = np.count_nonzero(entries > -np.inf) - positive.size
     if not num_negative:
         return np.nan, np.nan
-    num_at_least, num_hits = _count_at_least(entries, positive)
+    num_at_least, num_hits = _count_at_least(entries, positive), _count_at_least(positive, positive)
     num_above = entries.size - entries.searchsorted(positive, side="right")
     # A pair in the wrong order counts 2 and a tie 1; the P positives, each compared with all of them, add P * P.
     num_wrong = (num_at_least + num_above).sum() - positive.size**2
@@ -101,9 +142,9 @@ def _sort(scores: np.ndarray, is_positive: np.ndarray) -> tuple[np.ndarray, np.n
     return np.sort(scores) if positive.size else positive, positive
 
 
-def _count_at_least(entries: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns for each positive how many entries and how many positives, both sorted, score at least as much."""
-    return entries.size - entries.searchsorted(positive), positive.size - positive.searchsorted(positive)
+def _count_at_least(entries: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Returns for each positive how many entries, both sorted, score at least as much."""
+    return entries.size - entries.searchsorted(positive)
 
 
 def _sink_unknown(scores: np.ndarray, target: np.ndarray) -> np.ndarray:
