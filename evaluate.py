@@ -14,14 +14,20 @@ from multihot.cli import run_script
 
 log = logging.getLogger("multihot")
 
+WAY_OUT = "Make space or set that right, or give another folder by out="
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Writes runs/<name>/<split>/: metrics.json, labels.csv and the predictions; prints a table."""
+    from accelerate import PartialState  # what loads torch, --help need not wait for
+
     from multihot.allowed import check_settings
+    from multihot.evaluation import staging
     from multihot.files import absolute
-    from multihot.run import in_process_0, load_run  # what loads torch, --help need not wait for
-    from multihot.session import open_session, start_processes
+    from multihot.predictions import take_over
+    from multihot.run import in_process_0, load_run
+    from multihot.session import start_processes
     from multihot.settings import to_plain
 
     check_settings(cfg, "evaluate")
@@ -32,16 +38,36 @@ def main(cfg: DictConfig) -> None:
     own = run.split(cfg.split)
     folder = own if cfg.out is None or Path(absolute(cfg.out)) == own.absolute() else Path(absolute(cfg.out))
     in_process_0(partial(check_output, folder, run, folder == own))
-    with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
-        data = read_split(cfg.split, trained, labels)
-        space = data.label_space(trained.single_label, trained.activation)
-        logits = predict_split(cfg.split, data, run.best, labels, trained, session.accelerator)
-        if session.accelerator.is_main_process:
+    data = read_split(cfg.split, trained, labels)
+    space = data.label_space(trained.single_label, trained.activation)
+    origin, same = in_process_0(partial(find_predictions, cfg.predict, (folder, own), run, data, space, trained))
+    with staging(folder) as new:
+        if same is None:
+            predict_split(cfg.split, data, run.best, labels, trained, new)
+        if PartialState().is_main_process:
+            if same is not None:
+                log.info("the logits are those in %s: model, data and preprocessing are the same (predict=again)", same)
+                take_over(same, new)
             if folder == own:
                 run.note_split(cfg.split, data.identity())
             log.info("%s of %s", cfg.split, run.folder)
             tell_threshold(to_plain(trained.threshold), space, run, folder)
-            measure(logits, data, space, trained, run.read_counts(len(labels)), folder)
+            measure(new, data, space, trained, run.read_counts(len(labels)), folder, origin)
+
+
+def find_predictions(predict: str, folders: tuple[Path, ...], run, data, space, trained: DictConfig):
+    """Returns what predictions depend on, and the first of the folders that has them; None: none has, or another is
+    not wanted.
+
+    Args:
+        predict: auto | again.
+    """
+    from multihot.model.saved import check_model
+    from multihot.predictions import find_same, hash_model, identify
+
+    check_model(run.best)
+    origin = identify(data, space, OmegaConf.to_container(trained)) | {"model": hash_model(run.best)}
+    return origin, find_same(folders, origin) if predict == "auto" else None
 
 
 def check_threshold(trained: DictConfig, labels: tuple[str, ...]) -> None:
@@ -140,8 +166,8 @@ def read_split(split: str, trained: DictConfig, labels: tuple[str, ...]):
     return data
 
 
-def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained: DictConfig, accelerator):
-    """Returns the best model's logits of all images, float32 (N, C)."""
+def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained: DictConfig, folder: Path) -> None:
+    """Writes the best model's logits of all images into an empty folder."""
     from timm.data import resolve_input_data_config
 
     from multihot.data.checks.pictures import warn_of_pictures
@@ -149,42 +175,45 @@ def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained
     from multihot.evaluation import predict
     from multihot.failures import explaining_failures
     from multihot.model.saved import load_model
+    from multihot.session import open_session
 
-    model = load_model(best, labels).to(accelerator.device)
-    preprocessing = resolve_input_data_config(model)
-    if accelerator.is_main_process:
-        warn_of_pictures(data, preprocessing)
-    batches = create_evaluation_batches(
-        data,
-        accelerator=accelerator,
-        preprocessing=preprocessing,
-        batch_size=trained.batch_size,
-        num_workers=trained.num_workers,
-    )
-    advice = f"Lower batch_size={trained.batch_size}."
-    with explaining_failures(lambda: f"while the {split} split is predicted", advice):
-        return predict(accelerator, model, batches, title=split)
+    with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
+        model = load_model(best, labels).to(session.accelerator.device)
+        preprocessing = resolve_input_data_config(model)
+        if session.accelerator.is_main_process:
+            warn_of_pictures(data, preprocessing)
+        batches = create_evaluation_batches(
+            data,
+            accelerator=session.accelerator,
+            preprocessing=preprocessing,
+            batch_size=trained.batch_size,
+            num_workers=trained.num_workers,
+        )
+        advice = f"Lower batch_size={trained.batch_size}."
+        with explaining_failures(lambda: f"while the {split} split is predicted", advice):
+            predict(session.accelerator, model, batches, folder, split, way_out=WAY_OUT)
 
 
-def measure(logits, data, space, trained: DictConfig, counts: dict, folder: Path) -> None:
-    """Writes what logits (N, C) come to into a folder, and prints it.
+def measure(new: Path, data, space, trained: DictConfig, counts: dict, folder: Path, origin: dict) -> None:
+    """Adds what the predictions in a staged folder come to, moves it into place, and prints it.
 
     Args:
         counts: how often the train split has each label, which the loss may depend on.
+        origin: what the predictions depend on.
     """
     from multihot.data.bad_images import save_dropped
     from multihot.evaluation import evaluate_split, format_evaluation, save_evaluation
     from multihot.files import writing
     from multihot.known_classes import create
     from multihot.loss import create_loss
+    from multihot.predictions import Predictions
     from multihot.settings import to_plain
 
     loss = create_loss(**create("loss", trained.loss, _convert_="all"), space=space, **counts)
-    evaluation, target = evaluate_split(logits, data, space, to_plain(trained.threshold), loss)
-    with writing(folder, "Make space or set that right, or give another folder by out="):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    evaluation = evaluate_split(Predictions.load(new, space), to_plain(trained.threshold), loss, len(data.dropped))
+    with writing(folder, WAY_OUT):
         save_dropped(data, dropped_beside(folder))
-        save_evaluation(folder, data, logits, target, evaluation)
+        save_evaluation(folder, evaluation, origin)
     log.info("%s\n\nwritten to %s", format_evaluation(evaluation), folder)
 
 

@@ -87,7 +87,7 @@ def test_soft_answers_are_the_loss_s_and_count_from_a_half_up_in_the_metrics(tra
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target).item()
     assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
     assert read_csv(tmp_path / "a/val/labels.csv", "label")["cat"]["support"] == "4"
-    evaluate(f"run={tmp_path}/a", "split=val")
+    evaluate(f"run={tmp_path}/a", "split=val", "predict=again")
     assert read(tmp_path / "a/val/metrics.json") == metrics
 
 
@@ -125,7 +125,7 @@ def test_bad_images_are_left_out_by_name_and_evaluation_says_so(train, evaluate,
     metrics = read(tmp_path / "a/val/metrics.json")
     assert (metrics["num_images"], metrics["num_images_dropped"]) == (7, 1)
     assert "1 of 8 images cannot be used and are left out" in caplog.text
-    evaluate(f"run={tmp_path}/a", "split=val")
+    evaluate(f"run={tmp_path}/a", "split=val", "predict=again")
     assert read(tmp_path / "a/val/metrics.json") == metrics
 
 
@@ -247,7 +247,7 @@ def test_a_cache_changes_no_validation_score(train, evaluate, tmp_path, folder, 
     path = write_cells(folder)
     train("name=a", "data=csv", path, "epochs=0", f"data.cache={cache}")
     first = read(tmp_path / "a/val/metrics.json")
-    evaluate(f"run={tmp_path}/a", "split=val")
+    evaluate(f"run={tmp_path}/a", "split=val", "predict=again")
     assert read(tmp_path / "a/val/metrics.json") == first
     train("name=plain", "data=csv", path, "epochs=0")
     assert read(tmp_path / "plain/val/metrics.json") == first

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from multihot.checkpoint import find_whole
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.evaluation import evaluate, format_evaluation, load_predictions, mean_loss, save_evaluation
+from multihot.evaluation import evaluate, format_evaluation, mean_loss, save_evaluation
 from multihot.files import publish_folder, recover_folder, stage_folder
 from multihot.labels import Group, LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
@@ -22,6 +22,7 @@ from multihot.model.heads import install_head
 from multihot.model.heads.install import SingleHeadDeiT
 from multihot.model.saved import load_model, save_model
 from multihot.ownership import CHECKPOINT
+from multihot.predictions import Predictions, Share, create_predictions
 from multihot.seal import seal
 
 LABELS = ("a", "b", "c")
@@ -149,9 +150,14 @@ def test_saved_predictions_give_the_same_scores_again(tmp_path):
     targets[:, 2] = 0
     manifest = Manifest(LABELS, [f"{row}.jpg" for row in range(20)], csr_array(targets))
     logits = torch.from_numpy(rng.normal(size=(20, 3)).astype(np.float32))
-    evaluation = evaluate(logits, torch.from_numpy(targets), SPACE)
-    save_evaluation(tmp_path / "test", manifest, logits, torch.from_numpy(targets), evaluation)
-    again = evaluate(*load_predictions(tmp_path / "test"), SPACE)
+    evaluation = evaluate(Predictions(logits, torch.from_numpy(targets), SPACE))
+    new = stage_folder(tmp_path / "test")
+    create_predictions(new, manifest, way_out="")
+    share = Share(new)
+    share.write(np.arange(20), logits.numpy())
+    share.file.close()
+    save_evaluation(tmp_path / "test", evaluation, origin=None)
+    again = evaluate(Predictions.load(tmp_path / "test", SPACE))
     assert again.scores == evaluation.scores
     assert json.loads((tmp_path / "test/metrics.json").read_text()) == evaluation.scores | {"threshold": 0.5}
     assert json.loads((tmp_path / "test/images.json").read_text())[3] == "3.jpg"
@@ -170,10 +176,11 @@ def test_scores_do_not_depend_on_the_number_of_threads(groups):
     logits = torch.randn(3333, 77, generator=generator)
     target = (torch.rand(3333, 77, generator=generator) < 0.1).to(torch.int8)
     space = LabelSpace(tuple(map(str, range(77))), groups)
+    predictions = Predictions(logits, target, space)
     loss, scores, num_threads = MultiLabelLoss(BinaryCrossEntropy(), space), [], torch.get_num_threads()
     for number in (1, 2, 3):
         torch.set_num_threads(number)
-        scores.append({"loss": mean_loss(loss, logits, target), **evaluate(logits, target, space).scores})
+        scores.append({"loss": mean_loss(loss, predictions), **evaluate(predictions).scores})
         assert torch.get_num_threads() == number
     torch.set_num_threads(num_threads)
     assert scores[0] == scores[1] == scores[2]

@@ -58,6 +58,6 @@ def test_a_compiled_run_resumes_to_the_same_weights_and_evaluates_to_the_same_sc
 
     history = json.loads((broken / "history.json").read_text())
     assert history == json.loads((tmp_path / "whole/history.json").read_text())
-    evaluate(f"run={broken}", "split=val")
+    evaluate(f"run={broken}", "split=val", "predict=again")
     best = max(row["val/map"] for row in history)
     assert json.loads((broken / "val/metrics.json").read_text())["map"] == best

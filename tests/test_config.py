@@ -170,7 +170,7 @@ def test_evaluation_in_another_batch_size_gives_the_same_scores(train, evaluate,
         lambda data, **settings: sizes.append(settings["batch_size"]) or create(data, **settings),
     )
     for setting in ("batch_size=3", "batch_size=null"):
-        evaluate(f"run={tmp_path}/a", setting)
+        evaluate(f"run={tmp_path}/a", "predict=again", setting)
         assert json.loads((tmp_path / "a/val/metrics.json").read_text()) == pytest.approx(scores, rel=1e-5)
     assert sizes == [3, 8]
 

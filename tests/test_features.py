@@ -30,6 +30,7 @@ from multihot.model.features import (
 )
 from multihot.model.finetune import Head
 from multihot.model.heads import CSRA, MLDecoder, Query2Label, TwoLogit, factor_head, install_head, start_at_log_odds
+from multihot.predictions import Predictions
 
 NUM_IMAGES, SIZE, WIDTH = 9, 32, 24
 LABELS = ("cat", "dog", "owl")
@@ -182,12 +183,13 @@ def test_a_head_in_factors_is_completed_too():
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("family", ["plain", "average", "distilled", "siglip"])
-def test_stored_features_give_the_logits_of_the_model(family, head, manifest, folder):
+def test_stored_features_give_the_logits_of_the_model(family, head, manifest, folder, tmp_path):
     model = create(family, head)
     cache = cache_of(model, folder)
     order = EvaluationOrder(NUM_IMAGES, batch_size=4)
     batches = create_feature_batches(manifest, cache.read(manifest), order, torch.device("cpu"))
-    logits = predict(Accelerator(cpu=True), HeadOnFeatures(model), batches, title="")
+    predict(Accelerator(cpu=True), HeadOnFeatures(model), batches, tmp_path, title="", way_out="")
+    logits = Predictions.load(tmp_path).logits
     is_pooled = head in ("linear", "two_logit")
     with torch.no_grad():
         torch.testing.assert_close(logits, model(pictures(manifest, model)), atol=1e-5, rtol=1e-5)

@@ -148,9 +148,9 @@ def test_features_that_are_cut_short_are_made_anew(tmp_path):
     assert open_values(Accelerator(cpu=True), path, (1, 3, 2)).shape == (1, 3, 2)
 
 
-@pytest.mark.parametrize("place", ["write_json", "save_tensors", "publish_folder"])
+@pytest.mark.parametrize("place", ["evaluation.write_json", "predictions.take_space", "evaluation.publish_folder"])
 def test_an_evaluation_that_cannot_be_written_says_where_else(run, evaluate, monkeypatch, place):
-    monkeypatch.setattr(f"multihot.evaluation.{place}", raising(FULL))
+    monkeypatch.setattr(f"multihot.{place}", raising(FULL))
     with pytest.raises(InputError, match=r"could not be written .*give another folder by out="):
         evaluate(f"run={run}", "split=test")
 
@@ -165,7 +165,7 @@ def test_a_run_that_may_not_be_written_says_out_before_the_pass(run, evaluate, m
 
 
 def test_a_training_without_a_checkpoint_does_not_speak_of_one(train, monkeypatch):
-    monkeypatch.setattr("multihot.evaluation.save_tensors", raising(FULL))
+    monkeypatch.setattr("multihot.predictions.take_space", raising(FULL))
     with pytest.raises(InputError, match=r"could not be written .*\. Make space") as raised:
         train("name=a")
     assert "checkpoint is whole" not in str(raised.value)

@@ -9,6 +9,7 @@ from multihot.errors import InputError
 from multihot.evaluation import evaluate, score_names
 from multihot.labels import Group, LabelSpace, log_sum_exp_of_others, read_groups
 from multihot.metrics import SCORES, evaluate_logits
+from multihot.predictions import Predictions
 
 LABELS = ("cat", "red", "dog", "green", "blue", "small", "big")
 COLOUR = Group("colour", ("red", "green", "blue"))
@@ -167,7 +168,7 @@ def target():
 
 
 def test_groups_have_an_accuracy_of_their_winners(logits, target):
-    scores = evaluate(logits, target, MIXED).scores
+    scores = evaluate(Predictions(logits, target, MIXED)).scores
     assert (*scores, "loss") == score_names(MIXED) == (*SCORES, "colour_accuracy", "size_accuracy", "loss")
     truth, winner = target[:, COLOURS].int().argmax(dim=1), logits[:, COLOURS].argmax(dim=1)
     assert scores["colour_accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(truth, winner))

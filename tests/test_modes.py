@@ -53,7 +53,7 @@ def test_every_head_trains_in_every_mode_and_evaluates_to_the_same_scores(train,
             train("name=a", f"head={head}", *quick(mode))
         return
     best = train("name=a", f"head={head}", "ema.decay=0.5", "epochs=2", *quick(mode))
-    evaluate(f"run={tmp_path}/a", "split=val")
+    evaluate(f"run={tmp_path}/a", "split=val", "predict=again")
     assert read_json(tmp_path / "a/val/metrics.json")["map"] == best
     assert len(read_json(tmp_path / "a/history.json")) == 3
     if head == "linear":
@@ -65,7 +65,7 @@ def test_every_head_trains_in_every_mode_and_evaluates_to_the_same_scores(train,
 def test_low_rank_updates_are_measured_in_bfloat16_as_they_are_saved(train, evaluate, tmp_path, decay):
     train("name=a", "mixed_precision=bf16", "optimizer.lr=0.02", "epochs=2", f"ema.decay={decay}", *quick("lora"))
     measured, logits = read_json(tmp_path / "a/val/metrics.json"), load_file(tmp_path / "a/val/predictions.safetensors")
-    evaluate(f"run={tmp_path}/a", "split=val")
+    evaluate(f"run={tmp_path}/a", "split=val", "predict=again")
     assert read_json(tmp_path / "a/val/metrics.json") == measured
     assert torch.equal(load_file(tmp_path / "a/val/predictions.safetensors")["logits"], logits["logits"])
 

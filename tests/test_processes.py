@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 
 from multihot.data.readers.digits import LABELS
 from multihot.errors import InputError
-from multihot.evaluation import evaluate, load_predictions
-from multihot.labels import LabelSpace
+from multihot.evaluation import evaluate
+from multihot.predictions import Predictions
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 PLACES = {  # the function that fails, and at which call
@@ -168,8 +168,10 @@ def test_processes_and_accumulated_batches_make_the_updates_of_one_large_batch(r
 
 
 def test_the_scores_of_two_processes_are_those_of_their_saved_predictions(runs):
-    logits, target = load_predictions(runs / "two/val")
-    again = evaluate(logits, target, LabelSpace(LABELS)).scores
+    predictions = Predictions.load(runs / "two/val")
+    assert predictions.space.labels == LABELS
+    logits, target = predictions.logits, predictions.target
+    again = evaluate(predictions).scores
     scores = read_json(runs / "two/val/metrics.json")
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target.float()).item()
     assert scores.pop("loss") == pytest.approx(expected, rel=1e-6)
@@ -186,7 +188,7 @@ def test_any_number_of_processes_measures_the_same_to_the_bit(runs, tmp_path, nu
     ended = launch(tmp_path / "two", num_processes, "evaluate.py", f"run={tmp_path}/two", "split=val")
     assert ended.codes == [0] * num_processes, ended.printed
     # an image alone in its batch has other last bits than beside others: all must make the same batches
-    for name in ("metrics.json", "labels.csv", "images.json", "predictions.safetensors"):
+    for name in ("metrics.json", "labels.csv", "images.json", "predictions.safetensors", "predictions.json"):
         assert (tmp_path / "two/val" / name).read_bytes() == (runs / "two/val" / name).read_bytes()
 
 

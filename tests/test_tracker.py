@@ -26,6 +26,7 @@ from multihot.errors import InputError
 from multihot.evaluation import evaluate, format_evaluation
 from multihot.interrupt import REQUEUE, Interrupted
 from multihot.labels import LabelSpace
+from multihot.predictions import Predictions
 from multihot.run import Run
 from multihot.tracker import caption, log_examples, overwrite, read_told, wandb_arguments
 from multihot.tracker_config import GROUP_LENGTH, code_version, group_name
@@ -555,13 +556,14 @@ ODD_LABELS = (
 def test_labels_of_any_kind_fit_into_captions_and_tables(tmp_path, monkeypatch, caplog):
     target = (np.arange(26)[:, None] % np.arange(2, 15) == 0).astype(np.int8)
     data = Manifest(ODD_LABELS, [str(tmp_path / "gone.png")] * 26, csr_array(target))
-    evaluation = evaluate(torch.from_numpy(target * 2.0 - 1).float(), torch.from_numpy(target), LabelSpace(ODD_LABELS))
+    logits = torch.from_numpy(target * 2.0 - 1).float()
+    evaluation = evaluate(Predictions(logits, torch.from_numpy(target), LabelSpace(ODD_LABELS)))
     assert max(map(len, format_evaluation(evaluation).splitlines())) < 120
     assert caption(data, 0, np.zeros(13)).startswith('true: [a], q", s/l\\, <b>, 100%, new\\nline, Größe, xxx')
     assert len(caption(data, 0, np.ones(13)).splitlines()) == 2
     logged = []
     run = SimpleNamespace(settings=SimpleNamespace(finish_timeout=5), log=logged.append)
     accelerator = SimpleNamespace(project_dir=tmp_path, trackers=[SimpleNamespace(name="wandb", run=run)])
-    log_examples(accelerator, evaluation, data, torch.ones(26, 13), update=1)
+    log_examples(accelerator, evaluation, data, lambda rows: torch.ones(len(rows), 13), update=1)
     assert [row[0] for row in logged[0]["val/labels"].data] == list(ODD_LABELS)
     assert "the tracker failed: InputError" in caplog.text  # the picture that is gone stops nothing

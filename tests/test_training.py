@@ -16,13 +16,14 @@ from torch import nn
 
 from multihot.checkpoint import Checkpoints, TrainingState
 from multihot.data.loader import create_evaluation_batches, create_training_batches
-from multihot.data.manifest import Manifest
+from multihot.data.manifest import Manifest, target_of
 from multihot.data.readers.digits import LABELS, create_digits
 from multihot.data.sampling import TrainingOrder
 from multihot.errors import InputError
-from multihot.evaluation import in_order, predict
+from multihot.evaluation import check_each_once, predict
 from multihot.labels import LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
+from multihot.predictions import Predictions
 from multihot.schedule import create_schedule
 from multihot.training import Trainer, train_one_epoch
 
@@ -150,12 +151,16 @@ def test_an_unreadable_image_stops_the_training_with_its_name(manifest, tmp_path
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, NUM_IMAGES, 100])
-def test_predict_gives_each_image_its_own_logits_in_the_order_of_the_manifest(manifest, batch_size):
+def test_predict_gives_each_image_its_own_logits_in_the_order_of_the_manifest(manifest, batch_size, tmp_path):
     trainer = create_trainer()
     batches = create_evaluation_batches(
         manifest, accelerator=trainer.accelerator, preprocessing=PREPROCESSING, batch_size=batch_size, num_workers=0
     )
-    logits = predict(trainer.accelerator, trainer.model, batches, "test")
+    predict(trainer.accelerator, trainer.model, batches, tmp_path, "test", way_out="")
+    predictions = Predictions.load(tmp_path)
+    logits = predictions.logits
+    assert predictions.images == list(manifest.images)
+    assert torch.equal(predictions.target, target_of(manifest))
     assert logits.dtype == torch.float32
     assert logits.shape == (NUM_IMAGES, 10)
     transform = create_transform(**PREPROCESSING)
@@ -165,11 +170,10 @@ def test_predict_gives_each_image_its_own_logits_in_the_order_of_the_manifest(ma
 
 
 def test_an_image_that_is_predicted_twice_or_never_is_noticed():
-    logits = torch.arange(3.0)[:, None]
-    assert in_order(torch.tensor([2, 0, 1]), logits, 3).flatten().tolist() == [1.0, 2.0, 0.0]
-    for rows in ([0, 1, 1], [0, 1, 3], [0, 1, -1]):
+    check_each_once(torch.tensor([1, 1, 1]))
+    for counts in ([1, 2, 1], [1, 0, 1]):
         with pytest.raises(AssertionError, match="exactly once"):
-            in_order(torch.tensor(rows), logits, 3)
+            check_each_once(torch.tensor(counts))
 
 
 def test_single_label_scores_equal_sklearn():

@@ -16,6 +16,7 @@ from multihot.evaluation import evaluate_split, score_names
 from multihot.labels import LabelSpace
 from multihot.loss import MultiLabelLoss
 from multihot.metrics.checks import check_threshold
+from multihot.predictions import Predictions
 from multihot.sweep import running
 
 FEW_IMAGES = 1000
@@ -51,8 +52,8 @@ def check_choosable(
         return
     for part in (data.thin_out(FEW_IMAGES), data):  # where some images tell epochs apart, all do
         best, worst = (
-            evaluate_split(logits, part, space, threshold, loss)[0].scores[monitor.partition("/")[2]]
-            for logits in extreme_logits(part, threshold)
+            evaluate_split(predictions, threshold, loss, len(part.dropped)).scores[monitor.partition("/")[2]]
+            for predictions in extreme_predictions(part, space, threshold)
         )
         if best != worst and not math.isnan(best + worst):
             return
@@ -66,13 +67,14 @@ def check_choosable(
     )
 
 
-def extreme_logits(data: Manifest, threshold: float | Sequence[float] | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the logits (N, C) of a model that is always right, on both sides of any threshold, and of one that never
-    is.
-    """
+def extreme_predictions(
+    data: Manifest, space: LabelSpace, threshold: float | Sequence[float] | None
+) -> tuple[Predictions, Predictions]:
+    """Returns those of a model that is always right, on both sides of any threshold, and of one that never is."""
     size = 30 + np.abs(np.asarray(0 if threshold is None else threshold, np.float32)).max().item()
-    right = torch.where(target_of(data) >= 0.5, size, -size)
-    return right, -right
+    target = target_of(data)
+    right = torch.where(target >= 0.5, size, -size)
+    return Predictions(right, target, space), Predictions(-right, target, space)
 
 
 def no_warning(line: str) -> None:

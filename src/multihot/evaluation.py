@@ -1,33 +1,45 @@
-"""Logits of a whole split, each image exactly once, and what is written about them."""
+"""The predictions of a whole split, each image exactly once, and the scores of predictions."""
 
 import copy
 import csv
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from accelerate import Accelerator, PartialState
 from torch import nn
 
 from multihot.data.loader import Batches
-from multihot.data.manifest import Manifest, target_of
-from multihot.files import damaged, publish_folder, save_tensors, stage_folder, write_json, write_text
+from multihot.files import publish_folder, remove_folder, stage_folder, staged_name, write_json, write_text, writing
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import MultiLabelLoss, UnknownStrategy, share_known
-from multihot.metrics import SCORES, Evaluation, evaluate_logits
+from multihot.metrics import SCORES, Evaluation, measure
 from multihot.metrics.checks import list_thresholds
-from multihot.metrics.single_label import SINGLE_LABEL_SCORES, evaluate_single_label
+from multihot.metrics.single_label import SINGLE_LABEL_SCORES, measure_single_label
 from multihot.ownership import EVALUATION
+from multihot.predictions import ORIGIN, Predictions, Share, create_predictions
 from multihot.progress import Progress
+from multihot.run import in_process_0
+from multihot.seal import seal
 
 ROWS_SHOWN = 25
 THRESHOLD = "threshold"  # what it is called in metrics.json and labels.csv
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Gives all processes an empty folder beside `folder`, which is deleted unless `save_evaluation` moves it there."""
+    new = in_process_0(partial(stage_folder, folder))
+    try:
+        yield new
+    finally:
+        if PartialState().is_main_process:
+            remove_folder(new)
 
 
 @torch.no_grad()
@@ -35,78 +47,64 @@ def predict(
     accelerator: Accelerator,
     model: nn.Module,
     batches: Batches,
+    folder: Path,
     title: str,
+    *,
+    way_out: str,
     after_batch: Callable[[], None] = lambda: None,
-) -> torch.Tensor:
-    """Returns the logits, float32 (N, C) on the CPU, of all N images in the order of the manifest, the same in each
-    process. Each image is seen once: rows come back by their index, so padding and order cannot count twice.
+) -> None:
+    """Writes the logits of all N images in the order of the manifest, and their targets, into an empty folder that all
+    processes see. Each image is seen once, and each process writes the rows of its own batches.
 
     Args:
         title: what the user sees it called.
+        way_out: what to do where the folder cannot be written.
         after_batch: called after each batch, by all processes equally often.
     """
+    in_process_0(partial(create_predictions, folder, batches.manifest, way_out))
     model.eval()
-    rows, logits = [], []
-    for number, batch in enumerate(Progress(batches, title)):
-        with accelerator.autocast():
-            output = model(batch["image"])
-        if number < batches.num_own:  # else another process's batch
-            rows.append(batch["index"].cpu())
-            logits.append(output.float().cpu())
-        after_batch()
-    num_images, num_labels = len(batches.manifest), accelerator.unwrap_model(model).num_classes
-    rows = torch.cat([torch.empty(0, dtype=torch.int64), *rows])  # a process may have no batch at all
-    logits = torch.cat([torch.empty(0, num_labels), *logits])
-    return in_order(gather(accelerator, rows, padding=-1), gather(accelerator, logits, padding=0), num_images)
+    with writing(folder, way_out):
+        share = Share(folder)
+    with closing(share.file):
+        for number, batch in enumerate(Progress(batches, title)):
+            with accelerator.autocast():
+                output = model(batch["image"])
+            if number < batches.num_own:  # else another process's batch
+                with writing(folder, way_out):
+                    share.write(batch["index"].cpu().numpy(), output.float().cpu().numpy())
+            after_batch()
+    counts = accelerator.reduce(torch.from_numpy(share.counts).to(accelerator.device), reduction="sum")
+    check_each_once(counts)
 
 
-def gather(accelerator: Accelerator, own: torch.Tensor, padding: int) -> torch.Tensor:
-    """Returns the rows (M, ...) of all processes on the CPU, those of fewer rows padded."""
-    if accelerator.num_processes == 1:
-        return own
-    padded = accelerator.pad_across_processes(own.to(accelerator.device), pad_index=padding)
-    return accelerator.gather(padded).cpu()
-
-
-def in_order(rows: torch.Tensor, logits: torch.Tensor, num_images: int) -> torch.Tensor:
-    """Returns logits (N, C) sorted by their rows (M,), rows of -1 left out.
-
-    >>> in_order(torch.tensor([1, -1, 0]), torch.tensor([[0.1], [9.0], [0.2]]), num_images=2).flatten().tolist()
-    [0.20000000298023224, 0.10000000149011612]
-    """
-    logits, rows = logits[rows >= 0], rows[rows >= 0]
-    assert torch.equal(rows.sort().values, torch.arange(num_images)), "each image must be predicted exactly once"
-    ordered = torch.empty_like(logits)
-    ordered[rows] = logits
-    return ordered
+def check_each_once(counts: torch.Tensor) -> None:
+    """Raises AssertionError unless each image was predicted once: counts (N,)."""
+    assert (counts == 1).all(), "each image must be predicted exactly once"
 
 
 def evaluate_split(
-    logits: torch.Tensor, data: Manifest, space: LabelSpace, threshold: float | None, loss: MultiLabelLoss
-) -> tuple[Evaluation, torch.Tensor]:
-    """Returns the scores, with the loss, and the table of labels of a split's logits (N, C), and its target (N, C)."""
-    target = target_of(data)
-    evaluation = evaluate(logits, target, space, threshold)
-    evaluation.scores["loss"] = mean_loss(loss, logits, target)
-    if data.dropped:
-        evaluation.scores["num_images_dropped"] = len(data.dropped)
-    return evaluation, target
-
-
-def evaluate(
-    logits: torch.Tensor, target: torch.Tensor, space: LabelSpace, threshold: float | None = None
+    predictions: Predictions, threshold: float | Sequence[float] | None, loss: MultiLabelLoss, num_dropped: int = 0
 ) -> Evaluation:
-    """Returns the scores and the table of labels of logits (N, C) and targets (N, C).
+    """Returns the scores of a split, with the loss, and the table of labels.
 
-    A soft answer counts as present from 0.5 up.
+    Args:
+        num_dropped: images that were left out.
     """
-    if target.is_floating_point():
-        target = torch.where(target < 0, -1, target >= 0.5).to(torch.int8)
+    evaluation = evaluate(predictions, threshold)
+    evaluation.scores["loss"] = mean_loss(loss, predictions)
+    if num_dropped:
+        evaluation.scores["num_images_dropped"] = num_dropped
+    return evaluation
+
+
+def evaluate(predictions: Predictions, threshold: float | Sequence[float] | None = None) -> Evaluation:
+    """Returns the scores and the table of labels. A soft answer counts as present from 0.5 up."""
+    space = predictions.space
     with in_one_thread():
         if space.is_single_label:
-            evaluation = evaluate_single_label(logits, target, space.labels)
+            evaluation = measure_single_label(predictions, space.labels)
         else:
-            evaluation = evaluate_logits(logits, target, space, threshold)
+            evaluation = measure(predictions, space, threshold)
     return replace(evaluation, thresholds=list_thresholds(threshold, space))
 
 
@@ -117,15 +115,22 @@ def score_names(space: LabelSpace) -> tuple[str, ...]:
     return (*SCORES, *(f"{group.name}_accuracy" for group in space.groups), "loss")
 
 
-def mean_loss(loss: MultiLabelLoss, logits: torch.Tensor, target: torch.Tensor) -> float:
-    """Returns the loss of all predictions at once, on the CPU: that of the known answers alone, a sum per image."""
+def mean_loss(loss: MultiLabelLoss, predictions: Predictions) -> float:
+    """Returns the loss of all predictions at once, on the CPU: that of the known answers alone, a sum per image.
+
+    Of more than one block it is the mean over blocks; a function that judges a batch as a whole judges each of them.
+    """
     loss = copy.deepcopy(loss).cpu()
     loss.reduction = "batchmean" if loss.reduction == "sum" else loss.reduction
     loss.unknown = UnknownStrategy("ignore")
     if loss.num_dims == 2:
-        loss.known_fraction = share_known(loss.space, (target >= 0).sum(dim=0), len(target))
+        num_known = sum((target >= 0).sum(dim=0) for _, _, target in predictions.blocks())
+        loss.known_fraction = share_known(loss.space, num_known, len(predictions))
     with in_one_thread():
-        return loss(logits, target.float()).item()
+        losses = [(loss(logits, target.float()).item(), len(logits)) for _, logits, target in predictions.blocks()]
+    if len(losses) == 1:
+        return losses[0][0]
+    return math.fsum(value * num_images for value, num_images in losses) / len(predictions)
 
 
 @contextmanager
@@ -139,13 +144,16 @@ def in_one_thread() -> Iterator[None]:
         torch.set_num_threads(num_threads)
 
 
-def save_evaluation(
-    folder: Path, manifest: Manifest, logits: torch.Tensor, target: torch.Tensor, evaluation: Evaluation
-):
-    """Writes metrics.json, labels.csv (a row a label), both with the thresholds of the decisions, and the predictions,
-    from which both can be computed again.
+def save_evaluation(folder: Path, evaluation: Evaluation, origin: Mapping | None) -> None:
+    """Adds metrics.json and labels.csv (a row a label), both with the thresholds of the decisions, to the predictions
+    in the staged folder, and moves it into place.
+
+    Args:
+        origin: what the predictions depend on; None: they are not used in the place of new ones.
     """
-    new = stage_folder(folder)
+    new = staged_name(folder)
+    if origin is not None and not (new / ORIGIN).exists():
+        seal(new, origin, ORIGIN)
     write_json(new / "metrics.json", evaluation.scores | {THRESHOLD: evaluation.threshold})
     text = StringIO()
     writer = csv.DictWriter(text, fieldnames=[*evaluation.table[0], THRESHOLD])
@@ -153,19 +161,7 @@ def save_evaluation(
     for row, threshold in zip(evaluation.table, evaluation.thresholds, strict=True):
         writer.writerow(row | {THRESHOLD: threshold})
     write_text(new / "labels.csv", text.getvalue())
-    save_tensors(new / "predictions.safetensors", {"logits": logits, "target": target})
-    write_json(new / "images.json", list(manifest.images))
     publish_folder(folder, EVALUATION)
-
-
-def load_predictions(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the saved logits float32 (N, C) and targets (N, C) of a split; raises InputError if they are damaged."""
-    path = folder / "predictions.safetensors"
-    try:
-        saved = load_file(path)
-        return saved["logits"], saved["target"]
-    except (OSError, KeyError, SafetensorError) as error:
-        raise damaged(path, error) from error
 
 
 def format_evaluation(evaluation: Evaluation) -> str:

@@ -163,13 +163,18 @@ def prepare_file(file: Path, mark: bytes, way_out: str) -> None:
         temporary_name(file).unlink()
 
 
+def staged_name(folder: Path) -> Path:
+    """Returns where a folder is filled before it is moved into place."""
+    return folder.with_name(f".{folder.name}.new")
+
+
 def stage_folder(folder: Path) -> Path:
     """Returns an empty folder beside `folder`, to be filled and then given to `publish_folder`.
 
     Raises:
         InputError: the folder that both are in is gone.
     """
-    new = folder.with_name(f".{folder.name}.new")
+    new = staged_name(folder)
     remove_folder(new)
     try:
         new.mkdir()
@@ -185,7 +190,7 @@ def publish_folder(folder: Path, kind: Kind) -> None:
         kind: what may be deleted with the one before, besides files of the names that the new one has; all else in it
             came while this was at work, and is kept.
     """
-    new = folder.with_name(f".{folder.name}.new")
+    new = staged_name(folder)
     follow_umask(new)
     sync(new)
     old = set_aside(folder, kind)

@@ -31,7 +31,13 @@ class Kind:
 
 EVALUATION = Kind(
     "the evaluation of a split",
-    {"metrics.json": b"{", "labels.csv": b"label,", "images.json": b"[", "predictions.safetensors": b""},
+    {
+        "metrics.json": b"{",
+        "labels.csv": b"label,",
+        "images.json": b"[",
+        "predictions.json": b"{",
+        "predictions.safetensors": b"",
+    },
     proof=("metrics.json", b'"num_images"'),
 )
 MODEL = Kind(

@@ -12,36 +12,38 @@ from multihot.files import read_json, sync, write_text
 SEAL = "seal.json"
 
 
-def seal(folder: Path, content: Mapping) -> None:
-    """Writes seal.json, with size and checksum of each file, and waits until everything has reached the disk."""
+def seal(folder: Path, content: Mapping, name: str = SEAL) -> None:
+    """Writes seal.json, or one of another name, with size and checksum of each file, and waits until everything has
+    reached the disk.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): [path.stat().st_size, checksum(path)] for path in paths}
-    write_text(folder / SEAL, json.dumps({**content, "files": files}, indent=2) + "\n")
+    write_text(folder / name, json.dumps({**content, "files": files}, indent=2) + "\n")
     sync(folder)
 
 
-def read_seal(folder: Path) -> dict | None:
+def read_seal(folder: Path, name: str = SEAL) -> dict | None:
     """Returns what `seal` wrote; None if it is not there or unreadable."""
     try:
-        return read_json(folder / SEAL, json_shapes.SEAL)
+        return read_json(folder / name, json_shapes.SEAL)
     except InputError:
         return None
 
 
-def find_fault(folder: Path) -> str | None:
+def find_fault(folder: Path, name: str = SEAL) -> str | None:
     """Returns what is wrong with a sealed folder, None if nothing is."""
-    content = read_seal(folder)
+    content = read_seal(folder, name)
     if content is None:
-        return f"{SEAL} cannot be read"
-    for name, stamp in content["files"].items():
-        path = folder / name
+        return f"{name} cannot be read"
+    for part, stamp in content["files"].items():
+        path = folder / part
         if not path.exists():
-            return f"{name} is missing"
+            return f"{part} is missing"
         try:
             if [path.stat().st_size, checksum(path)] != stamp:
-                return f"{name} has changed"
+                return f"{part} has changed"
         except OSError as error:  # a bad sector
-            return f"{name}: {error.strerror}"
+            return f"{part}: {error.strerror}"
     return None
 
 

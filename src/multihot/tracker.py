@@ -259,26 +259,32 @@ def log_examples(
     accelerator: Accelerator,
     evaluation: Evaluation,
     manifest: Manifest,
-    decisions: torch.Tensor,
+    decide: Callable[[np.ndarray], torch.Tensor],
     update: int,
 ) -> None:
     """Logs one table of all labels and a panel of example images with their true and predicted labels, to W&B."""
     wandb_run, told = find_wandb(accelerator), read_told(Run(Path(accelerator.project_dir)))
     if wandb_run is None or told.get("wandb", {}).get("val/examples", -1) >= update:
         return
-    survives(partial(log_pictures, accelerator, manifest, decisions, update))
+    survives(partial(log_pictures, accelerator, manifest, decide, update))
     # for a table W&B asks its server whether the key is good
     within(wandb_run.settings.finish_timeout, partial(log_labels, wandb_run, evaluation))
 
 
-def log_pictures(accelerator: Accelerator, manifest: Manifest, decisions: torch.Tensor, update: int) -> None:
-    """Logs the panel of pictures, evenly spread over the split, with their labels and decisions (N, C)."""
+def log_pictures(
+    accelerator: Accelerator, manifest: Manifest, decide: Callable[[np.ndarray], torch.Tensor], update: int
+) -> None:
+    """Logs the panel of pictures, evenly spread over the split, with their labels.
+
+    Args:
+        decide: gives the decisions (K, C) about the images of K rows.
+    """
     import wandb
 
     rows = np.unique(np.linspace(0, len(manifest) - 1, NUM_EXAMPLES).round().astype(int))
     examples = [
-        wandb.Image(manifest.read(manifest.images[row]), caption=caption(manifest, row, decisions[row].numpy()))
-        for row in rows
+        wandb.Image(manifest.read(manifest.images[row]), caption=caption(manifest, row, decision))
+        for row, decision in zip(rows, decide(rows).numpy(), strict=True)
     ]
     log_scores(accelerator, {"val/examples": examples}, update)
 

@@ -2,26 +2,31 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
+from omegaconf import OmegaConf
 from torch import nn
 
-from multihot.checkpoint import TrainingState
+from multihot.checkpoint import PLAIN, TrainingState, name_layout
 from multihot.data.answer_kinds import count_kinds
-from multihot.data.loader import Batches
+from multihot.data.loader import Batches, ManifestDataset
 from multihot.data.manifest import Manifest
-from multihot.evaluation import evaluate, evaluate_split, load_predictions, predict, save_evaluation
+from multihot.evaluation import evaluate, evaluate_split, predict, save_evaluation, staging
 from multihot.failures import explaining_failures
 from multihot.files import write_json, writing
 from multihot.labels import LabelSpace
+from multihot.loss import MultiLabelLoss
 from multihot.metrics import Evaluation
 from multihot.model.finetune import merge_lora
 from multihot.monitor import is_better
-from multihot.run import Run
+from multihot.predictions import Predictions, hash_model, identify
+from multihot.run import Run, in_process_0
 from multihot.tracker import log_best, log_examples, log_scores
 from multihot.training import Trainer
 
@@ -50,25 +55,27 @@ class Validator:
         raw = accelerator.unwrap_model(trainer.model)
         model = raw if trainer.ema is None else trainer.ema.module
         scores = {} if train_loss is None else {"train/loss": train_loss}
-        if len(self.data):
-            evaluation, predictions = self.evaluate(trainer, model)
+        identity = self.identity if accelerator.is_main_process and self.is_exact(accelerator) else None
+        with self.measured(trainer, model, "val") as evaluation:
             scores |= {f"val/{name}": score for name, score in evaluation.scores.items()}
             if self.evaluate_ema == "beside" and trainer.ema is not None:
-                scores |= {f"val_raw/{name}": score for name, score in self.evaluate(trainer, raw)[0].scores.items()}
-        if train_loss is not None:
-            state.finish_epoch()
-        row = {"epoch": state.epoch, "update": state.update, **scores}
-        if math.isnan(row.get(self.monitor, 0)):
-            log.warning("%s is nan after epoch %d, which is better than no number", self.monitor, state.epoch)
-        state.history.append(row)
-        with writing(self.run.folder, trainer.checkpoints.way_out()):
-            if not len(self.data) or is_better(row[self.monitor], state.best_score, self.monitor):
-                state.best_score, state.best_epoch = row.get(self.monitor), state.epoch
-                self.save(model, self.run.best)
-                if accelerator.is_main_process and len(self.data):
-                    save_evaluation(self.run.split("val"), self.data, *predictions, evaluation)
-            if accelerator.is_main_process:
-                write_json(self.run.history, state.history)
+                with self.measured(trainer, raw, "val_raw") as of_raw:
+                    scores |= {f"val_raw/{name}": score for name, score in of_raw.scores.items()}
+            if train_loss is not None:
+                state.finish_epoch()
+            row = {"epoch": state.epoch, "update": state.update, **scores}
+            if math.isnan(row.get(self.monitor, 0)):
+                log.warning("%s is nan after epoch %d, which is better than no number", self.monitor, state.epoch)
+            state.history.append(row)
+            with writing(self.run.folder, trainer.checkpoints.way_out()):
+                if not len(self.data) or is_better(row[self.monitor], state.best_score, self.monitor):
+                    state.best_score, state.best_epoch = row.get(self.monitor), state.epoch
+                    self.save(model, self.run.best)
+                    if accelerator.is_main_process and len(self.data):
+                        origin = identity and {**identity, "model": hash_model(self.run.best)}
+                        save_evaluation(self.run.split("val"), evaluation, origin)
+                if accelerator.is_main_process:
+                    write_json(self.run.history, state.history)
         trainer.checkpoints.save()
         log_scores(accelerator, scores | {"epoch": state.epoch}, state.update)
         log.info(describe(row, self.monitor, is_best=state.best_epoch == state.epoch))
@@ -92,10 +99,13 @@ class Validator:
         if not trainer.accelerator.is_main_process or not trainer.accelerator.trackers:
             return
         if len(self.data):
-            logits, target = load_predictions(self.run.split("val"))
-            evaluation = evaluate(logits, target, self.space, self.threshold)
-            decisions = self.space.decide(logits, self.threshold)
-            log_examples(trainer.accelerator, evaluation, self.data, decisions, trainer.state.update)
+            predictions = Predictions.load(self.run.split("val"), self.space)
+            evaluation = evaluate(predictions, self.threshold)
+            decide = partial(self.space.decide, threshold=self.threshold)
+            log_examples(
+                trainer.accelerator, evaluation, self.data, lambda rows: decide(predictions.logits[rows]),
+                trainer.state.update,
+            )  # fmt: skip
         log_best(trainer.accelerator, self.run)
 
     @property
@@ -103,17 +113,41 @@ class Validator:
         """The validation split."""
         return self.batches.manifest
 
-    def evaluate(self, trainer: Trainer, model: nn.Module) -> tuple[Evaluation, tuple]:
-        """Returns scores and table, and (logits, target)."""
+    @contextmanager
+    def measured(self, trainer: Trainer, model: nn.Module, name: str) -> Iterator[Evaluation]:
+        """Gives all processes the scores and the table of a model; its predictions are those of the staged folder."""
+        if not len(self.data):
+            yield Evaluation({}, [])
+            return
         end_if_asked = partial(trainer.checkpoints.end_if_asked, is_saved=False)
-        with (
-            torch.compiler.set_stance("force_eager"),  # to the bit what evaluate.py computes
-            explaining_failures(lambda: "in the validation", trainer.advice()),
-        ):
-            whole = merge_lora(model)  # what is saved: in bfloat16 the sum of two products rounds otherwise
-            logits = predict(trainer.accelerator, whole, self.batches, "validation", after_batch=end_if_asked)
-        evaluation, target = evaluate_split(logits, self.data, self.space, self.threshold, trainer.loss)
-        return evaluation, (logits, target)
+        way_out = trainer.checkpoints.way_out()
+        with staging(self.run.split(name)) as folder:
+            with (
+                torch.compiler.set_stance("force_eager"),  # to the bit what evaluate.py computes
+                explaining_failures(lambda: "in the validation", trainer.advice()),
+            ):
+                whole = merge_lora(model)  # what is saved: in bfloat16 the sum of two products rounds otherwise
+                predict(
+                    trainer.accelerator, whole, self.batches, folder, "validation",
+                    way_out=way_out, after_batch=end_if_asked,
+                )  # fmt: skip
+            yield in_process_0(partial(self.score, folder, trainer.loss))
+
+    def score(self, folder: Path, loss: MultiLabelLoss) -> Evaluation:
+        """Returns the scores and the table of the predictions in a folder."""
+        predictions = Predictions.load(folder, self.space)
+        return evaluate_split(predictions, self.threshold, loss, len(self.data.dropped))
+
+    def is_exact(self, accelerator: Accelerator) -> bool:
+        """Returns whether evaluate.py computes the same logits to the bit: features may have been computed in other
+        batches, and parts of a model be kept in another precision.
+        """
+        return isinstance(self.batches.dataset, ManifestDataset) and name_layout(accelerator) == PLAIN
+
+    @cached_property
+    def identity(self) -> dict[str, object]:
+        """What the predictions depend on besides the model, as the data is before its images are read."""
+        return identify(self.data, self.space, OmegaConf.to_container(self.run.read_config()))
 
 
 def describe(row: dict[str, float], monitor: str, is_best: bool) -> str:

@@ -203,6 +203,7 @@ SCRIPTS = {
         "run": NAME,
         "split": choice("val", "test", "train"),
         "out": PATH | NULL,
+        "predict": choice("auto", "again"),
         "threshold": TRAIN["threshold"],
         "batch_size": whole(1) | NULL,
         "mixed_precision": choice("no", "bf16", "fp16") | NULL,

@@ -110,12 +110,13 @@ class Manifest:
         start, stop = self.targets.indptr[row : row + 2]
         return self.targets.indices[start:stop].astype(np.int64), self.targets.data[start:stop].astype(np.float32)
 
-    def dense_targets(self) -> np.ndarray:
-        """Returns all targets (N, C), int8, or float32 if there are soft ones."""
+    def dense_targets(self, rows: slice = slice(None)) -> np.ndarray:
+        """Returns the targets (N, C) of all or some images, int8, or float32 if there are soft ones."""
+        targets = self.targets[rows]
         if self.unlisted == 0:
-            return self.targets.toarray()
-        dense = np.full(self.targets.shape, self.unlisted, self.targets.dtype)
-        dense[np.repeat(np.arange(len(self)), np.diff(self.targets.indptr)), self.targets.indices] = self.targets.data
+            return targets.toarray()
+        dense = np.full(targets.shape, self.unlisted, targets.dtype)
+        dense[np.repeat(np.arange(len(dense)), np.diff(targets.indptr)), targets.indices] = targets.data
         return dense
 
     def check_groups(self) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from multihot.metrics import Evaluation
+from multihot.metrics.blocks import LogitsAndTarget, harden
 
 SINGLE_LABEL_SCORES = ("accuracy", "macro_f1", "num_labels_evaluated", "num_images")
 
@@ -21,11 +22,21 @@ def evaluate_single_label(logits: Tensor, target: Tensor, labels: Sequence[str])
     >>> evaluate_single_label(logits, target, ["cat", "dog"]).scores["accuracy"]
     0.5
     """
+    return measure_single_label(LogitsAndTarget(logits, target), labels)
+
+
+def measure_single_label(matrices: LogitsAndTarget, labels: Sequence[str]) -> Evaluation:
+    """Returns what `evaluate_single_label` does for logits and targets of any size."""
     from torchmetrics.functional.classification import multiclass_stat_scores
 
-    is_known = (target == 1).any(dim=1)
-    num_images = is_known.sum().item()
-    predicted, true = logits.argmax(dim=1), target.argmax(dim=1).masked_fill(~is_known, -1)
+    predicted, true = [], []
+    for _, logits, target in matrices.blocks():
+        target = harden(target)
+        is_known = (target == 1).any(dim=1)
+        predicted.append(logits.argmax(dim=1))
+        true.append(target.argmax(dim=1).masked_fill(~is_known, -1))
+    predicted, true = torch.cat(predicted), torch.cat(true)
+    num_images = (true >= 0).sum().item()
     counts = multiclass_stat_scores(predicted, true, len(labels), average=None, ignore_index=-1)
     hits, false_alarms, _, misses, support = counts.T
     absent = support == 0
