@@ -1,7 +1,7 @@
 """Compares runs: one row for each combination of settings that differ, with mean and spread over seeds, best first.
 
 python scripts/compare_runs.py runs                          what differs is found
-python scripts/compare_runs.py runs --by loss,head.start     only these settings, or groups of settings
+python scripts/compare_runs.py runs --by loss,start          only these settings, or groups of settings
 python scripts/compare_runs.py runs --score test/map         needs evaluate.py split=test of each run
 python scripts/compare_runs.py runs --score val/ranking_loss --score val/map --csv runs.csv --html runs.html
 

@@ -102,7 +102,9 @@ def create_config(script, overrides):
         ("data.cache_folder=''", 'data.cache_folder=""'),
         ("+epohcs=3", "Did you mean epochs?"),
         ("resume=maybe", "expected one of auto, true, false"),
-        ("head.class_names=[cat,cat]", "none twice"),
+        ("+start.class_names=[cat,cat]", "none twice"),
+        ("+head.start=fit", "head.start=fit: it is now start=<option>, one of random"),
+        ("+start.grow=true", "unexpected keyword argument 'grow'"),
         ("epochs={a: 1}", "epochs={a:1}"),
     ],
 )  # fmt: skip

@@ -18,7 +18,8 @@ from multihot.loss import check_loss, create_loss
 from multihot.model.create import check_name
 
 GROUPS = (
-    "data", "model", "head", "finetune", "loss", "optimizer", "schedule", "augment", "tracker", "experiment", "debug",
+    "data", "model", "head", "start", "finetune", "loss", "optimizer", "schedule", "augment", "tracker",
+    "experiment", "debug",
 )  # fmt: skip
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((REPO / "conf" / group).glob("*.yaml"))]
 NEEDED = {
@@ -56,7 +57,7 @@ def test_every_option_composes_and_builds(group, option):
     space = LabelSpace.single_label(("cat", "dog")) if cfg.single_label else LabelSpace(("cat", "dog"))
     counts = {"label_count": [2, 5], "num_known": [9, 10], "num_images": 10}
     check_loss(create_loss(**instantiate(cfg.loss, _convert_="all"), space=space, **counts))
-    for part in ("head", "finetune", "optimizer", "schedule"):
+    for part in ("head", "start", "finetune", "optimizer", "schedule"):
         instantiate(cfg[part])
     transform = instantiate(cfg.augment)(**resolve_data_config({}, pretrained_cfg={"input_size": (3, 32, 32)}))
     assert callable(transform)
@@ -89,7 +90,7 @@ def test_experiments_override_groups():
     cfg = compose_config("train", ["experiment=photos", "data.path=x.csv"])
     assert cfg.data.separator == " "
     assert cfg.optimizer.layer_decay == 0.8
-    assert cfg.head.start == "fit"
+    assert cfg.start._target_ == "multihot.model.start.Fit"
     assert HydraConfig.get().runtime.choices["augment"] == "light"
     cfg = compose_config("train", ["experiment=photos", "data.path=x.csv", "augment=none", "optimizer.lr=1"])
     assert (HydraConfig.get().runtime.choices["augment"], cfg.optimizer.lr) == ("none", 1)
@@ -129,7 +130,7 @@ def test_help_says_of_a_setting_what_stands_beside_it(name):
 
 def test_help_shows_the_main_settings_and_every_option_of_every_group():
     output = run_script("train.py", "--help").stdout
-    assert {"name", "epochs", "batch_size", "resume", "monitor", "head.start"} <= read_help("train").keys()
+    assert {"name", "epochs", "batch_size", "resume", "monitor"} <= read_help("train").keys()
     assert all(re.search(rf"^  {setting} ", output, re.MULTILINE) for setting in read_help("train"))
     assert all(re.search(rf"^{group}: .*{option}", output, re.MULTILINE) for group, option in OPTIONS)
 
@@ -143,7 +144,9 @@ def test_help_shows_the_main_settings_and_every_option_of_every_group():
         ("data=csv", ["data.path"]),
         ("kernels=fast", ["unfused-highest"]),
         ("monitor=val/mapp", ["val/map", "val/micro_f1"]),
-        ("head.start=zero", ["prior", "by_name", "fit", "keep", "random"]),
+        ("head.start=fit", ["head.start is now start=<option>, one of random, prior"]),
+        ("start.grow=true", ["setting of another option of start"]),
+        ("start=zero", ["prior", "by_name", "fit", "keep", "random"]),
         ("head=mldecoder", ["csra", "linear", "ml_decoder", "query2label", "two_logit"]),
         ("activation=softmax", ["one probability", "data.groups", "activation=sigmoid"]),
         ("loss.unknown.strategy=positive", ["ignore", "large_loss_rejection"]),

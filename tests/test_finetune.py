@@ -20,6 +20,7 @@ from multihot.model.finetune import (
 )
 from multihot.model.heads import CSRA, MLDecoder, TwoLogit, factor_head, install_head
 from multihot.model.saved import load_model, save_model
+from multihot.model.start import Fit, Prior
 
 DEPTH, WIDTH, SIZE = 3, 24, 32
 LABELS = ("cat", "dog", "owl")
@@ -310,7 +311,7 @@ def test_the_number_of_trained_parameters_is_told():
 # Combinations
 
 
-def combine(finetune, start="prior", is_mixed=False, grad_checkpointing=False, **kwargs):
+def combine(finetune, start=None, is_mixed=False, grad_checkpointing=False, **kwargs):
     check_combination(finetune, start, is_mixed, grad_checkpointing, kwargs)
 
 
@@ -320,9 +321,9 @@ def test_modes_that_train_on_pictures_take_all_settings(finetune):
 
 
 def test_lp_ft_needs_the_fit_that_it_is_named_after():
-    combine(LpFt(), start="fit")
-    with pytest.raises(InputError, match=r"head.start=prior undoes: take finetune=full"):
-        combine(LpFt())
+    combine(LpFt(), start=Fit())
+    with pytest.raises(InputError, match=r"another start than fit undoes: take finetune=full"):
+        combine(LpFt(), start=Prior())
 
 
 @pytest.mark.parametrize(

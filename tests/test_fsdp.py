@@ -24,7 +24,7 @@ SETTINGS = (
     "ema.decay=0.9",
     "ema.evaluate=beside",
     "checkpoint.keep=3",
-    "head.start=random",  # or all gradients of the backbone begin as rounding, which Adam scales to whole steps
+    "start=random",  # or all gradients of the backbone begin as rounding, which Adam scales to whole steps
     "optimizer.lr=0.1",
     "+optimizer.factory.eps=0.1",
 )

@@ -13,7 +13,7 @@ from multihot.errors import InputError
 from multihot.known_classes import check_targets, create, is_known
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-SECTIONS = ("data", "head", "loss", "optimizer", "schedule", "augment", "finetune")
+SECTIONS = ("data", "head", "start", "loss", "optimizer", "schedule", "augment", "finetune")
 CALLS = {"_target_": "os.mkdir", "path": "made"}
 
 

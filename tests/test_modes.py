@@ -72,8 +72,8 @@ def test_low_rank_updates_are_measured_in_bfloat16_as_they_are_saved(train, eval
 
 @pytest.mark.parametrize("mode", ["head", "lora", "last_blocks"])
 def test_what_is_frozen_stays_as_it_was(train, tmp_path, mode):
-    train("name=a", "epochs=0", "head.start=random", *quick(mode))
-    train("name=b", "epochs=2", "monitor=val/loss", "optimizer.lr=0.01", "head.start=random", *quick(mode))
+    train("name=a", "epochs=0", "start=random", *quick(mode))
+    train("name=b", "epochs=2", "monitor=val/loss", "optimizer.lr=0.01", "start=random", *quick(mode))
     before, after = (load_file(tmp_path / name / "best/model.safetensors") for name in "ab")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     expected = {
@@ -108,7 +108,7 @@ def test_a_resumed_run_of_a_mode_equals_an_unbroken_one(train, tmp_path, mode, m
 @pytest.mark.parametrize("start", ["prior", "by_name", "fit"])
 def test_head_starts_begin_better_the_more_they_know(train, tmp_path, start):
     shipped = ["model.weights=shipped:vit_digits", "model.kwargs.depth=6", "data.num_images={train:300,val:200,test:9}"]
-    best = train("name=a", "epochs=0", f"head.start={start}", *shipped)
+    best = train("name=a", "epochs=0", f"start={start}", *shipped)
     assert {"prior": 0.2, "by_name": 0.6, "fit": 0.55}[start] < best < {"prior": 0.35, "by_name": 1, "fit": 1}[start]
     rows = read_csv(tmp_path / "a/head_start.csv")
     assert [row["label"] for row in rows] == list(LABELS)
@@ -185,8 +185,8 @@ def test_a_model_grows_by_labels_and_keeps_its_outputs(train, evaluate, tmp_path
     train("name=old", *settings)
     source = [f"model.weights={tmp_path}/old", "epochs=0", *settings[:-2]]
     with pytest.raises(InputError, match="'new': not in the source"):
-        train("name=a", "head.start=keep", *source, "data.labels=[new,round,red,blue,big,small]")
-    train("name=b", "head.start=keep", "head.grow=true", *source, "data.labels=[new,round,red,blue,big,small]")
+        train("name=a", "start=keep", *source, "data.labels=[new,round,red,blue,big,small]")
+    train("name=b", "start=keep", "start.grow=true", *source, "data.labels=[new,round,red,blue,big,small]")
     old, new = (load_file(tmp_path / name / "val/predictions.safetensors")["logits"] for name in ("old", "b"))
     # a product of other shape may round in another order; the weights are the same to the bit (test_start.py)
     torch.testing.assert_close(new[:, [2, 3, 4, 5, 1]], old, rtol=1e-6, atol=1e-6)
@@ -271,7 +271,7 @@ def test_random_erasing_changes_the_training(train, tmp_path):
         (("finetune=head", "mix.mixup=0.2"), "mix.mixup"),
         (("finetune=head", "grad_checkpointing=true"), "grad_checkpointing"),
         (("finetune=head", "+model.kwargs.drop_path_rate=0.1"), "drop_path_rate"),
-        (("finetune=lp_ft", "head.start=prior"), "finetune=full"),
+        (("finetune=lp_ft", "start=prior"), "finetune=full"),
         (("loss=cross_entropy",), "compete"),
         (("single_label=true", "data.single_label=true", "monitor=val/accuracy"), "loss=cross_entropy"),
         (("loss=zlpr", "loss.pos_weight=2"), "pos_weight"),

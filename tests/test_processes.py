@@ -137,7 +137,7 @@ def read_json(path):
 # Updates of 32, 32 and 23 images: the last is 12 + 11 in two processes, 16 + 7 in two batches. The eps of AdamW is not
 # small beside the gradients: else their scale would not matter, and the noise of those near 0 would. Half are clipped.
 SAME = [setting for setting in SMALL_DIGITS if not setting.startswith(("batch_size", "epochs", "data"))]
-SAME += ["data.num_images={train:87,val:33,test:9}", "epochs=2", "augment=light", "head.start=random", "clip_norm=0.9",
+SAME += ["data.num_images={train:87,val:33,test:9}", "epochs=2", "augment=light", "start=random", "clip_norm=0.9",
          "optimizer.lr=0.01", "optimizer.weight_decay=0.5", "+optimizer.factory.eps=1e-3"]  # fmt: skip
 ATOL = 1e-5  # of weights: rounding moves them by 1e-7, a mean over processes instead of images by 8e-4
 WAYS = {  # number of processes, batch_size, accumulate_steps

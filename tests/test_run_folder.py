@@ -1,5 +1,6 @@
 """What a training finds in its run folder, and what it does where that is not what it left there."""
 
+import hashlib
 import json
 import multiprocessing
 import shutil
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL_DIGITS, train_as_told
+from conftest import SMALL_DIGITS, compose_config, train_as_told
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
@@ -19,7 +20,7 @@ from multihot.open_run import lock_folder
 from multihot.ownership import MODEL
 from multihot.run import Run
 from multihot.seal import read_seal
-from multihot.settings import check_same_config, hash_config
+from multihot.settings import check_same_config, hash_config, read_config
 from multihot.sweep import running
 
 
@@ -240,6 +241,41 @@ def test_a_run_of_before_a_setting_is_the_same_run_with_what_was_true_of_it(capl
     assert hash_config(begun) != hash_config(now)
     with pytest.raises(InputError, match="agree: error -> majority"):
         check_same_config(begun, now, ["data=csv", "data.agree=majority"], is_other_code=True)
+
+
+@pytest.mark.parametrize(
+    ("start", "option", "value"),
+    [
+        ("random", None, None),
+        ("prior", None, None),
+        ("fit", None, None),
+        ("by_name", "aliases", "a.yaml"),
+        ("keep", "grow", True),
+        ("keep", "class_names", ["cat", "dog"]),
+    ],
+)
+def test_a_run_of_before_starts_were_a_group_has_the_same_settings_and_their_hash(start, option, value, tmp_path):
+    head = {"aliases": None, "class_names": None, "grow": False, "layer": None, "start": start}
+    head |= {option: value} if option else {}
+    OmegaConf.save({"epochs": 1, "head": head}, tmp_path / "config.yaml")
+    more = [f"start.{option}={value}"] if option else []
+    cfg = compose_config("train", [f"start={start}", *more])
+    now = OmegaConf.create({"epochs": 1, "head": cfg.head, "start": cfg.start})
+    begun = read_config(tmp_path / "config.yaml")
+    del begun["data"]
+    assert begun == now
+    text = json.dumps({"epochs": 1} | {f"head.{key}": entry for key, entry in head.items()})
+    assert hash_config(now) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_run_of_before_starts_were_a_group_evaluates_and_goes_on(run, train, evaluate):
+    config = OmegaConf.load(run / "config.yaml")
+    del config["start"]
+    config.head = {**config.head, "start": "prior", "class_names": None, "aliases": None, "grow": False}
+    OmegaConf.save(config, run / "config.yaml")
+    evaluate(f"run={run}", "split=test")
+    train("name=a", "epochs=3")
+    assert [row["epoch"] for row in read(run / "history.json")] == [0, 1, 2, 3]
 
 
 def test_a_group_that_is_chosen_gives_none_of_its_new_settings(caplog):

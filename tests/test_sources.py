@@ -159,7 +159,7 @@ def test_shipped_weights_know_the_ten_digits():
 def test_class_names_come_from_a_list_or_a_text_file(model, tmp_path):
     save_file(model.state_dict(), tmp_path / "a.safetensors")
     (tmp_path / "names.txt").write_text("cat\n dog \ncow\n\n", encoding="utf-8")
-    assert "set head.class_names" in classifier_of(tmp_path / "a.safetensors").reason
+    assert "set start.class_names" in classifier_of(tmp_path / "a.safetensors").reason
     for names in (list(ANIMALS), str(tmp_path / "names.txt")):
         classifier = classifier_of(tmp_path / "a.safetensors", class_names=names)
         assert (classifier.names, classifier.reason) == (ANIMALS, "")

@@ -19,17 +19,22 @@ from multihot.labels import Group, LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss, UnknownStrategy
 from multihot.model.features import read_features
 from multihot.model.heads import CSRA, MLDecoder, TwoLogit, install_head, start_at_log_odds
-from multihot.model.logistic import fit_logistic
+from multihot.model.logistic import Answers, fit_logistic
 from multihot.model.prior import prior_log_odds
 from multihot.model.sources import name_imagenet
 from multihot.model.start import (
+    ByName,
+    Fit,
+    FreshHead,
+    Keep,
+    Prior,
+    Random,
     carry_by_name,
     fit_rows,
     format_table,
     keep_rows,
     match_labels,
     read_aliases,
-    start_head,
 )
 from multihot.model.weight_files import Classifier
 
@@ -81,8 +86,18 @@ def logits_of(features, weight, bias):
     return features @ weight.mT + bias
 
 
-def never():
+def never(**settings):
     raise AssertionError("not needed")
+
+
+BY_NAME, KEEP = ByName(class_names=None, aliases=None), Keep(class_names=None, grow=False)
+
+
+def begin(model, start, data, source=None, features=None, space=SPACE, **more):
+    """Returns what each label got from a start; a source or features that are not given are not asked for."""
+    read_classifier = never if source is None else lambda class_names: source
+    pooled_features = never if features is None else lambda: features
+    return start.set_weights(FreshHead(model, space, data, read_classifier, pooled_features, **more))
 
 
 # The prior
@@ -211,22 +226,17 @@ def test_an_absent_label_of_a_group_has_a_small_finite_prior():
     torch.testing.assert_close(space.probability(log_odds[None]), torch.tensor([[0.6, 0.2]]))
 
 
-@pytest.mark.parametrize("start", ["prior", "random"])
-def test_starts_without_a_source_need_neither_classifier_nor_features(start):
+@pytest.mark.parametrize(("start", "word"), [(Prior(), "prior"), (Random(), "random")])
+def test_starts_without_a_source_need_neither_classifier_nor_features(start, word):
     model, data = create(), manifest([[1, 0, 0], [0, 1, 0], [1, 0, 0]])
     random = model.head.weight.clone()
-    table = start_head(model, start, SPACE, data, read_classifier=never, pooled_features=never)
-    assert [(row.label, row.start) for row in table] == [(label, start) for label in LABELS]
+    table = begin(model, start, data)
+    assert [(row.label, row.start) for row in table] == [(label, word) for label in LABELS]
     logits = model(torch.randn(2, 3, 32, 32))
-    if start == "prior":
+    if word == "prior":
         assert torch.equal(logits, prior_log_odds(SPACE, data).expand(2, -1))
     else:
         assert torch.equal(model.head.weight, random)
-
-
-def test_an_unknown_start_is_refused():
-    with pytest.raises(InputError, match="choose from prior, random, by_name, fit, keep"):
-        start_head(create(), "zero", SPACE, manifest([[1, 0, 0]]), read_classifier=never, pooled_features=never)
 
 
 # Logistic regression
@@ -245,13 +255,13 @@ def fit_with_sklearn(features, target, l2):
 
 @pytest.mark.parametrize("l2", [0.1, 1.0, 100.0])
 def test_the_fit_equals_scikit_learn_label_by_label(features, target, l2):
-    logits = logits_of(features, *fit_logistic(features, target, SPACE, l2))
+    logits = logits_of(features, *fit_logistic(features, Answers(SPACE, target), l2))
     torch.testing.assert_close(logits, fit_with_sklearn(features, target, l2), atol=2e-3, rtol=1e-3)
 
 
 def test_the_fit_leaves_unknown_answers_out(features, target):
     target[torch.rand(target.shape) < 0.3] = -1
-    logits = logits_of(features, *fit_logistic(features, target, SPACE, 1.0))
+    logits = logits_of(features, *fit_logistic(features, Answers(SPACE, target), 1.0))
     torch.testing.assert_close(logits, fit_with_sklearn(features, target, 1.0), atol=2e-3, rtol=1e-3)
 
 
@@ -268,7 +278,8 @@ def fit_expanded(features, target, l2):
 def test_the_fit_takes_unknown_answers_as_the_loss_does(features, target):
     target[torch.rand(target.shape) < 0.3] = -1
     ignored, negative, weak, rejecting = (
-        logits_of(features, *fit_logistic(features, target, SPACE, 1.0, None, unknown)) for unknown in STRATEGIES
+        logits_of(features, *fit_logistic(features, Answers(SPACE, target, unknown=unknown), 1.0))
+        for unknown in STRATEGIES
     )
     torch.testing.assert_close(ignored, fit_with_sklearn(features, target, 1.0), atol=2e-3, rtol=1e-3)
     torch.testing.assert_close(negative, fit_with_sklearn(features, target.clamp(min=0), 1.0), atol=2e-3, rtol=1e-3)
@@ -278,9 +289,10 @@ def test_the_fit_takes_unknown_answers_as_the_loss_does(features, target):
 
 def test_the_fit_counts_an_image_by_its_weight(features, target):
     times = torch.randint(0, 4, (NUM_IMAGES,))
-    logits = logits_of(features, *fit_logistic(features, target, SPACE, 1.0, times.float()))
-    repeated = features.repeat_interleave(times, dim=0), target.repeat_interleave(times, dim=0)
-    torch.testing.assert_close(logits, logits_of(features, *fit_logistic(*repeated, SPACE, 1.0)), atol=5e-3, rtol=1e-3)
+    logits = logits_of(features, *fit_logistic(features, Answers(SPACE, target, times.float()), 1.0))
+    repeated, answers = (part.repeat_interleave(times, dim=0) for part in (features, target))
+    expected = logits_of(features, *fit_logistic(repeated, Answers(SPACE, answers), 1.0))
+    torch.testing.assert_close(logits, expected, atol=5e-3, rtol=1e-3)
 
 
 def draw_colours(features):
@@ -294,7 +306,7 @@ def test_the_fit_of_a_group_equals_multinomial_logistic_regression(features, tar
     labels = ("cat", "red", "green", "blue")
     space = LabelSpace(labels, (Group("colour", labels[1:]),))
     both = torch.cat([target[:, :1], torch.nn.functional.one_hot(choice, 3).float()], dim=1)
-    weight, bias = fit_logistic(features, both, space, 1.0)
+    weight, bias = fit_logistic(features, Answers(space, both), 1.0)
     standard = StandardScaler().fit_transform(features.double())
     reference = LogisticRegression(C=1.0, max_iter=5000, tol=1e-8).fit(standard, choice)
     expected = torch.from_numpy(reference.predict_proba(standard)).float()
@@ -309,7 +321,7 @@ def test_the_fit_of_a_group_with_none_equals_multinomial_logistic_regression_rel
     choice = draw_colours(features)
     space = LabelSpace(("red", "green"), (Group("colour", ("red", "green"), none=True),))
     target = torch.nn.functional.one_hot(choice, 3)[:, :2].float()  # the third is none
-    probability = space.probability(logits_of(features, *fit_logistic(features, target, space, 1e-3)))
+    probability = space.probability(logits_of(features, *fit_logistic(features, Answers(space, target), 1e-3)))
     standard = StandardScaler().fit_transform(features.double())
     reference = LogisticRegression(C=1e3, max_iter=5000, tol=1e-8).fit(standard, choice)  # barely regularised: "none"
     expected = torch.from_numpy(reference.predict_proba(standard)).float()[:, :2]  # has weights there and not here
@@ -318,7 +330,7 @@ def test_the_fit_of_a_group_with_none_equals_multinomial_logistic_regression_rel
 
 def test_a_feature_that_never_changes_is_no_harm(features, target):
     constant = torch.cat([features, torch.full((NUM_IMAGES, 1), 3.3)], dim=1)
-    logits = logits_of(constant, *fit_logistic(constant, target, SPACE, 1.0))
+    logits = logits_of(constant, *fit_logistic(constant, Answers(SPACE, target), 1.0))
     torch.testing.assert_close(logits, fit_with_sklearn(features, target, 1.0), atol=2e-3, rtol=1e-3)
 
 
@@ -334,7 +346,7 @@ def easy_problem(features):
 def test_a_fit_solves_an_easy_problem_and_leaves_a_label_without_positives_at_the_prior(features):
     model, target = create(), easy_problem(features)
     data = manifest(target)
-    table = start_head(model, "fit", SPACE, data, read_classifier=never, pooled_features=lambda: features)
+    table = begin(model, Fit(), data, features=features)
     assert [row.start for row in table] == ["fit", "fit", "prior"]
     assert table[0].source.startswith("l2 ")
     logits = model.head(features).detach()
@@ -347,7 +359,7 @@ def test_a_fit_keeps_the_prior_of_labels_without_a_known_negative_or_any_answer(
     target[:, 1], target[target[:, 2] == 0, 2] = -1, -1
     data = manifest(target)
     model = create()
-    table = start_head(model, "fit", SPACE, data, read_classifier=never, pooled_features=lambda: features)
+    table = begin(model, Fit(), data, features=features)
     assert [row.start for row in table] == ["fit", "prior", "prior"]
     assert torch.equal(model.head(features)[:, 1:], prior_log_odds(SPACE, data)[1:].expand(NUM_IMAGES, -1))
 
@@ -356,15 +368,16 @@ def test_a_fit_regularises_noise_more_than_signal(features):
     noise = (torch.rand(NUM_IMAGES, 3) < 0.5).float()
     strengths = []
     for target in (noise, easy_problem(features)):
-        table = fit_rows(create(), SPACE, features, target)
+        table = fit_rows(create(), features, Answers(SPACE, target))
         strengths.append(float(table[0].source.removeprefix("l2 ")))
     assert strengths[0] >= 100 > strengths[1]
 
 
 def test_a_fit_needs_no_more_than_two_images(features, target):
     target[:2] = torch.tensor([[0.0, 0, 1], [1, 0, 1]])
-    assert [row.start for row in fit_rows(create(), SPACE, features[:2], target[:2])] == ["fit", "prior", "prior"]
-    assert [row.start for row in fit_rows(create(), SPACE, features[:1], target[:1])] == ["prior"] * 3
+    for num_images, starts in ((2, ["fit", "prior", "prior"]), (1, ["prior"] * 3)):
+        table = fit_rows(create(), features[:num_images], Answers(SPACE, target[:num_images]))
+        assert [row.start for row in table] == starts
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -374,8 +387,8 @@ def test_after_a_fit_the_model_gives_features_times_weight_plus_bias(head):
         features = read_features(model, image)
     features = features if features.ndim == 2 else features[:, 1:].mean(dim=1)  # of the patches
     target = (torch.rand(40, 3) < 0.4).float()
-    table = start_head(model, "fit", SPACE, manifest(target), read_classifier=never, pooled_features=lambda: features)
-    weight, bias = fit_logistic(features, target, SPACE, l2=float(table[0].source.removeprefix("l2 ")))
+    table = begin(model, Fit(), manifest(target), features=features)
+    weight, bias = fit_logistic(features, Answers(SPACE, target), l2=float(table[0].source.removeprefix("l2 ")))
     torch.testing.assert_close(model(image), logits_of(features, weight, bias), atol=1e-5, rtol=1e-4)
 
 
@@ -385,7 +398,7 @@ def test_after_a_fit_the_model_gives_features_times_weight_plus_bias(head):
 def carry(model, source, matches, features, target, space=SPACE):
     prior = prior_log_odds(space, manifest(target, space.labels, space.groups))
     start_at_log_odds(model, prior)
-    return carry_by_name(model, space, source, matches, prior, features, target)
+    return carry_by_name(model, source, matches, prior, features, Answers(space, target))
 
 
 def test_a_scale_and_a_bias_make_the_mean_probability_the_frequency(features, target):
@@ -431,12 +444,9 @@ def test_rows_are_carried_and_fitted_to_the_answers_and_weights_of_the_loss(feat
     data, source = replace(manifest(target), weights=weights), classifier(LABELS)
     share = torch.from_numpy(weights) / weights.sum()
     for unknown, starts in ((STRATEGIES[0], ["{}", "prior", "{}"]), (STRATEGIES[1], ["{}", "{}", "{}"])):
-        for start, word in (("by_name", "carried"), ("fit", "fit")):
+        for start, word in ((BY_NAME, "carried"), (Fit(), "fit")):
             model = create()
-            table = start_head(
-                model, start, SPACE, data, read_classifier=lambda: source, pooled_features=lambda: features,
-                unknown=unknown,
-            )  # fmt: skip
+            table = begin(model, start, data, source, features, unknown=unknown)
             assert [row.start for row in table] == [expected.format(word) for expected in starts]
             # biases are free, so that the weighted mean probability is the weighted frequency
             probability = share @ model.head(features).detach().sigmoid()
@@ -447,7 +457,7 @@ def test_rows_are_carried_and_fitted_to_the_answers_and_weights_of_the_loss(feat
 def test_labels_that_only_images_of_weight_0_tell_apart_keep_the_prior(features, target):
     weights = torch.where(target[:, 0] == 1, 0.0, 1.0).numpy()
     data = replace(manifest(target), weights=weights)
-    table = start_head(create(), "fit", SPACE, data, read_classifier=never, pooled_features=lambda: features)
+    table = begin(create(), Fit(), data, features=features)
     assert [row.start for row in table] == ["prior", "fit", "fit"]
 
 
@@ -455,9 +465,7 @@ def test_only_labels_with_a_class_and_both_answers_are_carried(features, target)
     target[:, 1] = 0
     source, model = classifier(("Dog", "CAT")), create()
     data = manifest(target)
-    table = start_head(
-        model, "by_name", SPACE, data, read_classifier=lambda: source, pooled_features=lambda: features
-    )  # fmt: skip
+    table = begin(model, BY_NAME, data, source, features)
     assert [row.start for row in table] == ["carried", "prior", "prior"]
     assert torch.equal(model.head(features)[:, 1:], prior_log_odds(SPACE, data)[1:].expand(NUM_IMAGES, -1))
     assert model.head.weight[0].any()
@@ -535,7 +543,7 @@ def test_wrong_aliases_are_named(tmp_path):
 def test_a_file_of_aliases_that_is_no_mapping_of_words_is_named(content, words, tmp_path):
     path = tmp_path / "a.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=f"(?s)head.aliases=.*a.yaml .*{words}"):
+    with pytest.raises(InputError, match=f"(?s)start.aliases=.*a.yaml .*{words}"):
         read_aliases(str(path))
 
 
@@ -543,52 +551,42 @@ def test_a_class_without_a_name_is_no_label():
     assert match_labels(LabelSpace(("", "dog")), classifier(("", " ", "dog")), {}) == {1: [2]}
 
 
-@pytest.mark.parametrize("start", ["by_name", "fit"])
+@pytest.mark.parametrize("start", [BY_NAME, Fit()])
 def test_features_that_are_not_finite_are_named_by_their_images(start, features, target):
     features[7, 3] = float("nan")
     data = manifest(target)
     with pytest.raises(InputError, match=f"NaN or infinite features for 1 of 300 .*\n  {data.images[7]}"):
-        start_head(
-            create(), start, SPACE, data,
-            read_classifier=lambda: classifier(LABELS), pooled_features=lambda: features,
-        )  # fmt: skip
+        begin(create(), start, data, classifier(LABELS), features)
 
 
-@pytest.mark.parametrize("start", ["by_name", "keep"])
+@pytest.mark.parametrize("start", [BY_NAME, KEEP])
 def test_rows_of_another_width_and_labels_that_come_twice_are_refused(start, target):
     wide = classifier(LABELS, is_multi_label=True, width=2 * WIDTH)
     with pytest.raises(InputError, match="read 48 features and the model gives 24"):
-        start_head(
-            create(), start, SPACE, manifest(target), read_classifier=lambda: wide, pooled_features=never
-        )  # fmt: skip
+        begin(create(), start, manifest(target), wide)
     with pytest.raises(InputError, match="more than once:\n  cat"):
         keep_rows(create(), SPACE, classifier(("cat", "dog", "cat"), is_multi_label=True), grow=False)
 
 
 def test_no_match_at_all_is_an_error_with_the_ways_out():
-    with pytest.raises(InputError, match=r"none of the 3 labels.*tench.*head\.aliases.*head\.start=prior or fit"):
+    with pytest.raises(InputError, match=r"none of the 3 labels.*tench.*start\.aliases.*start=prior or fit"):
         matches(LABELS, ("tench", "shark"))
 
 
-@pytest.mark.parametrize("start", ["by_name", "keep"])
-def test_a_source_without_a_classifier_is_refused_with_the_reason(start):
+@pytest.mark.parametrize(("start", "word"), [(BY_NAME, "by_name"), (KEEP, "keep")])
+def test_a_source_without_a_classifier_is_refused_with_the_reason(start, word):
     reason = "its classifier is not linear"
     source = Classifier(None, None, None, True, reason)
-    with pytest.raises(InputError, match=f"head.start={start} needs .*{reason}"):
-        start_head(
-            create(), start, SPACE, manifest([[1, 0, 0]]), read_classifier=lambda: source, pooled_features=never
-        )  # fmt: skip
+    with pytest.raises(InputError, match=f"start={word} needs .*{reason}"):
+        begin(create(), start, manifest([[1, 0, 0]]), source)
 
 
-@pytest.mark.parametrize("start", ["by_name", "keep", "fit"])
+@pytest.mark.parametrize("start", [BY_NAME, KEEP, Fit()])
 def test_heads_whose_logits_are_no_product_with_a_row_are_refused(features, target, start):
     decoder = partial(MLDecoder, num_groups=2, decoder_width=None, num_heads=2, feedforward_width=8, dropout=0.0)
     source = classifier(LABELS, is_multi_label=True)
     with pytest.raises(InputError, match=r"MLDecoder.*Take head=linear"):
-        start_head(
-            create(head=decoder), start, SPACE, manifest(target),
-            read_classifier=lambda: source, pooled_features=lambda: features,
-        )  # fmt: skip
+        begin(create(head=decoder), start, manifest(target), source, features)
 
 
 # Keeping the rows of a multi-label classifier
@@ -619,7 +617,7 @@ def test_missing_and_additional_labels_are_named():
     source = classifier(("cat", "dog", "fish"), is_multi_label=True)
     with pytest.raises(InputError) as error:
         keep_rows(create(), SPACE, source, grow=False)
-    assert "'owl': not in the source (head.grow=true adds it)" in str(error.value)
+    assert "'owl': not in the source (start.grow=true adds it)" in str(error.value)
     assert "'fish': only in the source (name it in data.labels)" in str(error.value)
     with pytest.raises(InputError, match="'fish': only in the source"):
         keep_rows(create(), SPACE, source, grow=True)
@@ -638,9 +636,7 @@ def test_a_head_that_grows_keeps_the_old_rows_to_the_bit_and_starts_new_ones_at_
     data = manifest(np.random.RandomState(0).random_sample((40, num_new)) < 0.3, labels)
     old, new = create(num_old, HEADS[head]), create(num_new, HEADS[head])
     keep_rows(old, LabelSpace(labels[:num_old]), source, grow=False)
-    table = start_head(
-        new, "keep", LabelSpace(labels), data, read_classifier=lambda: source, pooled_features=never, grow=True
-    )  # fmt: skip
+    table = begin(new, replace(KEEP, grow=True), data, source, space=LabelSpace(labels))
     assert [row.start for row in table] == ["kept"] * num_old + ["new"] * (num_new - num_old)
     for before, after in zip(old.head.parameters(), new.head.parameters(), strict=True):
         assert torch.equal(after[: len(before)], before)

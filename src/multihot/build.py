@@ -34,7 +34,7 @@ from multihot.model.finetune import check_combination, count_parameters, merge_l
 from multihot.model.heads import factor_head, install_head
 from multihot.model.saved import check_model, save_model
 from multihot.model.sources import check_source, read_classifier
-from multihot.model.start import format_table, start_head
+from multihot.model.start import FreshHead, format_table, log_table
 from multihot.optimizer import create_optimizer
 from multihot.run import UNWRITABLE, Run
 from multihot.schedule import create_schedule
@@ -147,25 +147,25 @@ def build_model(
     Args:
         unknown: what the loss takes an unknown answer for.
     """
-    finetune, settings = create("finetune", cfg.finetune), OmegaConf.to_container(cfg.model)
+    finetune, start = create("finetune", cfg.finetune), create("start", cfg.start)
+    settings = OmegaConf.to_container(cfg.model)
     is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
-    check_combination(finetune, cfg.head.start, is_mixed, cfg.grad_checkpointing, settings["kwargs"])
+    check_combination(finetune, start, is_mixed, cfg.grad_checkpointing, settings["kwargs"])
     model = create_model(num_labels=len(space.labels), **settings)
     install_head(model, create("head.layer", cfg.head.layer), len(space.labels))
     model.to(accelerator.device)
     if not run.goes_on:  # else its weights come with last/
         source = {"pretrained": cfg.model.pretrained, "weights": cfg.model.weights}
-        table = start_head(
+        fresh = FreshHead(
             model,
-            cfg.head.start,
             space,
             train_data,
-            read_classifier=partial(read_classifier, cfg.model.name, class_names=cfg.head.class_names, **source),
+            read_classifier=partial(read_classifier, cfg.model.name, **source),
             pooled_features=lambda: create_cache(cfg, accelerator, model).read_pooled(train_data),
-            aliases=cfg.head.aliases,
-            grow=cfg.head.grow,
             unknown=unknown,
         )
+        table = start.set_weights(fresh)
+        log_table(table)
         if accelerator.is_main_process:
             with writing(run.head_start, UNWRITABLE):
                 write_text(run.head_start, format_table(table))

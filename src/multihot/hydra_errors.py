@@ -10,6 +10,7 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from multihot.allowed.check import list_arguments
 from multihot.allowed.table import SCRIPTS
+from multihot.settings import MOVED
 
 KIND_OF_FILE = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".gz": "csv", ".jsonl": "jsonl", ".json": "coco",
@@ -42,6 +43,8 @@ def describe_choices(parent: DictConfig, key: str) -> str:
     place = parent._get_full_key(None)
     name = f"{place}.{key}" if place else key
     arguments = list_arguments(str(parent["_target_"])) if "_target_" in parent else None
+    if name in MOVED:
+        return f"\n{name} is now {MOVED[name]}"
     if place == "model.kwargs" or not parent or key in (arguments or ()):
         return f"\nIt is new there: write +{name}=..."
     names = [str(known) for known in parent if not str(known).startswith("_") and known != "hydra"]
@@ -49,7 +52,7 @@ def describe_choices(parent: DictConfig, key: str) -> str:
     known = {setting for table in SCRIPTS.values() for setting in table}
     if not near and not place:
         near = sorted(setting for setting in known if setting.endswith(f".{key}"))[:3]
-    choices = f"\nThe settings{f' of {place}' if place else ''} are: {', '.join(names)}"
+    choices = f"\nThe settings{f' of {place}' if place else ''} are: {', '.join(names) or 'none'}"
     if name in known and place:
         choices += f"\n{name} is a setting of another option of {place}: choose that first, {place}=<option>"
     return choices + (f"\nDid you mean {' or '.join(near)}?" if near else "")

@@ -12,6 +12,7 @@ from multihot.errors import InputError
 KNOWN = {
     "data": "multihot.data.readers.",
     "head.layer": "multihot.model.heads.",
+    "start": "multihot.model.start.",
     "loss.function": ("multihot.loss.", "timm.loss.", "torch.nn."),
     "optimizer.factory": ("torch.optim.", "timm.optim."),
     "schedule.factory": "timm.scheduler.",

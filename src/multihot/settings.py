@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +24,15 @@ SINCE = {
     "data.none_labels": None,
     "data.image_suffix": None,
 }  # what runs that began before there were these settings had
+STARTS = {"random": "Random", "prior": "Prior", "fit": "Fit", "by_name": "ByName", "keep": "Keep"}
+STARTS_MODULE = "multihot.model.start"
+OLD_HEAD = {"class_names": None, "aliases": None, "grow": False}  # beside head.start, in runs of before
+MOVED = {
+    "head.start": f"start=<option>, one of {', '.join(STARTS)}",
+    "head.class_names": "start.class_names (start=by_name, keep)",
+    "head.aliases": "start.aliases (start=by_name)",
+    "head.grow": "start.grow (start=keep)",
+}  # settings that have another name now
 FREE_ON_RESUME = (
     "resume",
     "patience",
@@ -49,14 +58,36 @@ def read_config(path: Path) -> DictConfig:
         if not isinstance(cfg, DictConfig) or not cfg:
             raise ValueError("it is empty")
         OmegaConf.resolve(cfg)
-        return OmegaConf.merge({"data": {"value_range": SINCE["data.value_range"]}}, cfg)
+        return OmegaConf.merge({"data": {"value_range": SINCE["data.value_range"]}}, move_start(cfg))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise damaged(path, error) from error
 
 
+def move_start(cfg: DictConfig) -> DictConfig:
+    """Returns the settings of a run of before, whose `head.start` was a name, with a `start` of its own."""
+    name = OmegaConf.select(cfg, "head.start")
+    if name not in STARTS:
+        return cfg
+    head = OmegaConf.to_container(cfg.head)
+    options = {"by_name": ("class_names", "aliases"), "keep": ("class_names", "grow")}.get(name, ())
+    start = {"_target_": f"{STARTS_MODULE}.{STARTS[name]}", **{option: head[option] for option in options}}
+    rest = {key: value for key, value in head.items() if key not in ("start", *OLD_HEAD)}
+    return OmegaConf.create({**OmegaConf.to_container(cfg), "head": rest, "start": start})
+
+
+def with_old_start(settings: Mapping[str, object]) -> dict[str, object]:
+    """Returns flat settings with the start of the head as runs of before had it, see `move_start`."""
+    names = {f"{STARTS_MODULE}.{target}": name for name, target in STARTS.items()}
+    target = settings.get("start._target_")
+    rest = {key: value for key, value in settings.items() if not is_inside(key, "start")}
+    old = {f"head.{key}": settings.get(f"start.{key}", value) for key, value in OLD_HEAD.items()}
+    return rest | {"head.start": names.get(target, target)} | old
+
+
 def hash_config(cfg: DictConfig) -> str:
     """Returns a hash of all settings that a result may depend on, as they were asked for; an older run has the same."""
-    told = {key: value for key, value in flatten(cfg).items() if not is_free(key) and not is_as_before(key, value)}
+    flat = with_old_start(flatten(cfg))
+    told = {key: value for key, value in flat.items() if not is_free(key) and not is_as_before(key, value)}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -84,8 +115,9 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     if cfg.model.weights and not is_address(cfg.model.weights.removeprefix("local-dir:")):
         cfg.model.weights = absolute(cfg.model.weights.removeprefix("local-dir:"))
     for key in ("aliases", "class_names"):
-        if isinstance(cfg.head[key], str) and cfg.head[key] != "imagenet":
-            cfg.head[key] = absolute(cfg.head[key])
+        value = OmegaConf.select(cfg, f"start.{key}")
+        if isinstance(value, str) and value != "imagenet":
+            cfg.start[key] = absolute(value)
     return cfg
 
 

@@ -47,10 +47,11 @@ def find_misfits(cfg: DictConfig) -> list[str]:
         check_rates(cfg)
     with collecting(faults, "augment"):
         create("augment", cfg.augment)(**resolve_data_config({}, pretrained_cfg=IMAGE))
-    with collecting(faults, "finetune"):
+    with collecting(faults, "start or finetune"):
         is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
         kwargs = OmegaConf.to_container(cfg.model.kwargs)
-        check_combination(create("finetune", cfg.finetune), cfg.head.start, is_mixed, cfg.grad_checkpointing, kwargs)
+        finetune, start = create("finetune", cfg.finetune), create("start", cfg.start)
+        check_combination(finetune, start, is_mixed, cfg.grad_checkpointing, kwargs)
     with collecting(faults, "model, head or finetune"):
         try_model(cfg)
     return faults

@@ -13,10 +13,10 @@ from multihot.allowed.table import MODEL_KWARGS, PREPROCESSING, SCRIPTS, TARGET_
 from multihot.command_line import write_value
 from multihot.errors import InputError
 from multihot.known_classes import check_targets
-from multihot.settings import is_inside
+from multihot.settings import MOVED, is_inside
 
-BUILT = ("loss.function", "optimizer.factory", "schedule.factory", "augment", "finetune")  # from a class each
-BY_OPTION = ("data.", "tracker.")  # which settings there are depends on the option of the group
+BUILT = ("start", "loss.function", "optimizer.factory", "schedule.factory", "augment", "finetune")  # from a class each
+BY_OPTION = ("data.", "start.", "tracker.")  # which settings there are depends on the option of the group
 OUTSIDE = ("multihot.", "timm.", "torch.")  # where a class may come from
 ARGUMENTS = {"model.kwargs": MODEL_KWARGS, "model.kwargs.pretrained_cfg_overlay": PREPROCESSING}
 
@@ -113,6 +113,8 @@ def list_arguments(target: str) -> list[str] | None:
 def refuse(key: str, beside: Mapping, prefix: str, table: Mapping[str, Kind]) -> Kind:
     """Returns the kind of a setting that there is not, or that is a group: it takes nothing and names the choices."""
     parts = [known[len(key) + 1 :] for known in [*table, *BUILT, *ARGUMENTS] if known.startswith(f"{key}.")]
+    if key in MOVED:
+        return Refused(f"it is now {MOVED[key]}", "")
     if key in BUILT:
         return Refused(f"settings of a class, {{_target_: ..., ...}}; {key.split('.')[0]}=<option> chooses one")
     if key in ARGUMENTS:

@@ -139,11 +139,10 @@ TRAIN = DATA | {
     "activation": TEXT,  # softmax has an answer of its own
     "threshold": number() | list_of(number()) | NULL,
     "max_images": whole(1) | NULL,
-    "head.start": choice("prior", "by_name", "fit", "keep", "random"),
-    "head.class_names": PATH | LABELS | NULL,
-    "head.aliases": PATH | NULL,
-    "head.grow": FLAG,
     "head.layer": NULL,  # or a class, see TARGETS
+    "start.class_names": PATH | LABELS | NULL,
+    "start.aliases": PATH | NULL,
+    "start.grow": FLAG,
     "loss.weight": SOME_WEIGHT | NULL,
     "loss.pos_weight": WEIGHT | BALANCE | NULL,
     "loss.smoothing": number(0, below=1),

@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from multihot.errors import InputError, list_first
+from multihot.model.start import Fit
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Full:
 
 @dataclass(frozen=True)
 class LpFt(Full):
-    """All weights, after the head has been fitted (head.start=fit): arxiv.org/abs/2202.10054."""
+    """All weights, after the head has been fitted (start=fit): arxiv.org/abs/2202.10054."""
 
 
 @dataclass(frozen=True)
@@ -107,16 +108,18 @@ def block_layers(model: nn.Module) -> set[str]:
     return {name.rpartition(".")[2] for name in names if name.startswith("blocks.")}
 
 
-def check_combination(finetune: object, start: str, is_mixed: bool, grad_checkpointing: bool, kwargs: Mapping) -> None:
+def check_combination(
+    finetune: object, start: object, is_mixed: bool, grad_checkpointing: bool, kwargs: Mapping
+) -> None:
     """Raises InputError for settings that would do nothing in a fine-tuning mode, or not what they say.
 
     Args:
-        start: `head.start`.
+        start: of the head, from conf/start.
         is_mixed: whether Mixup or CutMix is on.
         kwargs: arguments of the timm model.
     """
-    if isinstance(finetune, LpFt) and start != "fit":
-        raise InputError(f"finetune=lp_ft fits the head first, which head.start={start} undoes: take finetune=full")
+    if isinstance(finetune, LpFt) and not isinstance(start, Fit):
+        raise InputError("finetune=lp_ft fits the head first, which another start than fit undoes: take finetune=full")
     if finetune.trains_backbone:
         return
     on_pictures = {

@@ -223,18 +223,18 @@ def rename_classes(classifier: Classifier, class_names: str | Sequence[str]) -> 
         names = name_imagenet(0 if classifier.weight is None else len(classifier.weight))
         if names is None:
             raise InputError(
-                f"head.class_names=imagenet: {describe_rows(classifier)}, unlike ImageNet's classifiers; "
+                f"start.class_names=imagenet: {describe_rows(classifier)}, unlike ImageNet's classifiers; "
                 "give a text file with one name a line, or a list"
             )
     elif isinstance(class_names, Mapping):
-        raise InputError(f"head.class_names={class_names}: give a list in the order of the rows, a file, or imagenet")
+        raise InputError(f"start.class_names={class_names}: give a list in the order of the rows, a file, or imagenet")
     else:
         names = read_names(class_names) if isinstance(class_names, str) else tuple(str(name) for name in class_names)
     if classifier.weight is None:
         return replace(classifier, names=names)
     if len(names) != len(classifier.weight):
         raise InputError(
-            f"head.class_names has {len(names)} names and {describe_rows(classifier)}; give one a row, in their order"
+            f"start.class_names has {len(names)} names and {describe_rows(classifier)}; give one a row, in their order"
         )
     return replace(classifier, names=names, reason="")
 
@@ -260,7 +260,7 @@ def read_names(path: str) -> tuple[str, ...]:
         lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"head.class_names={path} cannot be read ({error}); give a text file with one name a line, a list, "
+            f"start.class_names={path} cannot be read ({error}); give a text file with one name a line, a list, "
             "or imagenet"
         ) from error
     return tuple(line.strip() for line in lines if line.strip())

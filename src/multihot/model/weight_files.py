@@ -130,9 +130,9 @@ def split_classifier(
     weight, bias, reason = find_rows(inside, layers)
     names = list_names(names, None if weight is None else len(weight))
     if weight is not None and names is None:
-        reason = "its classes have no names: set head.class_names"
+        reason = "its classes have no names: set start.class_names"
     elif weight is not None and len(names) != len(weight):
-        names, reason = None, f"it has {len(weight)} rows and {len(names)} class names: set head.class_names"
+        names, reason = None, f"it has {len(weight)} rows and {len(names)} class names: set start.class_names"
     return rest, Classifier(names, weight, bias, is_multi_label, reason)
 
 

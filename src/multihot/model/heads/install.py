@@ -103,7 +103,7 @@ def start_at_log_odds(model: nn.Module, log_odds: Tensor) -> None:
         elif hasattr(layer, "start_at_log_odds"):
             layer.start_at_log_odds(log_odds)
         else:
-            raise InputError(f"{type(model).__name__}.{name} is not linear: set head.start=random")
+            raise InputError(f"{type(model).__name__}.{name} is not linear: take start=random")
 
 
 def carry_rows(model: nn.Module, rows: dict[int, tuple[Tensor, float]]) -> None:
@@ -118,7 +118,7 @@ def carry_rows(model: nn.Module, rows: dict[int, tuple[Tensor, float]]) -> None:
         if not (isinstance(layer, nn.Linear) or hasattr(layer, "carry_row")):
             raise InputError(
                 f"labels cannot be carried over into {type(layer).__name__}: its logits are no product of a row of "
-                "weights and pooled features. Take head=linear, two_logit or csra; or finetune=full head.start=prior"
+                "weights and pooled features. Take head=linear, two_logit or csra; or finetune=full start=prior"
             )
         for label, (weight, bias) in rows.items():
             if isinstance(layer, nn.Linear):
