@@ -4,13 +4,9 @@ import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from multihot.errors import InputError
-
-if TYPE_CHECKING:
-    from multihot.data.readers.folders import LabelledFile
 
 log = logging.getLogger("multihot")
 
@@ -23,8 +19,12 @@ PICTURES = re.compile(  # endings of pictures, and of what may hold some
 )
 
 
-def check_layout(path: str, labels: Sequence[str], files: Sequence["LabelledFile"]) -> None:
-    """Raises InputError if folders that are taken for labels are those of another layout."""
+def check_layout(path: str, labels: Sequence[str], places: Iterable[tuple[str, str]]) -> None:
+    """Raises InputError if folders that are taken for labels are those of another layout.
+
+    Args:
+        places: the label of each file, and its path inside of the label's folder.
+    """
     names = {label.lower() for label in labels}
     if len(names) > 1 and "images" in names and names <= OF_DETECTION:
         raise InputError(
@@ -37,8 +37,8 @@ def check_layout(path: str, labels: Sequence[str], files: Sequence["LabelledFile
             "set data.split_folders=false if they are labels"
         )
     below = defaultdict(set)
-    for file in files:
-        below[file.label].add(os.path.dirname(file.place).split(os.sep)[0])
+    for label, place in places:
+        below[label].add(os.path.dirname(place).split(os.sep)[0])
     deeper = {label: inner for label, inner in below.items() if "" not in inner}
     if deeper and len(deeper) == len(below):
         inner = sorted(set().union(*deeper.values()))

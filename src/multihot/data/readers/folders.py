@@ -54,7 +54,7 @@ class FolderReader(TableReader):
         images = [file for file in files if is_image(file.path)]
         others = [file.path for file in files if not is_image(file.path)]
         if self.split_folders is None and self.labels is None:
-            check_layout(self.path, table.labels, files)
+            check_layout(self.path, table.labels, ((file.label, file.place) for file in files))
         check_endings(self.path, others, len(images))
         first_of = [images[k] for k in SAME_FILE[self.same_file](images)]
         for split, folder in folders.items():

@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from multihot.command_line import write_override
 from multihot.data.table.answers import Answers, parse_weight
 from multihot.data.table.cells import CellError, as_text, is_blank, quote
+from multihot.data.table.column_settings import ColumnSettings
 from multihot.data.table.doubtful_columns import (
     UNNAMED,
     UnusedAnswers,
@@ -24,9 +24,6 @@ from multihot.data.table.propose import is_name
 from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.errors import InputError, name_first
 
-if TYPE_CHECKING:
-    from multihot.data.table.columns import ColumnReader
-
 log = logging.getLogger(__name__)
 
 MOST_COLUMNS = 50  # named in an error
@@ -36,7 +33,7 @@ SEVERAL_ANSWERS = "answers in several columns of data.labels_column (each must h
 class Columns:
     """Where the columns of one file are, and what a row of theirs says."""
 
-    def __init__(self, reader: "ColumnReader", file: str, header: list[str], one_file: bool, says: Answers):
+    def __init__(self, reader: ColumnSettings, file: str, header: list[str], one_file: bool, says: Answers):
         self.reader, self.file, self.header = reader, file, header
         self.image = self.find("image_column", required=True)
         has_labels = reader.layout != "columns"
