@@ -71,12 +71,14 @@ def find_predictions(predict: str, folders: tuple[Path, ...], run, data, space, 
 
 
 def check_threshold(trained: DictConfig, labels: tuple[str, ...]) -> None:
-    """Raises InputError for thresholds that do not fit the labels of a run."""
+    """Raises InputError for thresholds that do not fit the labels of a run, and for groups called as scores are."""
     from multihot.labels import LabelSpace, read_groups
+    from multihot.metrics import check_group_names
     from multihot.metrics.checks import check_decided
     from multihot.settings import to_plain
 
     groups = read_groups(trained.data.groups) if "groups" in trained.data else ()
+    check_group_names(groups)
     several = LabelSpace(labels, groups, activation=trained.activation)
     check_decided(to_plain(trained.threshold), LabelSpace.single_label(labels) if trained.single_label else several)
 

@@ -67,6 +67,7 @@ def read_splits(cfg: DictConfig) -> tuple[dict, list[str], list[str]]:
     from multihot.data.depth import read_value_range
     from multihot.data.manifest import SPLITS
     from multihot.errors import InputError, MissingSplitError
+    from multihot.metrics import check_group_names
 
     manifests, errors, warnings = {}, [], Warnings()
     log.addHandler(warnings)
@@ -76,7 +77,7 @@ def read_splits(cfg: DictConfig) -> tuple[dict, list[str], list[str]]:
         labels = manifests["train"].labels if manifests else None
         try:
             manifest = read(split, labels=labels, must_exist=False)
-            manifest.label_space(cfg.single_label, "sigmoid")
+            check_group_names(manifest.label_space(cfg.single_label, "sigmoid").groups)
             manifests[split] = manifest.with_value_range(value_range)
         except InputError as error:
             if split == "train" or not isinstance(error, MissingSplitError):

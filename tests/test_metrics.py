@@ -13,7 +13,7 @@ from torch import Tensor
 
 from multihot.errors import InputError
 from multihot.labels import Group, LabelSpace
-from multihot.metrics import COLUMNS, SCORES, evaluate_logits, multi_label_scores
+from multihot.metrics import COLUMNS, SCORES, check_group_names, evaluate_logits, multi_label_scores
 from multihot.metrics.collection import create_metrics
 from multihot.metrics.single_label import evaluate_single_label
 
@@ -457,7 +457,7 @@ def test_without_any_known_label_the_single_label_scores_are_nan() -> None:
 def test_a_group_does_not_take_the_name_of_a_score() -> None:
     labels = ("cat", "dog")
     with pytest.raises(InputError, match="subset_accuracy in the place of the score"):
-        LabelSpace(labels, (Group("subset", labels),))
+        check_group_names([Group("subset", labels)])
     for name in ("set", "subsets", "label", "size"):
         assert f"{name}_accuracy" not in SCORES
-        LabelSpace(labels, (Group(name, labels),))
+        check_group_names([Group(name, labels)])

@@ -15,6 +15,7 @@ from multihot.errors import InputError, check_choice
 from multihot.evaluation import evaluate_split, score_names
 from multihot.labels import LabelSpace
 from multihot.loss import MultiLabelLoss
+from multihot.metrics import check_group_names
 from multihot.metrics.checks import check_threshold
 from multihot.predictions import Predictions
 from multihot.sweep import running
@@ -33,6 +34,7 @@ def check_measured(
             f"ema.decay, such as 0.999; else take monitor={monitor.replace('val_raw', 'val')}"
         )
     prefixes = ("val", "val_raw") if evaluate_ema == "beside" and ema_decay else ("val",)
+    check_group_names(space.groups)
     names = [name for name in score_names(space) if not name.startswith("num_")]  # which no training changes
     check_choice("monitor", monitor, [f"{prefix}/{name}" for prefix in prefixes for name in names])
     if not space.is_single_label:

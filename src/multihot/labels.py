@@ -197,18 +197,9 @@ def check_activation(activation: str) -> None:
 
 
 def check_groups(groups: Sequence[Group], labels: Sequence[str]) -> None:
-    """Raises InputError unless the groups have at least two labels (one with none), known and in one group only, and
-    names whose accuracies are not scores already.
-    """
-    from multihot.metrics import SCORES  # which needs the labels
-
+    """Raises InputError unless the groups have at least two labels (one with none), known and in one group only."""
     known, taken = set(labels), {}
     for group in groups:
-        if f"{group.name}_accuracy" in SCORES:
-            raise InputError(
-                f"the group {group.name} (data.groups) would have its {group.name}_accuracy in the place of the score "
-                "of that name: call it otherwise"
-            )
         unknown = [label for label in group.labels if label not in known]
         if unknown:
             raise InputError(

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multihot.labels import LabelSpace
+from multihot.errors import InputError
+from multihot.labels import Group, LabelSpace
 from multihot.metrics.blocks import LogitsAndTarget, harden
 from multihot.metrics.checks import check_finite, check_logits_and_target, check_threshold
 from multihot.metrics.decisions import DecisionSums, score_decisions, sum_chunks
@@ -83,6 +84,7 @@ def measure(
     matrices: LogitsAndTarget, space: LabelSpace, threshold: float | Sequence[float] | None = None
 ) -> Evaluation:
     """Returns what `evaluate_logits` does for logits and targets of any size; soft answers are present from 0.5 up."""
+    check_group_names(space.groups)
     threshold = check_threshold(threshold, space)
     decisions, images, winners = [], [], []
     for rows, logits, target in matrices.blocks():
@@ -123,3 +125,16 @@ def judge_groups(logits: Tensor, target: Tensor, space: LabelSpace) -> list[Tens
         known = (truth == 1).any(dim=1) | (truth == 0).all(dim=1)
         result.append((decision[:, columns] == (truth == 1)).all(dim=1)[known])
     return result
+
+
+def check_group_names(groups: Sequence[Group]) -> None:
+    """Raises InputError if the accuracy of a group would be called as a score is.
+
+    >>> check_group_names([Group("colour", ("red", "green"))])
+    """
+    for group in groups:
+        if f"{group.name}_accuracy" in SCORES:
+            raise InputError(
+                f"the group {group.name} (data.groups) would have its {group.name}_accuracy in the place of the score "
+                "of that name: call it otherwise"
+            )
