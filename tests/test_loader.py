@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from PIL import Image
 from timm.data import create_transform
 
-from multihot.data.loader import create_evaluation_batches, create_training_batches, seeded
+from multihot.data.loader import check_target, create_evaluation_batches, create_training_batches, seeded
 from multihot.data.readers.digits import create_digits
 from multihot.data.sampling import EvaluationOrder, TrainingOrder
 from multihot.errors import InputError
@@ -247,3 +247,25 @@ def test_settings_that_are_the_models_are_refused(manifest, name):
 def test_augmentation_without_training_is_said_to_do_nothing(manifest, caplog):
     images_of(manifest, partial(create_transform, re_prob=0.5, hflip=1.0, crop_pct=0.9))
     assert "augment.re_prob, augment.hflip does nothing" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (torch.ones(2, 3, dtype=torch.int64), "float multi-hot, not torch.int64"),
+        (torch.ones(2, 4), r"\(batch, 3\), not \(2, 4\)"),
+        (torch.ones(3), r"not \(3,\)"),
+        (torch.tensor([[0.0, 1.0, 1.5]]), "image 0 of the batch has 1.5 for label 2"),
+        (torch.tensor([[0.0, 1.0, 1.0], [0.0, -0.5, 0.0]]), "image 1 of the batch has -0.5 for label 1"),
+        (torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]).to_sparse(), "image 1 of the batch has 2 for label 2"),
+        (torch.tensor([[math.nan, 1.0, 1.0]]), "has nan for label 0"),
+    ],
+)
+def test_wrong_targets_are_refused_with_what_was_expected(target, words):
+    with pytest.raises(InputError, match=words):
+        check_target(target, num_labels=3)
+
+
+def test_soft_and_unknown_targets_are_allowed_dense_and_sparse():
+    check_target(torch.tensor([[0.0, 0.3, -1.0]]), num_labels=3)
+    check_target(torch.tensor([[0.0, 0.3, -1.0]]).to_sparse(), num_labels=3)

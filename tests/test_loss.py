@@ -1,7 +1,5 @@
 """Loss functions against torch, timm, torchvision and numbers worked by hand."""
 
-import math
-
 import pytest
 import torch
 from timm.loss import (
@@ -23,7 +21,6 @@ from multihot.loss import (
     MultiLabelLoss,
     ProbabilityBinaryCrossEntropy,
     check_loss,
-    check_target,
     closed_form,
 )
 
@@ -76,28 +73,6 @@ def reduce(function, space=None, **settings):
 def small_chunks(monkeypatch):
     """Chunks of two images of six labels, so that each sum has several."""
     monkeypatch.setattr(closed_form, "CHUNK_ELEMENTS", 12)
-
-
-@pytest.mark.parametrize(
-    ("target", "words"),
-    [
-        (torch.ones(2, 3, dtype=torch.int64), "float multi-hot, not torch.int64"),
-        (torch.ones(2, 4), r"\(batch, 3\), not \(2, 4\)"),
-        (torch.ones(3), r"not \(3,\)"),
-        (torch.tensor([[0.0, 1.0, 1.5]]), "image 0 of the batch has 1.5 for label 2"),
-        (torch.tensor([[0.0, 1.0, 1.0], [0.0, -0.5, 0.0]]), "image 1 of the batch has -0.5 for label 1"),
-        (torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]).to_sparse(), "image 1 of the batch has 2 for label 2"),
-        (torch.tensor([[math.nan, 1.0, 1.0]]), "has nan for label 0"),
-    ],
-)
-def test_wrong_targets_are_refused_with_what_was_expected(target, words):
-    with pytest.raises(InputError, match=words):
-        check_target(target, num_labels=3)
-
-
-def test_soft_and_unknown_targets_are_allowed_dense_and_sparse():
-    check_target(torch.tensor([[0.0, 0.3, -1.0]]), num_labels=3)
-    check_target(torch.tensor([[0.0, 0.3, -1.0]]).to_sparse(), num_labels=3)
 
 
 def test_softmax_is_for_labels_that_exclude_each_other_and_only_softmax_is():

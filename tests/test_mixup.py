@@ -3,10 +3,9 @@ import pytest
 import torch
 from timm.data import Mixup
 
-from multihot.data.loader import seeded
+from multihot.data.loader import check_target, seeded
 from multihot.data.mixup import create_mixup
 from multihot.errors import InputError
-from multihot.loss import check_target
 
 NUM_LABELS = 5
 

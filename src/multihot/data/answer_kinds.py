@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from multihot.data.manifest import Manifest
+from multihot.data.unknown import UnknownStrategy
 from multihot.labels import LabelSpace
-from multihot.loss import UnknownStrategy
 
 MANY_LISTED = 0.25  # unknown answers to a present one, where what is not listed is absent
 CHANCE = 1e-3  # that any label is lacking in a split by bad luck; what is less likely is told

@@ -24,7 +24,6 @@ from multihot.data.resize import TensorResize, needed_side, use_tensor_resize
 from multihot.data.sampling import EvaluationOrder, TrainingOrder
 from multihot.errors import InputError
 from multihot.interrupt import leave_to_parent
-from multihot.loss import check_target
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +173,27 @@ class Batches:
             for image, row in zip(batch["image"], batch["index"].tolist(), strict=True):
                 seed_generators(self.dataset.seed, self.order.epoch, row, 1)  # 1: not again what a crop draws
                 self.erase(image)
+
+
+def check_target(target: torch.Tensor, num_labels: int) -> None:
+    """Raises InputError unless the target is float (B, C), dense or sparse, of values from 0 to 1 and -1 = unknown.
+
+    >>> check_target(torch.tensor([[1.0, 0.0], [0.5, -1.0]]), num_labels=2)
+    """
+    if not target.is_floating_point():
+        raise InputError(f"the target must be float multi-hot, not {target.dtype}: use target.float()")
+    if target.ndim != 2 or target.shape[1] != num_labels:
+        raise InputError(f"the target must have the shape (batch, {num_labels}), not {tuple(target.shape)}")
+    target = target.coalesce() if target.is_sparse else target
+    values = target.values() if target.is_sparse else target
+    outside = ~(((values >= 0) & (values <= 1)) | (values == -1))
+    if outside.any():
+        place = target.indices().T[outside][0] if target.is_sparse else outside.nonzero()[0]
+        row, label = place.tolist()
+        raise InputError(
+            f"the target must lie between 0 and 1, or be -1 (unknown), but image {row} of the batch has "
+            f"{values[outside][0]:g} for label {label}"
+        )
 
 
 def create_training_batches(

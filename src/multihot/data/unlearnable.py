@@ -6,9 +6,9 @@ import numpy as np
 
 from multihot.data.answer_kinds import count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
 from multihot.data.manifest import Manifest
+from multihot.data.unknown import UnknownStrategy
 from multihot.errors import InputError, name_first
 from multihot.labels import LabelSpace
-from multihot.loss import UnknownStrategy
 
 NO_OTHERWISE = (  # a setting of data, its value that hides a "no", and what to set if that is one
     ("blank", "unknown", "data.blank=absent (by an empty cell)"),

@@ -1,11 +1,11 @@
 """From logits to one number: binary losses, exclusive groups, unknown and many labels."""
 
-from multihot.loss.checks import check_loss, check_target
+from multihot.data.unknown import UnknownStrategy
+from multihot.loss.checks import check_loss
 from multihot.loss.create import create_loss, share_known
 from multihot.loss.functions import AsymmetricLoss, BinaryCrossEntropy, FocalLoss, ProbabilityBinaryCrossEntropy
 from multihot.loss.many_labels import MANY_LABELS, FactoredLogits, can_factor
 from multihot.loss.multi_label import MultiLabelLoss
-from multihot.loss.unknown import UnknownStrategy
 
 __all__ = [
     "MANY_LABELS",
@@ -18,7 +18,6 @@ __all__ = [
     "UnknownStrategy",
     "can_factor",
     "check_loss",
-    "check_target",
     "create_loss",
     "share_known",
 ]

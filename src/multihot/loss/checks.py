@@ -2,32 +2,11 @@
 
 import torch
 from timm.loss import TwoWayLoss, ZlprLoss
-from torch import Tensor, nn
+from torch import nn
 
 from multihot.errors import InputError
 
 BINARISING = (TwoWayLoss, ZlprLoss)  # take a target for present above 0.5, and for absent below
-
-
-def check_target(target: Tensor, num_labels: int) -> None:
-    """Raises InputError unless the target is float (B, C), dense or sparse, of values from 0 to 1 and -1 = unknown.
-
-    >>> check_target(torch.tensor([[1.0, 0.0], [0.5, -1.0]]), num_labels=2)
-    """
-    if not target.is_floating_point():
-        raise InputError(f"the target must be float multi-hot, not {target.dtype}: use target.float()")
-    if target.ndim != 2 or target.shape[1] != num_labels:
-        raise InputError(f"the target must have the shape (batch, {num_labels}), not {tuple(target.shape)}")
-    target = target.coalesce() if target.is_sparse else target
-    values = target.values() if target.is_sparse else target
-    outside = ~(((values >= 0) & (values <= 1)) | (values == -1))
-    if outside.any():
-        place = target.indices().T[outside][0] if target.is_sparse else outside.nonzero()[0]
-        row, label = place.tolist()
-        raise InputError(
-            f"the target must lie between 0 and 1, or be -1 (unknown), but image {row} of the batch has "
-            f"{values[outside][0]:g} for label {label}"
-        )
 
 
 def check_loss(loss: nn.Module, *, is_soft: bool = False, is_mixed: bool = False) -> None:

@@ -6,10 +6,10 @@ from dataclasses import fields
 import torch
 from torch import Tensor, nn
 
+from multihot.data.unknown import UnknownStrategy
 from multihot.errors import check_choice
 from multihot.labels import LabelSpace
 from multihot.loss.multi_label import MultiLabelLoss
-from multihot.loss.unknown import UnknownStrategy
 from multihot.loss.weights import mean_scale, read_pos_weight, read_weight
 
 

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from multihot.data.unknown import UnknownStrategy
 from multihot.errors import InputError, check_choice
 from multihot.labels import LabelSpace
 from multihot.loss.checks import check_settings, count_dims
@@ -12,7 +13,6 @@ from multihot.loss.closed_form import Weighting, smooth, sum_elements
 from multihot.loss.functions import ClosedForm, at_least_float32
 from multihot.loss.groups import group_cross_entropy
 from multihot.loss.many_labels import FactoredLogits, can_factor, sum_factored, sums_closed_form
-from multihot.loss.unknown import UnknownStrategy
 
 REDUCTIONS = ("mean", "batchmean", "sum", "none")
 HIDDEN_LOGIT = -1e4  # with target 0 invisible to any loss: in float32 e^-1e4 is exactly 0

@@ -6,8 +6,8 @@ import numpy as np
 
 from multihot.data.answer_kinds import Kinds, count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
 from multihot.data.manifest import Manifest
+from multihot.data.unknown import UnknownStrategy
 from multihot.labels import LabelSpace
-from multihot.loss import UnknownStrategy
 
 SAY_NO = (
     "say what -1, an empty cell or no row means: data.answers={-1: absent}, data.blank=absent, "

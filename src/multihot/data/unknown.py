@@ -1,4 +1,4 @@
-"""What a loss takes an unknown label for."""
+"""What an unknown label is taken for in training."""
 
 import math
 from dataclasses import dataclass
