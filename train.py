@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from multihot.cli import job_of_hydra, run_script
+from multihot.cli import run_script
 
 log = logging.getLogger("multihot")
 
@@ -26,14 +26,16 @@ def main(cfg: DictConfig) -> float | None:
     from multihot.cluster import requeued_by_submitit
     from multihot.open_run import open_run
     from multihot.session import open_session, start_processes
-    from multihot.sweep import running
+    from multihot.sweep import Job
 
     start_processes()
-    with requeued_by_submitit(), open_run(cfg, *job_of_hydra()) as (run, cfg):
-        running.folder = run.folder
+    job, told = Job.of_hydra(), cfg
+    with requeued_by_submitit(), open_run(cfg, job) as (run, cfg):
+        told.name = run.folder.name  # where a sweep looks for what the job came to
         finished = run.read_finished(cfg.epochs, cfg.patience)
         if finished is not None:
             check_finished(cfg, run)
+            job.report(run.read_history(), cfg.monitor)
             best = f"best score {finished['score']} after epoch {finished['epoch']}"
             log.info("%s is complete: %s; nothing to do (another name trains again)", run.folder, best)
             return finished["score"]
@@ -41,24 +43,23 @@ def main(cfg: DictConfig) -> float | None:
             cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed, cfg.tracker.kind, run.folder
         ) as session:
             cfg.mixed_precision, cfg.kernels = session.compute.mixed_precision, session.compute.kernels
-            return fine_tune(cfg, session.accelerator, run)
+            return fine_tune(cfg, session.accelerator, run, job)
 
 
-def fine_tune(cfg: DictConfig, accelerator, run) -> float | None:
+def fine_tune(cfg: DictConfig, accelerator, run, job) -> float | None:
     """Trains the model, measures it before the first epoch and after each, and keeps the best in the run folder."""
     from multihot.build import build
     from multihot.interrupt import noting_signals
     from multihot.model.saved import check_model
-    from multihot.sweep import running
     from multihot.tracker import start_tracker
     from multihot.training import train_one_epoch
 
     trainer, train_batches, validator = build(cfg, accelerator, run)
     state, checkpoints = trainer.state, trainer.checkpoints
-    start_tracker(accelerator, run, OmegaConf.to_container(cfg, resolve=True), *job_of_hydra())
+    start_tracker(accelerator, run, OmegaConf.to_container(cfg, resolve=True), job.overrides, job.number)
 
     pruned = False
-    with noting_signals() as checkpoints.stop, telling_how_to_go_on(run):
+    with noting_signals() as checkpoints.stop, telling_how_to_go_on(run, job):
         if run.goes_on:
             checkpoints.load()
             check_model(run.best)
@@ -69,11 +70,12 @@ def fine_tune(cfg: DictConfig, accelerator, run) -> float | None:
             validator.measure(trainer, train_loss=None)
         while state.epoch < cfg.epochs and not validator.has_waited(state, cfg.patience):
             checkpoints.end_if_asked(is_saved=True)
-            pruned = running.is_hopeless(state.history, cfg.monitor)
+            pruned = job.is_hopeless(state.history, cfg.monitor)
             if pruned:
                 break
             train_loss = train_one_epoch(trainer, train_batches)
             validator.measure(trainer, train_loss)
+        job.report(state.history, cfg.monitor)
     if accelerator.is_main_process:
         run.finish(
             score=state.best_score,
@@ -94,16 +96,19 @@ def fine_tune(cfg: DictConfig, accelerator, run) -> float | None:
 
 
 @contextmanager
-def telling_how_to_go_on(run) -> Iterator[None]:
+def telling_how_to_go_on(run, job) -> Iterator[None]:
     """Says by which command a training that is stopped from outside goes on."""
     from multihot.interrupt import Interrupted
 
     try:
         yield
     except Interrupted:
-        overrides, job = job_of_hydra()
-        name = [] if any(told.startswith("name=") for told in overrides) else [f"name={run.folder.name}"]
-        command = f"python train.py {shlex.join([*overrides, *name])}" if job is None else "the command of the sweep"
+        name = [] if any(told.startswith("name=") for told in job.overrides) else [f"name={run.folder.name}"]
+        command = (
+            f"python train.py {shlex.join([*job.overrides, *name])}"
+            if job.number is None
+            else "the command of the sweep"
+        )
         log.warning("stopped and saved; to go on: %s", command)
         raise
 

@@ -348,7 +348,7 @@ def test_a_score_that_is_nan_is_never_the_best(train, tmp_path, monkeypatch, cap
 
 
 def test_a_search_without_val_images_is_refused(train, images, monkeypatch):
-    monkeypatch.setattr("multihot.sweep.running.trial", object())
+    monkeypatch.setattr("multihot.sweep.proposed", [SimpleNamespace()])
     lines = [f"{number}.png,{'cat' * (number % 2)}" for number in range(24)]
     with pytest.raises(InputError, match="a search compares scores"):
         train("name=a", "data=csv", "data.val_fraction=0", write_table(images, "image,labels", lines))
@@ -359,7 +359,7 @@ def test_a_search_without_val_images_is_refused(train, images, monkeypatch):
     [(without_no(GOOD), {}, True), (GOOD, {}, False), (without_no(GOOD), {"val/num_labels_ranked": 0}, False)],
 )
 def test_a_run_of_before_is_told_that_its_map_was_another(rows, newer, is_told, caplog):
-    batches = SimpleNamespace(loader=SimpleNamespace(dataset=SimpleNamespace(manifest=make(rows))))
+    batches = SimpleNamespace(manifest=make(rows))
     validator = Validator(None, batches, "val/map", LabelSpace(LABELS), None, "instead", None)
     validator.warn_of_older_scores(TrainingState(history=[{"epoch": 0, "val/map": 1.0, **newer}]))
     assert ("val/map of the 1 epochs so far counts labels" in caplog.text) == is_told

@@ -21,7 +21,6 @@ from multihot.ownership import MODEL
 from multihot.run import Run
 from multihot.seal import read_seal
 from multihot.settings import check_same_config, hash_config, read_config
-from multihot.sweep import running
 
 
 def read(path: Path):
@@ -87,11 +86,11 @@ def test_another_number_of_processes_may_go_on_again_and_again(run, train, caplo
         train("name=a", "epochs=5", "batch_size=4")
 
 
-def test_what_a_search_gave_up_is_finished_for_the_search_alone(tmp_path, monkeypatch):
+def test_what_a_search_gave_up_is_finished_for_the_search_alone(tmp_path):
     run = Run(tmp_path, config_sha256="x")
     run.finish(score=0.5, epoch=1, last_epoch=1, pruned=True, global_batch_size=8)
     assert run.read_finished(epochs=4, patience=None) is None
-    monkeypatch.setattr(running, "trial", object())
+    run = replace(run, is_trial=True)
     assert run.read_finished(epochs=4, patience=None)["score"] == 0.5
     assert replace(run, config_sha256="y").read_finished(epochs=4, patience=None) is None
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from multihot.errors import InputError
-from multihot.sweep import RunningJob, SweepCallback, describe_error, name_job, running
+from multihot.sweep import Job, SweepCallback, describe_error, name_job
 
 
 def read_json(path):
@@ -87,8 +87,8 @@ def end_job(tmp_path, value, status):
     hydra = {"mode": RunMode.MULTIRUN, "job": {"num": 3}, "sweep": {"dir": str(tmp_path)}, "sweeper": {}}
     job_return = JobReturn(overrides=["seed=1"], status=status)
     job_return.return_value = value
-    running.folder = None  # other tests train in this process too
-    SweepCallback().on_job_end(OmegaConf.create({"hydra": hydra, "monitor": "val/map"}), job_return)
+    job_return.cfg = OmegaConf.create({"name": None, "runs_folder": str(tmp_path)})
+    SweepCallback().on_job_end(OmegaConf.create({"hydra": hydra, "name": None}), job_return)
     return job_return.return_value, read_json(tmp_path / "3.json")
 
 
@@ -161,8 +161,7 @@ def ends_by_optuna(complete):
     """Returns after which epoch each trial ends; the first have ended before this start, after these epochs."""
     study, ends = pytest.importorskip("optuna").create_study(direction="maximize"), []
     for trial, history in enumerate(made_up_histories()):
-        job = RunningJob()
-        job.trial = study.ask()
+        job = Job([], trial, study.ask())
         if trial < len(complete):
             ends.append(complete[trial])
         else:
@@ -180,7 +179,7 @@ def test_optuna_ends_trials_below_the_median_also_when_the_search_is_started_aga
 
 
 def test_a_job_that_optuna_has_not_proposed_is_never_given_up():
-    assert not RunningJob().is_hopeless([{"epoch": 1, "val/map": 0.0}], "val/map")
+    assert not Job([]).is_hopeless([{"epoch": 1, "val/map": 0.0}], "val/map")
 
 
 # From here on in processes of their own.

@@ -18,7 +18,7 @@ from multihot.loss import MultiLabelLoss
 from multihot.metrics import check_group_names
 from multihot.metrics.checks import check_threshold
 from multihot.predictions import Predictions
-from multihot.sweep import running
+from multihot.run import Run
 
 FEW_IMAGES = 1000
 
@@ -85,7 +85,7 @@ def no_warning(line: str) -> None:
 
 def check_answers(
     cfg: DictConfig,
-    goes_on: bool,
+    run: Run,
     train_data: Manifest,
     val_data: Manifest,
     loss: MultiLabelLoss,
@@ -95,16 +95,16 @@ def check_answers(
     nothing to choose the best epoch by. A run that has begun so and goes on is only warned of.
     """
     settings, space = OmegaConf.to_container(cfg.data), loss.space
-    with warning_instead(goes_on, warn):
+    with warning_instead(run.goes_on, warn):
         check_learnable(train_data, space, loss.unknown, settings)
     is_cut = len(train_data) == cfg.max_images
     for line in describe_lacking(train_data, val_data, space, loss.unknown, settings, is_cut=is_cut):
         warn(line)
-    with warning_instead(goes_on, warn):
+    with warning_instead(run.goes_on, warn):
         check_choosable(cfg.monitor, val_data, space, cfg.threshold, loss, settings)
     for line in describe_alike(val_data):
         warn(line)
-    if running.trial is not None and not len(val_data):
+    if run.is_trial and not len(val_data):
         raise InputError("a search compares scores, which need val images: data.val_fraction=0.1, or rows of their own")
     if cfg.patience is not None and not len(val_data):
         warn(f"patience={cfg.patience} never ends a training without val images (data.val_fraction=0)")

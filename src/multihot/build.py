@@ -60,7 +60,7 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
     mix = create_mixup(**cfg.mix, num_labels=len(space.labels))
     check_loss(loss, is_soft=train_data.is_soft or val_data.is_soft, is_mixed=mix is not None)
     warn = partial(log.warning, "%s") if accelerator.is_main_process else no_warning
-    check_answers(cfg, run.goes_on, train_data, val_data, loss, warn)
+    check_answers(cfg, run, train_data, val_data, loss, warn)
     if accelerator.is_main_process:
         run.save(cfg, space.labels, counts, identify(train_data, val_data))
         with writing(run.folder, UNWRITABLE):

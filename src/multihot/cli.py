@@ -5,21 +5,13 @@ import sys
 from collections.abc import Callable
 from io import TextIOWrapper
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from multihot.errors import InputError, is_lost
 from multihot.hydra_errors import NO_OPTION, explain_hydra
 from multihot.interrupt import CTRL_C
 from multihot.typed_overrides import check_typed
-
-
-def job_of_hydra() -> tuple[list[str], int | None]:
-    """Returns the overrides of the running hydra job, and its number in a sweep or None."""
-    cfg = HydraConfig.get()
-    return list(cfg.overrides.task), cfg.job.num if cfg.mode == RunMode.MULTIRUN else None
 
 
 def run_script(main: Callable) -> None:

@@ -25,7 +25,7 @@ from multihot.ownership import check_name, find_run_around
 from multihot.run import LOCK, Run, in_process_0
 from multihot.seal import read_seal
 from multihot.settings import DECIDED, check_same_config, hash_config, with_absolute_paths
-from multihot.sweep import name_job
+from multihot.sweep import Job, name_job
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +52,15 @@ def name_run(name: str | None, overrides: list[str], job: int | None) -> str:
     return "-".join(part for part in parts if part)
 
 
-def choose_name(cfg: DictConfig, overrides: list[str], job: int | None, config_sha256: str) -> str:
+def choose_name(cfg: DictConfig, job: Job, config_sha256: str) -> str:
     """Returns the run's name; in a sweep with a name the one that a job of these settings had when it first began."""
     sweep = cfg.name or name_of_job()
     if sweep is not None:
         check_name(sweep)
-    if job is None or sweep is None:
-        return name_run(cfg.name, overrides, job)
-    return name_job(Path(cfg.runs_folder) / ".sweep" / sweep, config_sha256, partial(name_run, cfg.name, overrides))
+    if job.number is None or sweep is None:
+        return name_run(cfg.name, job.overrides, job.number)
+    records = Path(cfg.runs_folder) / ".sweep" / sweep
+    return name_job(records, config_sha256, partial(name_run, cfg.name, job.overrides))
 
 
 def name_of_job() -> str | None:
@@ -70,13 +71,10 @@ def name_of_job() -> str | None:
 
 
 @contextmanager
-def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> Iterator[tuple[Run, DictConfig]]:
+def open_run(cfg: DictConfig, job: Job) -> Iterator[tuple[Run, DictConfig]]:
     """Gives the run that all processes share and its settings, and keeps other trainings out of its folder.
 
     What an earlier start decided stays decided.
-
-    Args:
-        job: number in a sweep, None outside of one.
 
     Raises:
         InputError: a setting is wrong, the folder holds a run and `resume` is false, that run began with other
@@ -89,11 +87,11 @@ def open_run(cfg: DictConfig, overrides: list[str], job: int | None) -> Iterator
     config_sha256 = hash_config(cfg)
     if cfg.name is not None:
         cfg.name = str(cfg.name)  # 2024 came as a number
-    name = in_process_0(partial(choose_name, cfg, overrides, job, config_sha256))
+    name = in_process_0(partial(choose_name, cfg, job, config_sha256))
     folder = Path(cfg.runs_folder) / name
     in_process_0(partial(check_folder, folder, name))
     with closing(lock_folder(folder)):
-        yield enter_run(Run(folder, config_sha256=config_sha256), cfg, overrides)
+        yield enter_run(Run(folder, config_sha256=config_sha256, is_trial=job.trial is not None), cfg, job.overrides)
 
 
 def check_folder(folder: Path, name: str) -> None:

@@ -17,11 +17,10 @@ from multihot.checkpoint import list_checkpoints
 from multihot.data.manifest import SPLITS
 from multihot.errors import InputError, check_choice, list_first
 from multihot.files import damaged, read_json, recover_folder, write_json, write_text, writing
-from multihot.json_shapes import CODE, CONFIG, COUNTS, FINISHED, LABELS, MANIFESTS, find_misfit
+from multihot.json_shapes import CODE, CONFIG, COUNTS, FINISHED, HISTORY, LABELS, MANIFESTS, find_misfit
 from multihot.known_classes import check_targets
 from multihot.ownership import CHECKPOINT, EVALUATION, MODEL, Kind, check_replaceable
 from multihot.settings import read_config, with_absolute_paths
-from multihot.sweep import running
 from multihot.tracker_config import code_version
 
 log = logging.getLogger(__name__)
@@ -37,6 +36,7 @@ class Run:
     folder: Path
     goes_on: bool = False  # from a checkpoint
     config_sha256: str = ""  # of the settings as they were asked for
+    is_trial: bool = False  # of a search, which may give it up
     batch_size: int | None = None  # as it was asked for: another number of processes trains with another
 
     @property
@@ -197,7 +197,7 @@ class Run:
         if finished is None or finished["config_sha256"] != self.config_sha256:
             return None
         if finished.get("pruned"):
-            return finished if running.trial is not None else None
+            return finished if self.is_trial else None
         last = finished.get("last_epoch", epochs)
         has_waited = patience is not None and last - finished["epoch"] >= patience
         return finished if last >= epochs or has_waited else None
@@ -238,6 +238,10 @@ class Run:
     def read_splits(self) -> dict[str, dict]:
         """Returns size and hash of each split that the run has seen."""
         return read_json(self.manifests, MANIFESTS) if self.manifests.exists() else {}
+
+    def read_history(self) -> list[dict]:
+        """Returns one row of scores an epoch; none before the first measurement."""
+        return read_json(self.history, HISTORY) if self.history.exists() else []
 
     def read_counts(self, num_labels: int) -> dict[str, int | list[int]]:
         """Returns what the loss knows of the train split."""

@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -19,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from multihot.cli import explain, fail
 from multihot.errors import is_lost
 from multihot.files import read_json, reading, write_json, writing
-from multihot.json_shapes import FINISHED, HISTORY
+from multihot.json_shapes import FINISHED
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -49,13 +51,21 @@ def name_job(records: Path, config_sha256: str, name_run: Callable[[int], str]) 
             return name
 
 
-class RunningJob:
-    """The job that this process is at: its run folder, and its trial if Optuna has proposed it."""
+@dataclass
+class Job:
+    """What one call of a script was asked for: by the command line, and by the sweep or search that it is a part of."""
 
-    def __init__(self):
-        self.folder: Path | None = None
-        self.trial: Trial | None = None
-        self.num_reported = 0  # rows of the history
+    overrides: list[str]
+    number: int | None = None  # in a sweep
+    trial: "Trial | None" = None  # that Optuna has proposed
+    num_reported: int = 0  # rows of the history
+
+    @classmethod
+    def of_hydra(cls) -> "Job":
+        """Returns the job that hydra has called this function in."""
+        cfg = HydraConfig.get()
+        number = cfg.job.num if cfg.mode == RunMode.MULTIRUN else None
+        return cls(list(cfg.overrides.task), number, proposed.pop() if proposed else None)
 
     def is_hopeless(self, history: Sequence[Mapping], monitor: str) -> bool:
         """Returns whether Optuna would end the trial.
@@ -73,32 +83,38 @@ class RunningJob:
 
     def report(self, history: Sequence[Mapping], monitor: str) -> None:
         """Tells Optuna the scores of the epochs that it does not know yet."""
+        if self.trial is None:
+            return
         for row in history[self.num_reported :]:
             score = row.get(monitor)
             if row["epoch"] and score is not None and not math.isnan(score):
                 self.trial.report(score, row["epoch"])
         self.num_reported = len(history)
 
-    def read_given_up(self) -> int | None:
-        """Returns the epoch after which a search gave the run up; None if it did not."""
-        finished = self.folder / "finished.json" if self.folder else None
-        end = read_json(finished, FINISHED) if finished is not None and finished.exists() else {}
-        return end.get("last_epoch") if end.get("pruned") else None
 
-    def end(self, monitor: str) -> None:
-        """Forgets the job, after telling Optuna all its scores: a run that was complete before has told none."""
-        history = self.folder / "history.json" if self.folder else None
-        if self.trial is not None and history is not None and history.exists():
-            self.report(read_json(history, HISTORY), monitor)
-        self.folder, self.trial, self.num_reported = None, None, 0
-
-
-running = RunningJob()
+proposed: "list[Trial]" = []  # of the next job: hydra asks Optuna, calls the job and hands over nothing but settings
 
 
 def remember_trial(config: DictConfig, trial: "Trial") -> None:
     """Keeps the trial whose job comes next (`hydra.sweeper.custom_search_space`); of several at once, none."""
-    running.trial = trial if config.hydra.sweeper.n_jobs == 1 else None
+    proposed[:] = [trial] if config.hydra.sweeper.n_jobs == 1 else []
+
+
+def find_folder(told: DictConfig, settings: DictConfig) -> Path | None:
+    """Returns the run folder of a job, whose name the job has put into its settings; None if it came to none.
+
+    Args:
+        told: as hydra gave them to the job.
+        settings: the same object that the job was given.
+    """
+    return None if settings.name in (None, told.name) else Path(settings.runs_folder) / settings.name
+
+
+def read_given_up(folder: Path | None) -> int | None:
+    """Returns the epoch after which a search gave the run up; None if it did not."""
+    finished = folder / "finished.json" if folder else None
+    end = read_json(finished, FINISHED) if finished is not None and finished.exists() else {}
+    return end.get("last_epoch") if end.get("pruned") else None
 
 
 class SweepCallback(Callback):
@@ -112,7 +128,8 @@ class SweepCallback(Callback):
         if config.hydra.mode != RunMode.MULTIRUN:
             return
         result = {"job": config.hydra.job.num, "overrides": list(job_return.overrides)}
-        result |= {"folder": str(running.folder) if running.folder else None, "given_up": running.read_given_up()}
+        folder = find_folder(config, job_return.cfg)
+        result |= {"folder": str(folder) if folder else None, "given_up": read_given_up(folder)}
         value = job_return._return_value  # the property raises the error
         if job_return.status == JobStatus.FAILED:
             result["error"] = describe_error(value)
@@ -125,7 +142,6 @@ class SweepCallback(Callback):
             path = Path(config.hydra.sweep.dir) / f"{result['job']}.json"
             with writing(path, "Set runs_folder to another"):
                 write_json(path, {**result, "score": score})
-        running.end(config.monitor)
         is_last_trial = config.hydra.job.num + 1 == OmegaConf.select(config, "hydra.sweeper.n_trials")
         if is_last_trial and all("error" in job for job in read_results(config)):
             self.on_multirun_end(config)  # Optuna would look for the best of none
