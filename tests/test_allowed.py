@@ -82,6 +82,9 @@ def create_config(script, overrides):
         ("loss.function=focal", "loss=<option> chooses one"),
         ("mix.probability=2", "mix.probability=2"),
         ("data.sampling=class_balanced", "data.sampling.strategy"),
+        ("data.sampling.strategy=rare", "data.sampling.strategy=rare: expected"),
+        ("data.sampling.threshold=0", "data.sampling.threshold=0: expected"),
+        ("mix.mixup=-0.1", "mix.mixup=-0.1: expected"),
         ("data.num_images.train=0", "data.num_images.train=0"),
         ("data.hidden_fraction=1.5", "data.hidden_fraction=1.5"),
         ("+data.sed=1", "Did you mean seed?"),
@@ -174,6 +177,7 @@ def test_a_setting_of_an_option_or_two_that_do_not_go_together_are_named(overrid
         ("validate_data", ["data.path=x.csv", "min_similarity=2"], "min_similarity=2"),
         ("validate_data", ["data.path=x.csv", "ignore=turned"], "write 'ignore=[turned]'"),
         ("split_data", ["data.path=x.csv", "out=y.csv", "num_folds=1"], "num_folds=1"),
+        ("split_data", ["data.path=x.csv", "out=y.csv", "num_shots=0"], "num_shots=0"),
         ("split_data", ["data.path=x.csv", "out=y.csv", "fractions={train:0.8,val:x}"], "fractions={train:0.8,val:x}"),
         ("split_data", ["data.path=x.csv", "out=y.csv", "fractions={train:0.8,vla:1}"], "{train, val, test: ...}"),
         ("split_data", ["data.path=x.csv", "num_folds=3"], "out has no value"),
@@ -184,6 +188,22 @@ def test_the_settings_of_the_other_scripts_are_checked_too(script, overrides, wo
     with pytest.raises(InputError) as raised:
         check_settings(create_config(script, overrides), script)
     assert words in str(raised.value)
+
+
+WRONG_CHOICES = (
+    "agree=most", "answers={yes:2}", "answers=[yes]", "bad_images=ask", "blank=none", "cache=disk", "crowd=some",
+    "difficult=easy", "labels=[true,cat]", "layout=rows", "numbers=hot", "same_file=hash",
+    'separator=""', "shuffle_window=0", "uncertain=ignore", "uncertain_by_label={Edema:one}",
+    "unlisted=none", "unlisted_pairs=none", "unseen_labels=skip", "unverified=negative", "val_fraction=1",
+    "value_range=[5,5]", "value_range=[0,1,2]", "value_range=full", "view=side",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", WRONG_CHOICES)
+def test_a_setting_of_a_reader_that_none_understands_is_named(setting):
+    with pytest.raises(InputError) as raised:
+        check_settings(create_config("evaluate", [f"+data.{setting}"]), "evaluate")
+    assert f"data.{setting}: expected" in str(raised.value)
 
 
 def test_all_faults_are_told_at_once():

@@ -193,15 +193,8 @@ def test_files_that_are_not_of_chexpert_are_errors(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"uncertain": "ignore"}, "data.uncertain=ignore: choose from unknown, ones, zeros"),
-        (
-            {"uncertain_by_label": {"Oedema": "ones"}},
-            "a label of data.uncertain_by_label=Oedema: choose from No Finding",
-        ),
-        ({"uncertain_by_label": {"Edema": "one"}}, "data.uncertain_by_label.Edema=one: choose from"),
-        ({"blank": "zeros"}, "data.blank=zeros: choose from unknown, absent"),
-        ({"view": "side"}, "data.view=side: choose from all, frontal, lateral"),
-        ({"labels": ["Effusion"]}, "a label of data.labels=Effusion: choose from No Finding"),
+        ({"uncertain_by_label": {"Oedema": "ones"}}, "data.labels=Oedema: choose from No Finding"),
+        ({"labels": ["Effusion"]}, "data.labels=Effusion: choose from No Finding"),
         ({"path": None, "val_path": None}, "one of data.path, data.val_path and data.test_path must not be empty"),
     ],
 )

@@ -335,9 +335,8 @@ def test_outlines_of_any_content_do_no_harm(tmp_path, outline):
     assert read(path).dense_targets().tolist() == [[0, 1, 0]]
 
 
-def test_wrong_settings_are_errors(tmp_path):
-    assert "data.crowd=some: choose from keep, drop, unknown" in error_of(write(tmp_path), crowd="some")
-    assert "one of data.path, data.val_path, data.test_path must be a file" in error_of(None)
+def test_without_a_file_nothing_is_read():
+    assert "one of data.path, data.val_path and data.test_path must not be empty" in error_of(None)
 
 
 def test_the_settings_in_conf_build_a_reader(tmp_path):

@@ -165,9 +165,6 @@ def test_a_val_fraction_that_leaves_train_empty_is_an_error(tmp_path, split):
     message = error_of(twelve_rows(tmp_path), split, val_fraction=0.99)
     assert "data.val_fraction:\n  0.99 of 12 train rows leaves none" in message
     assert "give val rows of its own" in message
-    for fraction in (1, -0.1):
-        message = error_of(twelve_rows(tmp_path), split, val_fraction=fraction)
-        assert f"data.val_fraction={fraction}: expected a share" in message
 
 
 def test_a_val_fraction_of_zero_leaves_all_rows_to_train(tmp_path):
@@ -355,8 +352,7 @@ def test_wrong_settings_are_errors(tmp_path):
     assert "split of the data=validation: choose from train, val, test" in error_of(
         write(tmp_path, SMALL), "validation"
     )
-    assert "data.path, data.val_path, data.test_path must not be empty" in error_of(None)
-    assert "data.separator" in error_of(write(tmp_path, SMALL), separator="")
+    assert "one of data.path, data.val_path and data.test_path must not be empty" in error_of(None)
 
 
 def test_each_image_may_have_a_weight(tmp_path):
@@ -459,8 +455,6 @@ def test_labels_that_a_model_does_not_have_are_errors_that_can_be_mended(tmp_pat
     assert "3 labels that the model does not have (correct their rows or take them out" in str(error.value)
     assert "for evaluate.py +data.unseen_labels=drop" in str(error.value)
     assert f"{path} line 5: 'river'" in str(error.value)
-    with pytest.raises(InputError, match=r"data.unseen_labels=skip: choose from error, drop"):
-        evaluate(path, unseen_labels="skip")
 
 
 def test_labels_that_a_model_does_not_have_can_be_left_out_with_a_warning(tmp_path, caplog):

@@ -151,14 +151,6 @@ def test_true_transparency_of_a_tiff_is_white():
     assert first_row(write_tiff(pixels, 2, extra=[2])) == [0, 0, 255, 0]
 
 
-@pytest.mark.parametrize(
-    "setting", [None, 5, "full", [0], [0, 1, 2], [5, 5], [10, 0], [0, float("nan")], ["a", "b"], [False, True]]
-)
-def test_a_range_that_is_none_is_refused_with_an_example(setting):
-    with pytest.raises(InputError, match=r"write auto, or \[black, white\]"):
-        read_value_range(setting)
-
-
 def test_images_in_shards_have_the_range_too(tmp_path):
     content = FILES_OF_GREY["PNG"]
     with tarfile.open(tmp_path / "a.tar", "w") as shard:

@@ -291,7 +291,6 @@ def test_the_path_may_be_relative(tmp_path, monkeypatch):
 
 def test_wrong_settings_are_errors(tmp_path):
     path = with_splits(tmp_path)
-    assert "data.same_file=hash: choose from content, name, never" in error_of(path, same_file="hash")
     assert "no folder in" in error_of(f"{path}/train", split_folders=True)
     assert "images outside of their folder" in error_of(path, root=f"{tmp_path}/train")
 

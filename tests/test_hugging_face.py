@@ -361,10 +361,6 @@ def test_wrong_columns_and_settings_are_errors(tmp_path):
     assert "the column 'boxes' holds List(Value('float32')) and no images" in error_of(path, image_column="boxes")
     assert "holds plain numbers: give data.labels" in error_of(path, labels_column="boxes")
     assert "which are no labels; choose another" in error_of(path, labels_column="image", image_column="image")
-    assert "data.numbers=hot: choose from multi_hot, ids" in error_of(path, numbers="hot")
-    assert "data.blank=none" in error_of(path, blank="none")
-    assert "data.unlisted=none" in error_of(path, unlisted="none")
-    assert "data.separator" in error_of(path, separator="")
 
 
 def test_a_source_that_is_not_there_is_an_error(tmp_path):

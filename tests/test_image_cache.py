@@ -165,12 +165,10 @@ def test_the_stamp_of_a_file_is_its_size_and_its_time_by_path_or_number(tmp_path
         assert file_stamp(str(path)) == file_stamp(file.fileno()) == (3, 7)
 
 
-def test_images_that_are_no_files_and_unknown_kinds_are_refused(manifest, tmp_path):
+def test_images_that_are_no_files_and_other_transforms_are_refused(manifest, tmp_path):
     drawn = Manifest(("a",), ["digits/0"], csr_array(np.ones((1, 1), np.int8)))
     with pytest.raises(InputError, match="in none: set none"):
         cached(drawn, tmp_path)
-    with pytest.raises(InputError, match="choose from none, resized, memory"):
-        cached(manifest, tmp_path, "disk")
     with pytest.raises(InputError, match="random crop, not ResizeKeepRatio"):
         cached(manifest, tmp_path, crop_mode="border")
     assert file_of(f"{tmp_path}/0.png#12") == f"{tmp_path}/0.png"

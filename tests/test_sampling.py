@@ -75,18 +75,6 @@ def test_a_window_goes_through_the_shards_one_after_the_other_in_a_new_order_eac
     assert (visits[0] != visits[1]).any()
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"strategy": "rare", "threshold": 1}, "choose from uniform"),
-        ({"strategy": "repeat_factor", "threshold": 0}, "frequency"),
-    ],
-)
-def test_wrong_settings_are_errors(long_tail, settings, words):
-    with pytest.raises(InputError, match=words):
-        image_repeats(long_tail, **settings)
-
-
 def test_a_window_needs_shards():
     with pytest.raises(InputError, match="set it to null"):
         TrainingOrder(10, 2, 0, window=5)

@@ -211,7 +211,6 @@ def test_an_image_in_two_sets_is_an_error(folder):
 
 
 def test_wrong_settings_are_errors(folder):
-    assert "data.difficult=easy: choose from unknown, present, absent" in error_of(folder, difficult="easy")
     assert "one of data.train_set, data.val_set, data.test_set" in error_of(folder, train_set=None, test_set=None)
     add_set(folder, "latin", "é")
     (folder / "ImageSets/Main/latin.txt").write_bytes("é".encode("latin-1"))

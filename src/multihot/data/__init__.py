@@ -48,9 +48,7 @@ def load_split(
     from multihot.data.bad_images import drop_bad_images
     from multihot.data.depth import read_value_range
     from multihot.data.loader import default_num_workers
-    from multihot.errors import check_choice
 
-    check_choice("data.bad_images", bad_images, ("error", "skip"))
     value_range = read_value_range(value_range)
     manifest = read(split, labels=labels, must_exist=bad_images == "error").thin_out(max_images)
     manifest = manifest.with_value_range(value_range)

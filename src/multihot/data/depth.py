@@ -2,15 +2,13 @@
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
-
-from multihot.errors import InputError
 
 ValueRange = tuple[float, float] | None  # what is black and what is white; None: what the type of a file's values says
 WHITE_OF_16_BITS = 65535
@@ -36,17 +34,7 @@ def read_value_range(setting: object) -> ValueRange:
     >>> read_value_range("auto"), read_value_range([0, 4095])
     (None, (0.0, 4095.0))
     """
-    if setting == "auto":
-        return None
-    is_pair = isinstance(setting, Sequence) and not isinstance(setting, str) and len(setting) == 2
-    if is_pair and all(isinstance(value, int | float) and not isinstance(value, bool) for value in setting):
-        low, high = map(float, setting)
-        if math.isfinite(low) and math.isfinite(high) and low < high:
-            return low, high
-    raise InputError(
-        f"data.value_range={setting}: write auto, or [black, white], the smaller number first, such as "
-        "data.value_range=[0,4095] for 12 bits"
-    )
+    return None if setting == "auto" else tuple(map(float, setting))
 
 
 def suggest_range(low: float, high: float) -> str:

@@ -19,12 +19,11 @@ from torchvision.transforms import Compose, InterpolationMode
 from multihot.data.images import DECODING, file_of
 from multihot.data.manifest import Manifest
 from multihot.data.resize import TensorRandomResizedCrop, TensorResize, needed_side, resize, to_pixels
-from multihot.errors import InputError, check_choice
+from multihot.errors import InputError
 from multihot.files import check_disk_space, file_stamp, removing_on_error, writing
 
 log = logging.getLogger(__name__)
 
-CACHES = ("none", "resized", "memory")
 USUAL_ASPECT = 1.5  # of photos: the space that is asked for before anything is written
 WIDEST = 2.5  # longer side to shorter; what is wider has no place in memory and is decoded each time
 HEADER = 8  # bytes before the pixels in memory: height and width
@@ -42,7 +41,6 @@ def cache_images(
     Raises:
         InputError: there is no space, or a source whose images have no file cannot be cached.
     """
-    check_choice("data.cache", cache, CACHES)
     if cache == "none":
         return manifest.read
     side, first = needed_side(transform), transform.transforms[0]

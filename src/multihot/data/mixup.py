@@ -3,8 +3,6 @@
 import torch
 from timm.data import Mixup
 
-from multihot.errors import InputError
-
 
 class MultiLabelMixup:
     """Mixes a batch with itself in reverse order: image float (B, 3, H, W), target float (B, C) of 0, 1 and -1.
@@ -19,11 +17,6 @@ class MultiLabelMixup:
     """
 
     def __init__(self, mixup: float, cutmix: float, probability: float, num_labels: int):
-        if min(mixup, cutmix) < 0 or not 0 <= probability <= 1:
-            raise InputError(
-                f"mix.mixup={mixup} mix.cutmix={cutmix} mix.probability={probability}: the first two must be 0 or "
-                "more, the last from 0 to 1"
-            )
         self.mix = Mixup(
             mixup, cutmix, prob=probability, label_smoothing=0.0, num_classes=2 * num_labels + 1, multi_label=True
         )

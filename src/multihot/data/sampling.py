@@ -6,9 +6,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from multihot.data.manifest import Manifest
-from multihot.errors import InputError, check_choice
-
-STRATEGIES = ("uniform", "class_balanced", "repeat_factor")
+from multihot.errors import InputError
 
 
 class TrainingOrder(Sampler):
@@ -104,7 +102,6 @@ def image_repeats(manifest: Manifest, strategy: str, threshold: float) -> np.nda
     >>> image_repeats(data, "repeat_factor", 1.0).round(3)  # 1.155, 1.155, 2, 1, the additions scaled to a sum of 1
     array([1.118, 1.118, 1.764, 1.   ])
     """
-    check_choice("data.sampling.strategy", strategy, STRATEGIES)
     if strategy == "uniform":
         return None
     present = manifest.targets.data >= 0.5
@@ -112,8 +109,6 @@ def image_repeats(manifest: Manifest, strategy: str, threshold: float) -> np.nda
     columns = manifest.targets.indices[present]
     count = np.bincount(columns, minlength=len(manifest.labels))
     if strategy == "repeat_factor":
-        if not 0 < threshold <= 1:
-            raise InputError(f"data.sampling.threshold={threshold}: expected a frequency above 0 and at most 1")
         repeats = np.ones(len(manifest))
         np.maximum.at(repeats, rows, np.sqrt(threshold * len(manifest) / count[columns]))
         extra = repeats - 1
@@ -152,8 +147,8 @@ def order_rows(rows: np.ndarray, shards: np.ndarray | None, window: int | None, 
 
 def check_window(window: int | None, shards: Sequence | None) -> None:
     """Raises InputError if images are to be shuffled shard by shard and have no shards."""
-    if window is not None and (shards is None or window < 1):
+    if window is not None and shards is None:
         raise InputError(
-            f"data.shuffle_window={window} goes through the images shard by shard, which needs a window of 1 or more "
-            "and a source with shards (data=webdataset): set it to null to shuffle all images"
+            f"data.shuffle_window={window} goes through the images shard by shard, which needs a source with shards "
+            "(data=webdataset): set it to null to shuffle all images"
         )

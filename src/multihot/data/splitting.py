@@ -58,8 +58,6 @@ def few_shot(targets: csr_array, num_shots: int, seed: int, clusters: np.ndarray
     >>> few_shot(targets, num_shots=1, seed=0).tolist()
     [2]
     """
-    if num_shots < 1:
-        raise InputError(f"num_shots={num_shots}: each label needs at least one")
     items = Items.create(targets, clusters, np.random.RandomState(seed))
     counts, by_label = items.counts, items.counts.tocsc()
     num_positives = counts.sum(axis=0)

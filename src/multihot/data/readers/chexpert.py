@@ -10,9 +10,9 @@ from pathlib import Path
 
 from multihot.data.readers.csv_file import read_rows
 from multihot.data.table.answers import Answers
-from multihot.data.table.cells import BLANK, is_blank
+from multihot.data.table.cells import is_blank
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
-from multihot.data.table.table import SPLITS, Table
+from multihot.data.table.table import Table
 from multihot.errors import InputError, check_choice
 
 OBSERVATIONS = (
@@ -32,7 +32,6 @@ OBSERVATIONS = (
     "Support Devices",
 )
 UNCERTAIN = {"unknown": -1.0, "ones": 1.0, "zeros": 0.0}  # U-Ignore, U-Ones and U-Zeros of the paper
-VIEWS = ("all", "frontal", "lateral")
 NAME = re.compile(r"(?:^|/)(?P<patient>patient\w+)/[^/]+/view\d+_(?P<view>frontal|lateral)\.\w+$")
 
 
@@ -64,25 +63,11 @@ class ChexpertReader(TableReader):
 
     def fill(self, table: Table) -> None:
         """Adds the rows of all files to the table."""
-        files = dict(zip(SPLITS, (self.path, self.val_path, self.test_path), strict=True))
-        if not any(files.values()):
-            raise InputError("one of data.path, data.val_path and data.test_path must not be empty")
-        self.check_settings()
+        for label in (*(self.uncertain_by_label or ()), *(self.labels or ())):
+            check_choice("a label of data.uncertain_by_label or data.labels", label, OBSERVATIONS)
         table.labels = OBSERVATIONS if self.labels is None else tuple(self.labels)
-        for split, file in files.items():
-            if file:
-                self.add_rows(table, file, split)
-
-    def check_settings(self) -> None:
-        """Raises InputError for a setting that is none of its choices."""
-        check_choice("data.blank", self.blank, list(BLANK))
-        check_choice("data.view", self.view, VIEWS)
-        check_choice("data.uncertain", self.uncertain, list(UNCERTAIN))
-        for label, policy in (self.uncertain_by_label or {}).items():
-            check_choice("a label of data.uncertain_by_label", label, OBSERVATIONS)
-            check_choice(f"data.uncertain_by_label.{label}", policy, list(UNCERTAIN))
-        for label in self.labels or ():
-            check_choice("a label of data.labels", label, OBSERVATIONS)
+        for split, file in self.paths().items():
+            self.add_rows(table, file, split)
 
     def add_rows(self, table: Table, file: str, split: str) -> None:
         """Adds the rows of one file to the table."""

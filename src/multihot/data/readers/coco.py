@@ -11,8 +11,8 @@ from multihot.data.readers.json_lines import UNREADABLE, load
 from multihot.data.readers.text_files import read_bytes
 from multihot.data.table.cells import is_blank
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
-from multihot.data.table.table import SPLITS, Table
-from multihot.errors import InputError, check_choice, list_first
+from multihot.data.table.table import Table
+from multihot.errors import InputError, list_first
 from multihot.files import reading
 
 log = logging.getLogger(__name__)
@@ -49,14 +49,9 @@ class CocoReader(TableReader):
 
     def fill(self, table: Table) -> None:
         """Adds the images of all files to the table."""
-        check_choice("data.crowd", self.crowd, list(CROWD))
-        files = (self.path, self.val_path, self.test_path)
-        roots = (self.root, self.val_root_path or self.root, self.test_root_path or self.root)
-        if not any(files):
-            raise InputError("one of data.path, data.val_path, data.test_path must be a file")
-        for split, file, root in zip(SPLITS, files, roots, strict=True):
-            if file:
-                self.read_file(table, file, root, split)
+        roots = {"train": None, "val": self.val_root_path, "test": self.test_root_path}
+        for split, file in self.paths().items():
+            self.read_file(table, file, roots[split] or self.root, split)
 
     def read_file(self, table: Table, file: str, root: str | None, split: str) -> None:
         """Adds the images of one file, all to one split."""

@@ -14,7 +14,7 @@ from PIL import Image
 from multihot.data.readers.folder_checks import BY_SYSTEMS, check_endings, check_layout
 from multihot.data.table.reader import TableReader
 from multihot.data.table.table import SPLIT_OF_NAME, SPLITS, Table
-from multihot.errors import InputError, check_choice
+from multihot.errors import InputError
 
 log = logging.getLogger("multihot")
 
@@ -46,7 +46,6 @@ class FolderReader(TableReader):
 
     def fill(self, table: Table) -> None:
         """Adds the files of all folders to the table."""
-        check_choice("data.same_file", self.same_file, list(SAME_FILE))
         folders = self.find_splits()
         labels = {split: list_folders(folder) for split, folder in folders.items()}
         table.labels = tuple(next(iter(labels.values())))  # of train, if there is train

@@ -19,13 +19,12 @@ from multihot.data.table.cells import BLANK, CellError, as_list, as_text
 from multihot.data.table.label_cells import SAY_ABSENT, check_not_null
 from multihot.data.table.reader import TableReader
 from multihot.data.table.table import SPLITS, Table
-from multihot.errors import InputError, check_choice
+from multihot.errors import InputError
 
 log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 1024  # without their pictures
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
-NUMBERS = ("multi_hot", "ids")
 LONGEST_REASON = 300  # characters of what `datasets` says
 
 Cells = tuple[Sequence[str], Sequence | None]  # labels and the answer to each; None: all are present
@@ -83,11 +82,6 @@ class HuggingFaceReader(TableReader):
         """Adds the rows of all splits to the table."""
         if bool(self.name) == bool(self.path):
             raise InputError("give one of data.name (on the Hugging Face hub) and data.path (a folder or a file)")
-        for setting in ("blank", "unlisted"):
-            check_choice(f"data.{setting}", getattr(self, setting), list(BLANK))
-        check_choice("data.numbers", self.numbers, NUMBERS)
-        if not self.separator:
-            raise InputError("data.separator must not be empty")
         says = Answers(self.answers, self.blank)
         with quiet():
             splits = self.choose(self.load())

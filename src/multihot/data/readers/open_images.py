@@ -17,7 +17,7 @@ from multihot.data.table.answers import parse_number
 from multihot.data.table.cells import BLANK
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.table.table import SPLITS, Table
-from multihot.errors import InputError, check_choice
+from multihot.errors import InputError
 
 log = logging.getLogger("multihot")
 
@@ -62,7 +62,6 @@ class OpenImagesReader(TableReader):
 
     def fill(self, table: Table) -> None:
         """Adds the rows of all files to the table."""
-        check_choice("data.unverified", self.unverified, list(BLANK))
         files = {"train": (self.path, self.machine_path), "val": (self.val_path, self.val_machine_path)}
         files["test"] = (self.test_path, self.test_machine_path)
         if not any(map(any, files.values())):

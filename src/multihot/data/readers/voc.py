@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from multihot.data.table.reader import TableReader
 from multihot.data.table.table import SPLITS, Table
-from multihot.errors import InputError, check_choice
+from multihot.errors import InputError
 from multihot.files import name_irregular, reading
 
 DIFFICULT = {"unknown": -1.0, "present": 1.0, "absent": 0.0}
@@ -37,7 +37,6 @@ class VocReader(TableReader):
 
     def fill(self, table: Table) -> None:
         """Adds the images of all sets to the table."""
-        check_choice("data.difficult", self.difficult, list(DIFFICULT))
         sets = dict(zip(SPLITS, (self.train_set, self.val_set, self.test_set), strict=True))
         if not any(sets.values()):
             raise InputError("one of data.train_set, data.val_set, data.test_set must be the name of a set of images")

@@ -20,7 +20,7 @@ from multihot.data.table.answers import Answers, parse_weight
 from multihot.data.table.cells import BLANK, CellError
 from multihot.data.table.label_cells import Said, check_not_null
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader, warn_of_several_splits
-from multihot.data.table.table import SPLITS, Table
+from multihot.data.table.table import Table
 from multihot.errors import InputError, ShardError, check_choice, list_first, name_first
 from multihot.files import file_stamp
 
@@ -75,7 +75,7 @@ class WebDatasetReader(TableReader):
         shards = self.find_all_shards()
         index_path = None if self.index_path is None else os.path.abspath(self.index_path)
         indexes = index_shards(list(shards), index_path, default_num_workers())
-        table.unlisted = -1 if self.unlisted == "unknown" else 0
+        table.unlisted = int(BLANK[self.unlisted])
         table.read = ShardImages(
             {shard: tuple(index.stamp.tolist()) for shard, index in zip(shards, indexes, strict=True)}
         )
@@ -87,19 +87,16 @@ class WebDatasetReader(TableReader):
 
     def check_settings(self) -> None:
         """Raises InputError if a setting has none of its values."""
-        if not self.separator or not any((self.path, self.val_path, self.test_path)):
-            raise InputError("data.separator and one of data.path, data.val_path, data.test_path must not be empty")
         if self.root is not None:
             raise InputError("data.root is the folder of image files; shards hold their images, so set it to null")
-        check_choice("data.unlisted", self.unlisted, list(BLANK))
         if self.labels_extension is not None:
             check_choice("the last part of data.labels_extension", self.labels_extension.rpartition(".")[2], FORMATS)
 
     def find_all_shards(self) -> dict[str, str]:
         """Returns the split of each shard."""
         split_of, file_of = {}, {}
-        for split, path in zip(SPLITS, (self.path, self.val_path, self.test_path), strict=True):
-            shards = find_shards(path) if path else []
+        for split, path in self.paths().items():
+            shards = find_shards(path)
             warn_of_several_splits(path, shards)
             for shard in shards:
                 same = file_of.setdefault(os.path.realpath(shard), shard)

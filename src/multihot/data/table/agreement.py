@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-AGREE = ("error", "majority", "any", "all", "mean")
 UNKNOWN = -1.0
 
 

@@ -38,7 +38,7 @@ class Answers(dict):
     def __init__(self, answers: Mapping | None = None, blank: str = "unknown"):
         super().__init__()
         self.keys_of = read_keys(answers)  # as a cell may be written -> key of `answers`
-        self.meaning_of = {} if answers is None else {key: read_meaning(key, value) for key, value in answers.items()}
+        self.meaning_of = {key: float(MEANINGS.get(value, value)) for key, value in (answers or {}).items()}
         self.unused = set(self.meaning_of)
         self.blank = BLANK[blank]
         if "" in self.keys_of and blank == "absent" and self.meaning_of[self.keys_of[""]] != self.blank:
@@ -105,8 +105,6 @@ def read_keys(answers: Mapping | None) -> dict[object, object]:
     >>> sorted(map(str, read_keys({True: "present"})))
     ["('any case', 'on')", "('any case', 't')", "('any case', 'true')", "('any case', 'y')", "('any case', 'yes')"]
     """
-    if answers is not None and not isinstance(answers, Mapping):
-        raise InputError(f"data.answers={answers!r}: expected what cells mean, as in {{yes: present, -1: absent}}")
     keys, shared = {}, set()
     for key in answers or ():
         for way in forms_of_key(key):
@@ -116,20 +114,6 @@ def read_keys(answers: Mapping | None) -> dict[object, object]:
                 raise InputError(f"data.answers names the same cell twice, as {keys[way]!r} and as {key!r}")
             keys[way] = key
     return {way: key for way, key in keys.items() if way not in shared}
-
-
-def read_meaning(key: object, value: object) -> float:
-    """Returns what a key of `data.answers` means.
-
-    >>> read_meaning("?", "unknown"), read_meaning("?", 0.5)
-    (-1.0, 0.5)
-    """
-    if isinstance(value, str) and value.strip().lower() in MEANINGS:
-        return MEANINGS[value.strip().lower()]
-    number = None if isinstance(value, bool) else parse_number(value)
-    if number is None or not 0 <= number <= 1:
-        raise InputError(f"data.answers: {key!r} is {value!r}; choose from present, absent, unknown, a number 0 to 1")
-    return number
 
 
 def parse_number(cell: object) -> float | None:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from multihot.command_line import write_override
-from multihot.data.table.agreement import AGREE
 from multihot.data.table.answers import Answers
-from multihot.data.table.cells import BLANK, SEPARATORS
+from multihot.data.table.cells import SEPARATORS
 from multihot.data.table.column_settings import ColumnSettings
 from multihot.data.table.doubtful_columns import (
     find_mixed,
@@ -17,13 +16,12 @@ from multihot.data.table.doubtful_columns import (
 from multihot.data.table.lookalikes import name_alike
 from multihot.data.table.named_columns import Columns
 from multihot.data.table.reader import warn_of_several_splits
-from multihot.data.table.table import SPLITS, Table
-from multihot.errors import InputError, check_choice, name_first
+from multihot.data.table.table import Table
+from multihot.errors import InputError, name_first
 
 log = logging.getLogger(__name__)
 
 SEVERAL = "rows of several people about an image are data.agree=majority, any, all or mean"
-LAYOUTS = ("cell", "columns", "pairs")
 
 Rows = Iterator[tuple[int, Sequence]]  # number and cells of each row
 
@@ -52,14 +50,7 @@ class ColumnReader(ColumnSettings):
 
     def fill(self, table: Table) -> None:
         """Adds the rows of all files to the table."""
-        files = dict(zip(SPLITS, (self.path, self.val_path, self.test_path), strict=True))
-        files = {split: file for split, file in files.items() if file}
-        if not files or not self.separator:
-            raise InputError("data.separator and one of data.path, data.val_path, data.test_path must not be empty")
-        check_choice("data.layout", self.layout, LAYOUTS)
-        for setting in ("blank", "unlisted_pairs"):
-            check_choice(f"data.{setting}", getattr(self, setting), list(BLANK))
-        check_choice("data.agree", self.agree, AGREE)
+        files = self.paths()
         self.check_ignored()
         self.check_agree(table)
         if self.layout == "pairs" and self.unlisted_pairs == "unknown":

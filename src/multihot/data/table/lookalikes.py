@@ -3,9 +3,9 @@
 import logging
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from multihot.errors import InputError, name_first
+from multihot.errors import name_first
 
 log = logging.getLogger(__name__)
 
@@ -70,18 +70,3 @@ def warn_of_lookalikes(labels: Iterable[str]) -> None:
             "own: write them alike if they mean the same",
             name_first(groups),
         )
-
-
-def check_label_list(labels: Sequence | None) -> None:
-    """Raises InputError unless `data.labels` is a list of texts (or whole numbers), or None."""
-    if labels is None:
-        return
-    if not isinstance(labels, list | tuple):
-        raise InputError(f"data.labels={labels!r} is no list of labels, as in [cat, dog]")
-    wrong = [
-        f"number {place} is {label!r}"
-        for place, label in enumerate(labels, start=1)
-        if isinstance(label, bool) or not isinstance(label, str | int)
-    ]
-    if wrong:
-        raise InputError(f"data.labels holds what is no text: {', '.join(wrong[:5])}. Write it in quotes")

@@ -15,7 +15,7 @@ import numpy as np
 from multihot.data.manifest import Manifest
 from multihot.data.splitting import stratify
 from multihot.data.table.label_cells import LabelCells
-from multihot.data.table.lookalikes import check_label_list, warn_of_lookalikes
+from multihot.data.table.lookalikes import warn_of_lookalikes
 from multihot.data.table.none_labels import take_out, warn_of_words
 from multihot.data.table.places import Cases, Problems
 from multihot.data.table.table import SPLIT_OF_NAME, SPLITS, Table
@@ -64,6 +64,13 @@ class TableReader(ABC):
     names_none: ClassVar[bool] = False  # whether a label such as "No Finding" is meant as one
     way_to_split: ClassVar[str]  # what gives a split rows, said of one that has none
 
+    def paths(self) -> dict[str, str]:
+        """Returns the path of each split that has one."""
+        paths = dict(zip(SPLITS, (self.path, self.val_path, self.test_path), strict=True))
+        if not any(paths.values()):
+            raise InputError("one of data.path, data.val_path and data.test_path must not be empty")
+        return {split: path for split, path in paths.items() if path}
+
     @abstractmethod
     def fill(self, table: Table) -> None:
         """Adds the rows of all files to the table."""
@@ -71,7 +78,6 @@ class TableReader(ABC):
     @cached_property
     def table(self) -> Table:
         """The rows of all files."""
-        check_label_list(self.labels)
         table = Table()
         self.fill(table)
         table.propose_answers()
@@ -94,7 +100,6 @@ class TableReader(ABC):
             must_exist: images for which there is no file are an error.
         """
         check_choice("split of the data", split, SPLITS)
-        check_choice("data.unseen_labels", self.unseen_labels, list(UNSEEN))
         problems = defaultdict(Cases, {kind: places.copy() for kind, places in self.table.problems.items()})
         rows = self.select(split, problems)
         of_model = labels is not None
@@ -175,8 +180,6 @@ class TableReader(ABC):
         """Returns the train rows in two parts, "train" and "val", each in their order."""
         if self.val_fraction == 0:
             return {"train": rows, "val": rows[:0]}
-        if not 0 < self.val_fraction < 1:
-            raise InputError(f"data.val_fraction={self.val_fraction}: expected a share from 0 to below 1")
         targets = create_targets(self.table, rows, tuple(self.table.id_of), defaultdict(Cases))
         clusters = np.asarray(self.table.clusters)[rows] if self.table.clusters else None
         fraction = max(self.val_fraction, 1 / len(rows))  # one row at least
