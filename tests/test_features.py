@@ -21,13 +21,8 @@ from multihot.data.resize import use_tensor_resize
 from multihot.data.sampling import EvaluationOrder, TrainingOrder
 from multihot.errors import InputError
 from multihot.evaluation import predict
-from multihot.model.features import (
-    FeatureCache,
-    HeadOnFeatures,
-    complete_model,
-    create_feature_batches,
-    read_features,
-)
+from multihot.features import FeatureCache, create_feature_batches
+from multihot.model.features import HeadOnFeatures, complete_model, read_features
 from multihot.model.finetune import Head
 from multihot.model.heads import CSRA, MLDecoder, Query2Label, TwoLogit, factor_head, install_head, start_at_log_odds
 from multihot.predictions import Predictions

@@ -21,8 +21,8 @@ from multihot.data.bad_images import drop_bad_images
 from multihot.data.image_cache import DiskCache
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
+from multihot.features import open_values
 from multihot.files import save_tensors, write_text, writing
-from multihot.model.features import open_values
 from multihot.sweep import name_job
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

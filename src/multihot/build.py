@@ -23,13 +23,14 @@ from multihot.data.manifest import Manifest
 from multihot.data.mixup import MultiLabelMixup, create_mixup
 from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
 from multihot.errors import name_first
+from multihot.features import FeatureCache, create_feature_batches
 from multihot.files import write_text, writing
 from multihot.fsdp import create_ema, gather_before
 from multihot.known_classes import create
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import MANY_LABELS, MultiLabelLoss, UnknownStrategy, can_factor, check_loss, create_loss
 from multihot.model.create import create_model
-from multihot.model.features import FeatureCache, HeadOnFeatures, complete_model, create_feature_batches, hash_backbone
+from multihot.model.features import HeadOnFeatures, complete_model, hash_backbone
 from multihot.model.finetune import check_combination, count_parameters, merge_lora
 from multihot.model.heads import factor_head, install_head
 from multihot.model.saved import check_model, save_model
