@@ -10,6 +10,7 @@ import math
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -39,9 +40,7 @@ def main(cfg: DictConfig) -> float | None:
             best = f"best score {finished['score']} after epoch {finished['epoch']}"
             log.info("%s is complete: %s; nothing to do (another name trains again)", run.folder, best)
             return finished["score"]
-        with open_session(
-            cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed, cfg.tracker.kind, run.folder
-        ) as session:
+        with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
             cfg.mixed_precision, cfg.kernels = session.compute.mixed_precision, session.compute.kernels
             return fine_tune(cfg, session.accelerator, run, job)
 
@@ -49,15 +48,39 @@ def main(cfg: DictConfig) -> float | None:
 def fine_tune(cfg: DictConfig, accelerator, run, job) -> float | None:
     """Trains the model, measures it before the first epoch and after each, and keeps the best in the run folder."""
     from multihot.build import build
-    from multihot.interrupt import noting_signals
-    from multihot.model.saved import check_model
-    from multihot.tracker import start_tracker
-    from multihot.training import train_one_epoch
+    from multihot.tracking.open import open_tracker
 
     trainer, train_batches, validator = build(cfg, accelerator, run)
-    state, checkpoints = trainer.state, trainer.checkpoints
-    start_tracker(accelerator, run, OmegaConf.to_container(cfg, resolve=True), job.overrides, job.number)
+    state = trainer.state
+    tracking = open_tracker(
+        OmegaConf.to_container(cfg, resolve=True),
+        run.folder,
+        overrides=job.overrides,
+        is_sweep=job.number is not None,
+        goes_on=run.goes_on,
+        manifests=run.read_splits(),
+        is_main_process=accelerator.is_main_process,
+    )
+    with tracking as tracker:
+        trainer = replace(trainer, tracker=tracker)
+        train(cfg, trainer, train_batches, validator, run, job)
+    if state.best_score is not None and math.isnan(state.best_score):
+        log.warning("%s was nan in all epochs: the model after epoch %d is kept", cfg.monitor, state.best_epoch)
+    elif state.best_score is None:
+        log.info("nothing was measured (data.val_fraction=0): the model after epoch %d is kept", state.best_epoch)
+    else:
+        log.info("best %s %.4f after epoch %d", cfg.monitor, state.best_score, state.best_epoch)
+    log.info("run folder: %s\nevaluate it: python evaluate.py run=%s split=test", run.folder, run.folder)
+    return state.best_score
 
+
+def train(cfg: DictConfig, trainer, train_batches, validator, run, job) -> None:
+    """Goes through the epochs that are left, and notes that the run has come to its end."""
+    from multihot.interrupt import noting_signals
+    from multihot.model.saved import check_model
+    from multihot.training import train_one_epoch
+
+    state, checkpoints = trainer.state, trainer.checkpoints
     pruned = False
     with noting_signals() as checkpoints.stop, telling_how_to_go_on(run, job):
         if run.goes_on:
@@ -76,7 +99,7 @@ def fine_tune(cfg: DictConfig, accelerator, run, job) -> float | None:
             train_loss = train_one_epoch(trainer, train_batches)
             validator.measure(trainer, train_loss)
         job.report(state.history, cfg.monitor)
-    if accelerator.is_main_process:
+    if trainer.accelerator.is_main_process:
         run.finish(
             score=state.best_score,
             epoch=state.best_epoch,
@@ -85,14 +108,6 @@ def fine_tune(cfg: DictConfig, accelerator, run, job) -> float | None:
             global_batch_size=checkpoints.global_batch_size,
         )
     validator.show_best(trainer)
-    if state.best_score is not None and math.isnan(state.best_score):
-        log.warning("%s was nan in all epochs: the model after epoch %d is kept", cfg.monitor, state.best_epoch)
-    elif state.best_score is None:
-        log.info("nothing was measured (data.val_fraction=0): the model after epoch %d is kept", state.best_epoch)
-    else:
-        log.info("best %s %.4f after epoch %d", cfg.monitor, state.best_score, state.best_epoch)
-    log.info("run folder: %s\nevaluate it: python evaluate.py run=%s split=test", run.folder, run.folder)
-    return state.best_score
 
 
 @contextmanager

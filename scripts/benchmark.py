@@ -39,7 +39,7 @@ from multihot.model.create import create_model
 from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
 from multihot.run import Run
 from multihot.session import Session, open_session, start_processes
-from multihot.tracker import log_scores, start_tracker
+from multihot.tracking.open import open_tracker
 from multihot.training import Trainer, train_one_epoch
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -70,7 +70,7 @@ def main(cfg: DictConfig) -> None:
 @contextmanager
 def open_training(cfg: DictConfig, folder: Path) -> Iterator[tuple[Session, Trainer, Batches]]:
     """Gives a session, a trainer and its batches, as train.py has them."""
-    with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed, cfg.tracker.kind, folder) as session:
+    with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
         trainer, batches, _ = build(cfg, session.accelerator, Run(folder))
         yield session, trainer, batches
 
@@ -114,13 +114,16 @@ def measure_tracking(cfg: DictConfig, folder: Path) -> None:
     if cfg.tracker.kind is None:
         raise InputError("parts=[tracking] needs a tracker: tracker=wandb tracker.mode=offline")
     steps = count()
-    with open_training(cfg, folder) as (session, trainer, batches):
+    named = {"overrides": [], "is_sweep": False, "goes_on": False, "manifests": {}, "is_main_process": True}
+    with (
+        open_training(cfg, folder) as (_, trainer, batches),
+        open_tracker(OmegaConf.to_container(cfg, resolve=True), folder, **named) as tracker,
+    ):
         trainer.log_every = 10**9  # only tell_updates tells
-        start_tracker(session.accelerator, Run(folder), OmegaConf.to_container(cfg, resolve=True), [], None)
 
         def tell_updates() -> None:
             for _, step in zip(range(len(batches)), steps, strict=False):
-                log_scores(session.accelerator, {"train/batch_loss": 0.5, "train/lr": 1e-3}, step)
+                tracker.log({"train/batch_loss": 0.5, "train/lr": 1e-3}, step)
 
         helpers = psutil.Process().children(recursive=True)
         before = sum(map(cpu_seconds, helpers))

@@ -21,15 +21,16 @@ from hydra.core.hydra_config import HydraConfig
 from scipy.sparse import csr_array
 
 from multihot.checkpoint import find_whole
+from multihot.code import code_version
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.evaluation import evaluate, format_evaluation
 from multihot.interrupt import REQUEUE, Interrupted
 from multihot.labels import LabelSpace
 from multihot.predictions import Predictions
-from multihot.run import Run
-from multihot.tracker import caption, log_examples, overwrite, read_told, wandb_arguments
-from multihot.tracker_config import GROUP_LENGTH, code_version, group_name
+from multihot.tracking.filing import GROUP_LENGTH, group_name
+from multihot.tracking.tracker import overwrite, read_told
+from multihot.tracking.wandb_tracker import WandbRun, caption, wandb_arguments
 
 KEY = "0" * 40  # of the right form
 
@@ -242,7 +243,7 @@ def test_a_checkout_is_known_by_its_commit_and_an_installed_package_by_its_versi
     (tmp_path / "other.py").write_text("")
     git("add", "other.py")
     git("commit", "-m", "one")
-    monkeypatch.setattr("multihot.tracker_config.__file__", str(module))
+    monkeypatch.setattr("multihot.code.__file__", str(module))
     assert list(code_version()) == ["version"]  # somebody else's repository is around it
     git("add", "tracker.py")
     git("commit", "-m", "two")
@@ -276,7 +277,7 @@ def check_whole(folder, expected):
 def test_to_look_for_a_key_asks_no_server(serve, tmp_path, monkeypatch):
     server = serve("hangs")
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    assert wandb_arguments(Run(tmp_path), "group", [], "auto")["mode"] == "online"
+    assert wandb_arguments(tmp_path, "group", [], "auto")["mode"] == "online"
     assert server.asked == []
 
 
@@ -426,7 +427,7 @@ def test_parts_of_an_offline_run_are_synced_as_one(serve, train, tmp_path, monke
     parts = map(str, tmp_path.glob("a/wandb/offline-run-*"))
     subprocess.run([sys.executable, "-m", "wandb", "sync", *parts], check=True, capture_output=True, timeout=60)
     assert [row["_step"] for row in server.rows()] == list(range(15))
-    assert {run["name"] for run in server.runs} == {read_told(Run(tmp_path / "a"))["wandb_run_id"]}
+    assert {run["name"] for run in server.runs} == {read_told(tmp_path / "a")["wandb_run_id"]}
 
 
 def test_the_best_model_is_an_artifact_if_wanted(train, tmp_path, monkeypatch):
@@ -434,16 +435,15 @@ def test_the_best_model_is_an_artifact_if_wanted(train, tmp_path, monkeypatch):
     train("name=a", "tracker=wandb", "tracker.artifacts=true")
     artifacts = [record.artifact for record in read_offline_run(tmp_path / "a") if record.HasField("artifact")]
     [best] = [artifact for artifact in artifacts if artifact.type == "model"]
-    assert best.name == f"best-{read_told(Run(tmp_path / 'a'))['wandb_run_id']}"
+    assert best.name == f"best-{read_told(tmp_path / 'a')['wandb_run_id']}"
     files = {entry.path: entry.local_path for entry in best.manifest.contents}
     assert files["model.safetensors"] == str(tmp_path / "a/best/model.safetensors")  # no copy
     assert "val/map" in json.loads(best.metadata)
 
 
 def test_a_damaged_record_begins_a_new_run(tmp_path, caplog):
-    run = Run(tmp_path)
-    run.tracker.write_text('{"wandb_run_id": "abc"')
-    assert read_told(run) == {}
+    (tmp_path / "tracker.json").write_text('{"wandb_run_id": "abc"')
+    assert read_told(tmp_path) == {}
     assert "damaged" in caplog.text
 
 
@@ -467,7 +467,7 @@ def test_where_no_server_is_the_run_is_offline(serve, train, tmp_path, monkeypat
 def test_a_malformed_key_is_said_and_the_run_is_offline(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_API_KEY", "abc")
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    assert wandb_arguments(Run(tmp_path), "group", [], "auto")["mode"] == "offline"
+    assert wandb_arguments(tmp_path, "group", [], "auto")["mode"] == "offline"
     assert "API key" in caplog.text
 
 
@@ -497,10 +497,8 @@ def test_a_run_that_fails_is_closed_as_failed(train, tmp_path, monkeypatch):
     assert run.display_name == "b"
 
 
-@pytest.mark.filterwarnings("ignore:.*no supported trackers")
 def test_a_tracker_that_is_not_installed_is_named(train, monkeypatch):
-    monkeypatch.setattr("accelerate.tracking.is_tensorboard_available", lambda: False)
-    monkeypatch.setattr("accelerate.tracking._available_trackers", [])
+    monkeypatch.setattr("multihot.tracking.open.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install tensorboard"):
         train("name=a", "tracker=tensorboard")
 
@@ -510,19 +508,19 @@ def test_without_a_key_it_is_offline_and_says_how_to_sync(tmp_path, monkeypatch,
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     with caplog.at_level("INFO", "multihot"):
-        arguments = wandb_arguments(Run(tmp_path), "group", [], "auto")
+        arguments = wandb_arguments(tmp_path, "group", [], "auto")
     assert arguments["mode"] == "offline"
     assert f"wandb sync {tmp_path}/wandb" in caplog.text
 
 
 def test_a_run_that_goes_on_keeps_its_id(tmp_path):
-    first, second = (wandb_arguments(Run(tmp_path), "group", [], "offline")["id"] for _ in range(2))
+    first, second = (wandb_arguments(tmp_path, "group", [], "offline")["id"] for _ in range(2))
     assert first == second
 
 
 def test_a_wrong_mode_lists_the_right_ones(tmp_path):
     with pytest.raises(InputError, match="auto, online, offline, disabled"):
-        wandb_arguments(Run(tmp_path), "group", [], "of")
+        wandb_arguments(tmp_path, "group", [], "of")
 
 
 def test_tensorboard_holds_the_scores_once_also_of_a_run_that_was_killed(train, tmp_path, monkeypatch):
@@ -563,7 +561,7 @@ def test_labels_of_any_kind_fit_into_captions_and_tables(tmp_path, monkeypatch, 
     assert len(caption(data, 0, np.ones(13)).splitlines()) == 2
     logged = []
     run = SimpleNamespace(settings=SimpleNamespace(finish_timeout=5), log=logged.append)
-    accelerator = SimpleNamespace(project_dir=tmp_path, trackers=[SimpleNamespace(name="wandb", run=run)])
-    log_examples(accelerator, evaluation, data, lambda rows: torch.ones(len(rows), 13), update=1)
+    tracker = WandbRun(SimpleNamespace(name="wandb", run=run), tmp_path)
+    tracker.log_examples(evaluation, data, lambda rows: torch.ones(len(rows), 13), step=1)
     assert [row[0] for row in logged[0]["val/labels"].data] == list(ODD_LABELS)
     assert "the tracker failed: InputError" in caplog.text  # the picture that is gone stops nothing

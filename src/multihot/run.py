@@ -14,6 +14,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from multihot.checkpoint import list_checkpoints
+from multihot.code import code_version
 from multihot.data.manifest import SPLITS
 from multihot.errors import InputError, check_choice, list_first
 from multihot.files import damaged, read_json, recover_folder, write_json, write_text, writing
@@ -21,7 +22,6 @@ from multihot.json_shapes import CODE, CONFIG, COUNTS, FINISHED, HISTORY, LABELS
 from multihot.known_classes import check_targets
 from multihot.ownership import CHECKPOINT, EVALUATION, MODEL, Kind, check_replaceable
 from multihot.settings import read_config, with_absolute_paths
-from multihot.tracker_config import code_version
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +80,6 @@ class Run:
         return self.folder / "code.json"
 
     @property
-    def tracker(self) -> Path:
-        """The id under which the tracker knows the run."""
-        return self.folder / "tracker.json"
-
-    @property
     def best(self) -> Path:
         """The model of the best epoch, as a timm folder."""
         return self.folder / "best"
@@ -141,7 +136,7 @@ class Run:
         if (self.folder / LOCK).exists() or self.finished.exists() or list_checkpoints(self.last):
             return
         ours = (self.config, self.labels, self.counts, self.manifests, self.head_start, self.history, self.code)
-        there = [path.name for path in (*ours, self.finished, self.tracker) if os.path.lexists(path)]
+        there = [path.name for path in (*ours, self.finished, self.folder / "tracker.json") if os.path.lexists(path)]
         there += [f"{path.name}/" for path in self.parts if path.is_dir() and any(path.iterdir())]
         if there:
             raise InputError(

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -17,9 +16,7 @@ from multihot.allowed.environment import check_environment, check_group
 from multihot.cluster import join_slurm
 from multihot.errors import InputError
 from multihot.fsdp import follow_fsdp
-from multihot.interrupt import Interrupted
 from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
-from multihot.tracker import end_tracker
 from multihot.zero import ZeroAccelerator, is_deepspeed
 
 
@@ -63,17 +60,14 @@ def open_session(
     kernels: str,
     model: Mapping,
     seed: int,
-    tracker: str | None = None,
-    folder: Path | None = None,
 ) -> Iterator[Session]:
-    """Gives the accelerator and what it computes with, decided by process 0 for all; ends the tracker in any case.
+    """Gives the accelerator and what it computes with, decided by process 0 for all.
 
     Accelerate keeps its state in the process: without the reset the next job of a sweep could not change it.
 
     Args:
         model: settings of the timm model that is tried out where one of the first two is `auto`.
         seed: of torch, numpy and random, after the trial.
-        tracker: kind of tracker, which writes into `folder`.
     """
     state = start_processes()
     compute = None
@@ -82,19 +76,12 @@ def open_session(
     compute = broadcast_object_list([compute])[0]
     use_kernels(compute.kernels)
     set_seed(seed)
-    settings = {"mixed_precision": compute.mixed_precision, "log_with": tracker, "project_dir": folder}
-    on_cpu = state.device.type == "cpu"
-    accelerator = ZeroAccelerator(**settings) if is_deepspeed() else Accelerator(cpu=on_cpu, **settings)
+    precision, on_cpu = compute.mixed_precision, state.device.type == "cpu"
+    accelerator = ZeroAccelerator(precision) if is_deepspeed() else Accelerator(cpu=on_cpu, mixed_precision=precision)
     follow_fsdp(accelerator)
-    exit_code = 1
     try:
         yield Session(accelerator, compute)
-        exit_code = 0
-    except Interrupted as stopped:
-        exit_code = stopped.code
-        raise
     finally:
-        end_tracker(accelerator, exit_code)
         # The processes stay joined until they end: joined anew, they would find the addresses of the time before.
         AcceleratorState._reset_state(reset_partial_state=accelerator.num_processes == 1)
         GradientState._reset_state()

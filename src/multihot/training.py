@@ -2,7 +2,7 @@
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from accelerate import Accelerator
@@ -17,7 +17,7 @@ from multihot.errors import InputError
 from multihot.failures import explaining_failures
 from multihot.loss import FactoredLogits, MultiLabelLoss
 from multihot.progress import Progress
-from multihot.tracker import log_scores
+from multihot.tracking.tracker import Tracker
 
 
 @dataclass(kw_only=True)
@@ -37,6 +37,7 @@ class Trainer:
     accumulate_steps: int
     clip_norm: float | None
     log_every: int  # updates
+    tracker: Tracker = field(default_factory=Tracker)
 
     def place(self) -> str:
         """Returns where the training stands, in words."""
@@ -97,7 +98,7 @@ def train_batches(trainer: Trainer, batches: Batches) -> float:
             state.batch, state.num_images = number + 1, state.num_images + update_size
             if state.update % trainer.log_every == 0:
                 rate = max(group["lr"] for group in trainer.optimizer.param_groups)
-                log_scores(trainer.accelerator, {"train/batch_loss": progress.loss, "train/lr": rate}, state.update)
+                trainer.tracker.log({"train/batch_loss": progress.loss, "train/lr": rate}, state.update)
             trainer.checkpoints.after_update()
     own = torch.tensor(state.own_loss_sum, dtype=torch.float32, device=trainer.accelerator.device)
     return trainer.accelerator.reduce(own, reduction="sum").item() / state.num_images

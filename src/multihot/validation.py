@@ -27,7 +27,6 @@ from multihot.model.finetune import merge_lora
 from multihot.monitor import is_better
 from multihot.predictions import Predictions, hash_model, identify
 from multihot.run import Run, in_process_0
-from multihot.tracker import log_best, log_examples, log_scores
 from multihot.training import Trainer
 
 log = logging.getLogger(__name__)
@@ -77,7 +76,7 @@ class Validator:
                 if accelerator.is_main_process:
                     write_json(self.run.history, state.history)
         trainer.checkpoints.save()
-        log_scores(accelerator, scores | {"epoch": state.epoch}, state.update)
+        trainer.tracker.log(scores | {"epoch": state.epoch}, state.update)
         log.info(describe(row, self.monitor, is_best=state.best_epoch == state.epoch))
 
     def warn_of_older_scores(self, state: TrainingState) -> None:
@@ -96,17 +95,14 @@ class Validator:
 
     def show_best(self, trainer: Trainer) -> None:
         """Tells the tracker the best epoch's table of labels and example images."""
-        if not trainer.accelerator.is_main_process or not trainer.accelerator.trackers:
-            return
-        if len(self.data):
+        if trainer.tracker.shows_examples and len(self.data):
             predictions = Predictions.load(self.run.split("val"), self.space)
             evaluation = evaluate(predictions, self.threshold)
             decide = partial(self.space.decide, threshold=self.threshold)
-            log_examples(
-                trainer.accelerator, evaluation, self.data, lambda rows: decide(predictions.logits[rows]),
-                trainer.state.update,
-            )  # fmt: skip
-        log_best(trainer.accelerator, self.run)
+            trainer.tracker.log_examples(
+                evaluation, self.data, lambda rows: decide(predictions.logits[rows]), trainer.state.update
+            )
+        trainer.tracker.log_best()
 
     @property
     def data(self) -> Manifest:

@@ -1,14 +1,9 @@
-"""What a tracker files a run under: its group, its tags, its settings and the version of its code."""
+"""What a tracker files a run under: its group, its tags and its settings."""
 
 import hashlib
-import subprocess
 from datetime import datetime
-from functools import cache, partial
-from pathlib import Path
+from functools import cache
 
-import multihot
-
-GIT_SECONDS = 10.0
 GROUP_LENGTH, TAG_LENGTH = 128, 64  # characters that W&B allows
 NOT_TOLD = ("seed=", "name=", "resume=", "tracker", "runs_folder=", "num_workers=", "log_every=", "checkpoint.")
 
@@ -63,16 +58,3 @@ def tags_of(overrides: list[str], config: dict) -> list[str]:
         for override, key in chosen
         if key in ("experiment", "debug") or (key != "tracker" and isinstance(config.get(key), dict))
     ]
-
-
-def code_version() -> dict[str, str | bool]:
-    """Returns the package's version; of a checkout, also the commit, and whether files were changed since."""
-    version, package = {"version": multihot.__version__}, Path(__file__).parent
-    git = partial(subprocess.run, cwd=package, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
-    try:
-        git(["git", "ls-files", "--error-unmatch", __file__])  # another repository may be around an installed package
-        lines = git(["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return version
-    heads = [line.split()[-1] for line in lines if line.startswith("# branch.oid ")]
-    return version | {"commit": heads[0], "dirty": any(not line.startswith("#") for line in lines)}
