@@ -286,6 +286,8 @@ def test_what_changes_no_result_tells_no_runs_apart(tell, compare, runs, changes
 def test_a_run_of_before_a_setting_counts_as_what_was_true_of_it(compare, runs):
     write_run(runs, "new", 0.6, seed=2, data={"agree": "error", "answers": None, "value_range": "auto"})
     assert f"| {BCE_ROW} | 3 | 0.2500 ± 0.0000 | 0.6000 ± 0.1000 |" in compare(runs)[1]
+    write_run(runs, "old", 0.6, seed=3, ema={"warmup": True})
+    assert f"| {BCE_ROW} | 4 | 0.2500 ± 0.0000 | 0.6000 ± 0.0816 |" in compare(runs)[1]
     write_run(runs, "other", 0.9, seed=3, data={"agree": "majority"})
     assert "data.agree=majority" in compare(runs)[0]
 

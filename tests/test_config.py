@@ -146,6 +146,7 @@ def test_help_shows_the_main_settings_and_every_option_of_every_group():
         ("monitor=val/mapp", ["val/map", "val/micro_f1"]),
         ("head.start=fit", ["head.start is now start=<option>, one of random, prior"]),
         ("start.grow=true", ["setting of another option of start"]),
+        ("ema.warmup=false", ["no setting any more: leave it out, which is what true was"]),
         ("start=zero", ["prior", "by_name", "fit", "keep", "random"]),
         ("head=mldecoder", ["csra", "linear", "ml_decoder", "query2label", "two_logit"]),
         ("activation=softmax", ["one probability", "data.groups", "activation=sigmoid"]),

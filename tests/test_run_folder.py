@@ -20,7 +20,7 @@ from multihot.open_run import lock_folder
 from multihot.ownership import MODEL
 from multihot.run import Run
 from multihot.seal import read_seal
-from multihot.settings import check_same_config, hash_config, read_config
+from multihot.settings import GONE, check_same_config, hash_config, read_config
 
 
 def read(path: Path):
@@ -242,6 +242,18 @@ def test_a_run_of_before_a_setting_is_the_same_run_with_what_was_true_of_it(capl
         check_same_config(begun, now, ["data=csv", "data.agree=majority"], is_other_code=True)
 
 
+def test_a_run_of_before_a_setting_was_gone_is_the_same_run_with_what_is_left_of_it(run, train, evaluate):
+    config = OmegaConf.load(run / "config.yaml")
+    old = OmegaConf.merge(config, {"ema": {"warmup": True}})
+    assert hash_config(old) == hash_config(config)
+    OmegaConf.save(old, run / "config.yaml")
+    train("name=a", "epochs=3")
+    OmegaConf.save(OmegaConf.merge(old, {"ema": {"warmup": False}}), run / "config.yaml")
+    evaluate(f"run={run}", "split=test")
+    with pytest.raises(InputError, match=r"can be evaluated but not go on[^\n]*\n.*ema.warmup=False"):
+        train("name=a", "epochs=4")
+
+
 @pytest.mark.parametrize(
     ("start", "option", "value"),
     [
@@ -263,7 +275,7 @@ def test_a_run_of_before_starts_were_a_group_has_the_same_settings_and_their_has
     begun = read_config(tmp_path / "config.yaml")
     del begun["data"]
     assert begun == now
-    text = json.dumps({"epochs": 1} | {f"head.{key}": entry for key, entry in head.items()})
+    text = json.dumps({"epochs": 1} | {f"head.{key}": entry for key, entry in head.items()} | GONE, sort_keys=True)
     assert hash_config(now) == hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -235,7 +235,7 @@ def prepare(
     """Returns model and optimizer as the accelerator makes them, the moving average, and `complete` for both."""
     # All of these must see the timm model itself: copied or grouped after `prepare`, it is a wrapped one.
     complete = gather_before(complete, accelerator, trained)
-    ema = create_ema(accelerator, trained, cfg.ema.decay, cfg.ema.warmup) if cfg.ema.decay else None
+    ema = create_ema(accelerator, trained, cfg.ema.decay) if cfg.ema.decay else None
     optimizer = create_optimizer(trained, **create("optimizer", cfg.optimizer))
     if cfg.compile:
         trained.compile(dynamic=False)  # whatever shapes came before, a shape has the same code: a resume depends on it

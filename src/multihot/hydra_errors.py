@@ -10,7 +10,8 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from multihot.allowed.check import list_arguments
 from multihot.allowed.table import SCRIPTS
-from multihot.settings import MOVED
+from multihot.command_line import write_value
+from multihot.settings import GONE, MOVED
 
 KIND_OF_FILE = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".gz": "csv", ".jsonl": "jsonl", ".json": "coco",
@@ -45,6 +46,8 @@ def describe_choices(parent: DictConfig, key: str) -> str:
     arguments = list_arguments(str(parent["_target_"])) if "_target_" in parent else None
     if name in MOVED:
         return f"\n{name} is now {MOVED[name]}"
+    if name in GONE:
+        return f"\n{name} is no setting any more: leave it out, which is what {write_value(GONE[name])} was"
     if place == "model.kwargs" or not parent or key in (arguments or ()):
         return f"\nIt is new there: write +{name}=..."
     names = [str(known) for known in parent if not str(known).startswith("_") and known != "hydra"]

@@ -21,7 +21,7 @@ from multihot.files import damaged, read_json, recover_folder, write_json, write
 from multihot.json_shapes import CODE, CONFIG, COUNTS, FINISHED, HISTORY, LABELS, MANIFESTS, find_misfit
 from multihot.known_classes import check_targets
 from multihot.ownership import CHECKPOINT, EVALUATION, MODEL, Kind, check_replaceable
-from multihot.settings import read_config, with_absolute_paths
+from multihot.settings import drop_gone, read_config, with_absolute_paths
 
 log = logging.getLogger(__name__)
 
@@ -286,7 +286,7 @@ def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str,
         known = sorted(str(path.parent) for path in run.folder.parent.glob("*/config.yaml"))
         beside = f"; runs beside it:\n{list_first(known, limit=10)}" if known else ""
         raise InputError(f"run={folder} is no complete run: {', '.join(missing)} missing{beside}")
-    saved = run.read_config()
+    saved = drop_gone(run.read_config())
     check_targets(saved)
     for key in changes.get("data", {}):
         if key not in saved.data:

@@ -24,6 +24,9 @@ SINCE = {
     "data.none_labels": None,
     "data.image_suffix": None,
 }  # what runs that began before there were these settings had
+GONE = {
+    "ema.warmup": True,
+}  # settings that there are no more, and the value that is still meant, see drop_gone
 STARTS = {"random": "Random", "prior": "Prior", "fit": "Fit", "by_name": "ByName", "keep": "Keep"}
 STARTS_MODULE = "multihot.model.start"
 OLD_HEAD = {"class_names": None, "aliases": None, "grow": False}  # beside head.start, in runs of before
@@ -84,9 +87,35 @@ def with_old_start(settings: Mapping[str, object]) -> dict[str, object]:
     return rest | {"head.start": names.get(target, target)} | old
 
 
+def drop_gone(cfg: DictConfig) -> DictConfig:
+    """Returns the settings of a run for its evaluation, which depends on none of GONE.
+
+    To take a setting away: delete it from conf/ and allowed/table.py, and write it into GONE with the value that the
+    code now stands for. Runs that had this value go on, keep their hash and are compared with new ones as equal; those
+    that had another evaluate all the same, but go on only if the setting is free on resume.
+    """
+    cfg = cfg.copy()
+    for key in GONE:
+        group, _, name = key.rpartition(".")
+        parent = OmegaConf.select(cfg, group) if group else cfg
+        if parent is not None:
+            parent.pop(name, None)
+    return cfg
+
+
+def check_gone(settings: Mapping[str, object]) -> None:
+    """Raises InputError if a run that is to go on had a setting of GONE otherwise than it is meant now."""
+    lost = [f"{key}={value}" for key, value in settings.items() if not is_free(key) and GONE.get(key, value) != value]
+    if lost:
+        raise InputError(
+            "the run began with settings that there are no more, and can be evaluated but not go on: give this one a "
+            f"new name, or go on with the version that it began with (code.json):\n{list_first(lost)}"
+        )
+
+
 def hash_config(cfg: DictConfig) -> str:
     """Returns a hash of all settings that a result may depend on, as they were asked for; an older run has the same."""
-    flat = with_old_start(flatten(cfg))
+    flat = GONE | with_old_start(flatten(cfg))
     told = {key: value for key, value in flat.items() if not is_free(key) and not is_as_before(key, value)}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -129,7 +158,8 @@ def check_same_config(saved: DictConfig, wanted: DictConfig, overrides: Sequence
         is_other_code: the run began with another version: settings that are new since then, and that no override gives,
             are only warned of.
     """
-    before, now = flatten(saved), flatten(wanted)
+    check_gone(flatten(saved))
+    before, now = flatten(drop_gone(saved)), flatten(wanted)
     before |= {key: SINCE[key] for key in SINCE if key in now and key not in before}
     told = {name for name, text in map(parse_override, overrides) if text.startswith("{") or name in now}
     new = [

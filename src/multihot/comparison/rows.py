@@ -12,7 +12,7 @@ from multihot.comparison.results import HASHES, Result, split_of
 from multihot.comparison.thresholds import THRESHOLDS, hangs_on_threshold
 from multihot.errors import InputError
 from multihot.monitor import is_better_lower
-from multihot.settings import FREE_ON_RESUME, SINCE, is_inside
+from multihot.settings import FREE_ON_RESUME, GONE, SINCE, is_inside
 
 # what repeats a run, or is without effect on its scores
 NOT_COMPARED = ("seed", "mixed_precision", "kernels", *(key for key in FREE_ON_RESUME if key != "patience"))
@@ -150,8 +150,8 @@ def value_id(value: object) -> str:
 
 
 def combination(run: Result, keys: Iterable[str]) -> tuple[str, ...]:
-    """Returns what a run has for these settings; "" for one that it lacks, unless it is newer than the run."""
-    known = SINCE | run.settings
+    """Returns what a run has for these settings; "" for one that it lacks, unless it is newer or older than the run."""
+    known = SINCE | GONE | run.settings
     return tuple(value_id(known[key]) if key in known else "" for key in keys)
 
 
