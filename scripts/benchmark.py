@@ -6,11 +6,15 @@ python scripts/benchmark.py parts=[input] data=csv data.path=my.csv
 """
 
 import csv
+import json
+import os
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -22,6 +26,7 @@ import torch
 from accelerate import Accelerator
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from scipy.sparse import csr_array
 from timing import cpu_seconds, in_turn, peak_memory, report, restart_peak, wait_for
 from timm.data import resolve_input_data_config
 from torch import nn
@@ -32,6 +37,7 @@ from multihot.build import build
 from multihot.cli import run_script
 from multihot.data import create_reader
 from multihot.data.loader import Batches, create_evaluation_batches
+from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.evaluation import predict
 from multihot.metrics import multi_label_scores
@@ -44,6 +50,7 @@ from multihot.training import Trainer, train_one_epoch
 
 SCRIPTS = Path(__file__).resolve().parent
 METRIC_SIZES = ((5_000, 1_000), (40_000, 1_000), (5_000, 10_000))  # images, labels
+BYTES_IN_MEMORY = 20  # of each logit: itself, the target and what is sorted
 PHOTO_SIZE = (500, 375)  # pixels
 LABELS = [f"label{number}" for number in range(20)]
 
@@ -54,7 +61,7 @@ def main(cfg: DictConfig) -> None:
     parts = {
         "loop": measure_loop, "kernels": measure_kernels, "input": measure_input, "manifest": measure_manifest,
         "checkpoint": measure_checkpoint, "tracking": measure_tracking,
-        "metrics": measure_metrics, "startup": measure_startup,
+        "metrics": measure_metrics, "evaluation": measure_evaluation, "startup": measure_startup,
     }  # fmt: skip
     check_settings(cfg, "benchmark")
     start_processes()
@@ -207,7 +214,7 @@ def bare_step(accelerator: Accelerator, model: nn.Module, optimizer, loss: nn.Mo
     optimizer.zero_grad()
 
 
-def measure_metrics(cfg: DictConfig, _folder: Path) -> None:
+def measure_metrics(cfg: DictConfig, folder: Path) -> None:
     """Times all scores from logits, and compares those of 5,000 images with the time to predict the logits."""
     multi_label_scores(torch.randn(4, 4), torch.ones(4, 4))  # imports torchmetrics
     for num_images, num_labels in METRIC_SIZES:
@@ -221,22 +228,81 @@ def measure_metrics(cfg: DictConfig, _folder: Path) -> None:
             f"all scores of {num_images:,} images x {num_labels:,} labels: {median(times):.2f} s, peak + {extra:.2f} GB"
         )
         if (num_images, num_labels) == METRIC_SIZES[0]:
-            print_share(cfg, median(times), num_images, num_labels)
+            print_share(cfg, median(times), num_images, num_labels, folder)
 
 
-def print_share(cfg: DictConfig, seconds: float, num_images: int, num_labels: int) -> None:
+def print_share(cfg: DictConfig, seconds: float, num_images: int, num_labels: int, folder: Path) -> None:
     """Prints the share that the metrics have of an evaluation pass."""
     with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
         model = create_model(num_labels=num_labels, **OmegaConf.to_container(cfg.model))
         model.to(session.accelerator.device)
         data = create_reader(cfg.data)("train").thin_out(cfg.max_images)
+        targets = csr_array((len(data), num_labels), dtype=np.int8)
+        data = Manifest(tuple(map(str, range(num_labels))), data.images, targets, data.read)
         batches = create_evaluation_batches(
             data, accelerator=session.accelerator, preprocessing=resolve_input_data_config(model),
             batch_size=cfg.batch_size, num_workers=cfg.num_workers,
         )  # fmt: skip
-        [times] = in_turn(cfg.num_rounds, lambda: predict(session.accelerator, model, batches, "evaluation"))
+        folder /= "predictions"
+        folder.mkdir()
+        predict_all = partial(predict, session.accelerator, model, batches, folder, "evaluation", way_out="Make space")
+        [times] = in_turn(cfg.num_rounds, predict_all)
     whole = median(times) * num_images / len(data)
     print(f"  that is {seconds / whole:.2%} of predicting {num_images:,} images with {cfg.model.name} ({whole:.0f} s)")
+
+
+def measure_evaluation(cfg: DictConfig, folder: Path) -> None:
+    """Times and weighs evaluations of made-up logits: written in shares by one process and by two and scored block by
+    block, and all in memory at once where there is so much.
+    """
+    num_images, num_labels = cfg.evaluation_size
+    ways = {"in shares": (1, ()), "in shares by two processes": (2, ()), "all in memory": (1, ("--in-memory",))}
+    if BYTES_IN_MEMORY * num_images * num_labels > psutil.virtual_memory().available:
+        del ways["all in memory"]
+        print("all in memory at once: this machine has too little")
+    measured = {way: [] for way in ways}
+    for _ in range(cfg.num_rounds):
+        for way, (num_processes, options) in ways.items():
+            measured[way].append(weigh_evaluation(folder, num_images, num_labels, num_processes, options))
+    for way, rounds in measured.items():
+        predicting, scoring = (median(first[name] for first, *_ in rounds) for name in ("predicting", "scoring"))
+        peaks = " and ".join(f"{max(one['peak'] for one in same):.2f}" for same in zip(*rounds, strict=True))
+        print(
+            f"{num_images:,} images x {num_labels:,} labels {way}: predicting {predicting:.1f} s, scoring "
+            f"{scoring:.1f} s, peak {peaks} GB"
+        )
+    if "all in memory" in ways:
+        ratios = sorted(
+            seconds(own) / seconds(other)
+            for own, other in zip(measured["in shares"], measured["all in memory"], strict=True)
+        )
+        print(f"seconds in shares / all in memory: {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+def seconds(processes: list[dict]) -> float:
+    """Returns how long an evaluation took."""
+    return processes[0]["predicting"] + processes[0]["scoring"]
+
+
+def weigh_evaluation(
+    folder: Path, num_images: int, num_labels: int, num_processes: int, options: tuple[str, ...]
+) -> list[dict]:
+    """Returns what each process of an evaluation of made-up logits has measured."""
+    command = [sys.executable, str(SCRIPTS / "weigh_evaluation.py"), folder, num_images, num_labels, *options]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    together |= {"WORLD_SIZE": str(num_processes), "ACCELERATE_USE_CPU": "1"}
+    processes = [
+        subprocess.Popen(
+            list(map(str, command)), stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(num_processes)
+    ]  # fmt: skip
+    printed = [process.communicate()[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), printed
+    return [json.loads(text.splitlines()[-1]) for text in printed]
 
 
 def measure_startup(cfg: DictConfig, folder: Path) -> None:

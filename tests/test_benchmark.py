@@ -69,9 +69,9 @@ def test_tracking_compares_telling_with_training(measure):
 def test_metrics_are_timed_and_compared_with_predicting(measure, script, monkeypatch):
     models, real = [], script.predict
 
-    def predict(accelerator, model, batches, title: str):
+    def predict(accelerator, model, *args, **named):
         models.append(model)
-        return real(accelerator, model, batches, title)
+        return real(accelerator, model, *args, **named)
 
     monkeypatch.setattr(script, "predict", predict)
     monkeypatch.setattr(script, "METRIC_SIZES", ((20, 10), (30, 5)))
@@ -89,6 +89,17 @@ def test_manifest_is_read_and_weighed_in_a_process_of_its_own(measure, script, m
     printed = measure("manifest")
     assert re.search(rf"2,000 images x 40 labels: {NUMBER} s, peak \+ {NUMBER} GB", printed)
     assert re.search(rf"each of 2 workers adds {NUMBER} MB", printed)
+
+
+@pytest.mark.slow
+def test_evaluation_is_timed_and_weighed_in_shares_and_in_memory(measure):
+    printed = measure("evaluation", "evaluation_size=[300,20]")
+    for way, peaks in (("in shares", NUMBER), ("in shares by two processes", f"{NUMBER} and {NUMBER}"),
+                       ("all in memory", NUMBER)):  # fmt: skip
+        assert re.search(
+            rf"300 images x 20 labels {way}: predicting {NUMBER} s, scoring {NUMBER} s, peak {peaks} GB", printed
+        )
+    assert re.search(rf"seconds in shares / all in memory: {NUMBER} \({NUMBER} to {NUMBER}\)", printed)
 
 
 @pytest.mark.slow
@@ -115,7 +126,7 @@ def test_help_explains_every_part_and_the_settings_of_its_own(measure):
     with pytest.raises(InputError, match=r"parts=\[all\]: expected a list, each one of loop, ") as error:
         measure("all")
     parts = str(error.value).partition("each one of ")[2].partition(" and none twice")[0].split(", ")
-    assert len(parts) == 8
+    assert len(parts) == 9
     assert [part for part in parts if f" {part}: " not in text] == []
     own = set(compose_config("benchmark", [])) - set(compose_config("train", []))
     assert [name for name in own if f"\n    {name} " not in text] == []

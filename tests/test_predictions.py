@@ -63,8 +63,10 @@ def save(folder: Path, logits: np.ndarray, data: Manifest, num_shares: int = 1) 
 
 def in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets blocks be of 96 images, and five labels be ranked at a time."""
-    monkeypatch.setattr(blocks, "CHUNKS_IN_BLOCK", 32)
-    monkeypatch.setattr(blocks, "LABEL_ENTRIES", 5 * NUM_IMAGES)
+    monkeypatch.setattr(blocks, "ENTRIES_IN_CHUNK", 3 * NUM_LABELS)
+    monkeypatch.setattr(blocks, "ENTRIES_IN_BLOCK", 1)
+    monkeypatch.setattr("multihot.evaluation.LOSS_ENTRIES", 1)
+    monkeypatch.setattr(blocks, "ENTRIES_OF_LABELS", 5 * NUM_IMAGES)
 
 
 @pytest.mark.parametrize("is_soft", [False, True])
@@ -75,7 +77,6 @@ def test_scores_are_the_same_to_the_last_digit_in_any_blocks_and_shares(tmp_path
     thresholds = [None] if space.is_single_label else [None, 0.4, np.linspace(0.2, 0.8, NUM_LABELS).tolist()]
     whole = Predictions(torch.from_numpy(logits), torch.from_numpy(data.dense_targets()), space)
     monkeypatch.setattr(blocks, "ENTRIES_IN_CHUNK", 3 * NUM_LABELS)
-    monkeypatch.setattr(blocks, "CHUNKS_IN_BLOCK", NUM_IMAGES)
     assert len(list(whole.blocks())) == len(list(whole.label_chunks(space))) == 1
     expected = [repr(evaluate(whole, threshold)) for threshold in thresholds]
     assert all("nan" in evaluation for evaluation in expected)  # of the absent label
@@ -94,11 +95,10 @@ def test_the_classes_of_torchmetrics_give_the_same_digits(monkeypatch):
     space = SPACES["groups"]
     logits, data = draw(space, is_soft=False)
     predictions = Predictions(torch.from_numpy(logits), torch.from_numpy(data.dense_targets()), space)
-    metrics = create_metrics(space)
+    in_small_blocks(monkeypatch)
+    scores, metrics = evaluate(predictions).scores, create_metrics(space)
     metrics.update(predictions.logits, predictions.target)
     computed = metrics.compute()
-    in_small_blocks(monkeypatch)
-    scores = evaluate(predictions).scores
     assert [computed[name].item() for name in SCORES] == [scores[name] for name in SCORES]
 
 
@@ -111,14 +111,13 @@ def test_the_loss_of_blocks_is_that_of_all(tmp_path, monkeypatch, reduction, is_
     predictions = Predictions.load(tmp_path / "a", space)
     loss = MultiLabelLoss(BinaryCrossEntropy(), space, reduction=reduction)
     expected = mean_loss(loss, predictions)
-    monkeypatch.setattr(blocks, "ENTRIES_IN_CHUNK", 3 * NUM_LABELS)
     in_small_blocks(monkeypatch)
     assert len(list(predictions.blocks())) > 1
     assert mean_loss(loss, predictions) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_logit_that_is_not_finite_is_named_by_its_row(monkeypatch):
-    monkeypatch.setattr(blocks, "ENTRIES_IN_CHUNK", 3 * NUM_LABELS)
+    in_small_blocks(monkeypatch)
     logits = torch.zeros(NUM_IMAGES, NUM_LABELS)
     logits[650, 7] = math.nan
     with pytest.raises(InputError, match=r"logits\[650, 7\] is nan"):

@@ -27,6 +27,7 @@ from multihot.progress import Progress
 from multihot.run import in_process_0
 from multihot.seal import seal
 
+LOSS_ENTRIES = 1 << 25  # as many are judged as one batch
 ROWS_SHOWN = 25
 THRESHOLD = "threshold"  # what it is called in metrics.json and labels.csv
 
@@ -126,8 +127,9 @@ def mean_loss(loss: MultiLabelLoss, predictions: Predictions) -> float:
     if loss.num_dims == 2:
         num_known = sum((target >= 0).sum(dim=0) for _, _, target in predictions.blocks())
         loss.known_fraction = share_known(loss.space, num_known, len(predictions))
+    blocks = predictions.blocks(LOSS_ENTRIES)
     with in_one_thread():
-        losses = [(loss(logits, target.float()).item(), len(logits)) for _, logits, target in predictions.blocks()]
+        losses = [(loss(logits, target.float()).item(), len(logits)) for _, logits, target in blocks]
     if len(losses) == 1:
         return losses[0][0]
     return math.fsum(value * num_images for value, num_images in losses) / len(predictions)

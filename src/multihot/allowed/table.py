@@ -191,8 +191,12 @@ SCRIPTS = {
     "benchmark": TRAIN
     | {
         "parts": list_of(
-            choice("loop", "kernels", "input", "checkpoint", "metrics", "startup", "manifest", "tracking"), once=True
+            choice(
+                "loop", "kernels", "input", "checkpoint", "metrics", "startup", "manifest", "tracking", "evaluation"
+            ),
+            once=True,
         ),
+        "evaluation_size": list_of(whole(1), [2]),
         "num_steps": whole(1),
         "num_rounds": whole(1),
     },

@@ -17,7 +17,7 @@ from multihot.errors import InputError
 from multihot.labels import Group, LabelSpace
 from multihot.metrics.blocks import LogitsAndTarget, harden
 from multihot.metrics.checks import check_finite, check_logits_and_target, check_threshold
-from multihot.metrics.decisions import DecisionSums, score_decisions, sum_chunks
+from multihot.metrics.decisions import score_decisions, sum_chunks
 from multihot.metrics.ranking import ImageRankings, rank_all, rank_images, score_image_rankings
 
 SCORES = (
@@ -86,16 +86,17 @@ def measure(
     """Returns what `evaluate_logits` does for logits and targets of any size; soft answers are present from 0.5 up."""
     check_group_names(space.groups)
     threshold = check_threshold(threshold, space)
-    decisions, images, winners = [], [], []
+    decisions, images, winners = None, [], []
     for rows, logits, target in matrices.blocks():
         check_finite(logits, first_row=rows.start)
         target = harden(target)
-        decisions.extend(sum_chunks(logits, target, space, threshold))
+        for sums in sum_chunks(logits, target, space, threshold):
+            decisions = sums if decisions is None else decisions.add(sums)
         images.append(rank_images(space.log_odds(logits).numpy(), target.numpy()))
         winners.append(judge_groups(logits, target, space))
     result = {
         **rank_all(matrices, space),
-        **score_decisions(DecisionSums(*(sum(values[1:], values[0]) for values in zip(*decisions, strict=True)))),
+        **score_decisions(decisions),
         **score_image_rankings(ImageRankings(*map(np.concatenate, zip(*images, strict=True)))),
     }
     accuracies = {

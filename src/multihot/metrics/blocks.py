@@ -1,5 +1,6 @@
 """Logits and targets of any size, read in pieces: some images with all labels, or some labels of all images."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,8 +10,11 @@ from torch import Tensor
 from multihot.labels import LabelSpace
 
 ENTRIES_IN_CHUNK = 1 << 20  # probabilities and decisions at a time: they stay in the processor's cache
-CHUNKS_IN_BLOCK = 32  # torch rounds the last few entries of a tensor otherwise: whole multiples of 32 have none
-LABEL_ENTRIES = 1 << 25  # of the labels that are ranked at a time
+ENTRIES_IN_BLOCK = 1 << 24
+ENTRIES_OF_LABELS = 1 << 25  # that are ranked at a time
+VECTOR = (
+    32  # torch rounds the last few entries of a tensor otherwise: where the length is a multiple of 32 there are none
+)
 
 
 @dataclass(frozen=True)
@@ -23,29 +27,34 @@ class LogitsAndTarget:
     def __len__(self) -> int:
         return len(self.logits)
 
-    def blocks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    def blocks(self, num_entries: int | None = None) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yields rows, their logits float32 (B, C) and their target (B, C), to be used before the next are asked for.
 
-        Matrices of up to 2^25 entries are one block.
+        Args:
+            num_entries: about as many are in a block.
         """
-        step = CHUNKS_IN_BLOCK * rows_in_chunk(self.logits.shape[1])
+        num_labels = self.logits.shape[1]
+        whole = math.lcm(rows_in_chunk(num_labels), VECTOR)
+        step = whole * max(1, (num_entries or ENTRIES_IN_BLOCK) // (whole * num_labels))
         for start in range(0, len(self), step):
             rows = slice(start, min(start + step, len(self)))
             yield rows, self.logits[rows].float(), self.target[rows]
             self.release()
 
     def label_chunks(self, space: LabelSpace) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields log-odds float32 (N, c) and hard target int8 (N, c) of some labels after the others."""
+        """Yields log-odds float32 (c, N) and hard target int8 (c, N) of some labels after the others, to be used before
+        the next are asked for.
+        """
         num_labels = self.logits.shape[1]
-        step = max(1, LABEL_ENTRIES // max(1, len(self)))
+        step = min(num_labels, max(1, ENTRIES_OF_LABELS // len(self)))
+        log_odds, target = torch.empty(step, len(self)), torch.empty(step, len(self), dtype=torch.int8)
         for start in range(0, num_labels, step):
             labels = slice(start, min(start + step, num_labels))
-            shape = len(self), labels.stop - start
-            log_odds, target = torch.empty(shape), torch.empty(shape, dtype=torch.int8)
-            for rows, block, block_target in self.blocks():
-                log_odds[rows] = space.log_odds(block, labels)
-                target[rows] = harden(block_target[:, labels])
-            yield log_odds, target
+            own = slice(labels.stop - start)
+            for rows, block, block_target in self.blocks():  # a contiguous copy first: torch transposes it in tiles
+                log_odds[own, rows] = space.log_odds(block, labels).contiguous().T.contiguous()
+                target[own, rows] = harden(block_target[:, labels].contiguous()).T.contiguous()
+            yield log_odds[own], target[own]
 
     def release(self) -> None:
         """Lets go of the memory that was read through, where it is that of a file."""

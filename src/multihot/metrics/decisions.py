@@ -26,6 +26,10 @@ class DecisionSums(NamedTuple):
     num_known: np.int64  # entries
     num_images: np.int64  # with at least one known label
 
+    def add(self, other: "DecisionSums") -> "DecisionSums":
+        """Returns the sums over the images of both."""
+        return DecisionSums(*(own + more for own, more in zip(self, other, strict=True)))
+
 
 def sum_chunks(logits: Tensor, target: Tensor, space: LabelSpace, threshold: np.ndarray) -> Iterator[DecisionSums]:
     """Yields the counts of the decisions about chunk after chunk: logits (N, C), target (N, C) of 1, 0 and -1."""
