@@ -59,7 +59,7 @@ def create_outline(name: str, kwargs: Mapping | None = None) -> nn.Module:
     try:
         return build_on_meta(name, arguments)
     except BUILD_ERRORS as error:
-        raise InputError(explain(name, arguments, error)) from error
+        raise InputError(name_faulty_arguments(name, arguments, error)) from error
 
 
 @cache
@@ -76,7 +76,7 @@ def build_timm(name: str, **kwargs) -> nn.Module:
     except InputError:
         raise
     except BUILD_ERRORS as error:
-        raise InputError(explain(name, kwargs, error)) from error
+        raise InputError(name_faulty_arguments(name, kwargs, error)) from error
 
 
 def build_on_meta(name: str, kwargs: Mapping) -> nn.Module:
@@ -85,7 +85,7 @@ def build_on_meta(name: str, kwargs: Mapping) -> nn.Module:
         return timm.create_model(name, **kwargs)
 
 
-def explain(name: str, arguments: Mapping, error: Exception) -> str:
+def name_faulty_arguments(name: str, arguments: Mapping, error: Exception) -> str:
     """Returns what to say of arguments with which a model cannot be built: which one it is, if that alone is at fault.
 
     Which one is found by leaving out each in turn.

@@ -54,7 +54,7 @@ def find_kind(path: Path) -> str:
     elif first[:1] == b"\x80" and first[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         fault = None if TORCH_NUMBER in first else f"pickled, but not by torch.save; {AS_TENSORS}"
     else:
-        fault = describe(first, path)
+        fault = find_other_format(first, path)
     if fault is not None:
         raise InputError(f"{path} cannot be read as weights: it is {fault}")
     return TORCH
@@ -96,7 +96,7 @@ def find_fault_of_zip(path: Path) -> str | None:
     return f"a zip archive of {', '.join(names[:3]) or 'nothing'}: unpack it first"
 
 
-def describe(first: bytes, path: Path) -> str:
+def find_other_format(first: bytes, path: Path) -> str:
     """Returns what a file is that begins with these bytes and holds no tensors, and the way out."""
     if not first.strip(b"\0"):
         return f"empty; {DOWNLOAD}"
