@@ -12,9 +12,9 @@ from conftest import REPO, SMALL_DIGITS, run_script
 from safetensors.torch import load_file
 
 from multihot.errors import InputError
-from multihot.fsdp import follow_fsdp, gather_before
-from multihot.model.features import HeadOnFeatures
+from multihot.fsdp import follow_fsdp
 from multihot.seal import read_seal
+from multihot.trained import Trained
 
 FSDP = (sys.executable, "-m", "accelerate.commands.launch", "--config_file", "conf/accelerate/fsdp2.yaml")
 SETTINGS = (
@@ -96,9 +96,9 @@ def test_a_sharded_run_does_not_go_on_whole(train, tmp_path, sharded):
 
 
 def test_a_head_alone_is_not_sharded():
-    head = HeadOnFeatures(timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=2))
+    model = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=2)
     with pytest.raises(InputError, match="finetune=head trains the head alone"):
-        gather_before(lambda model: model, SimpleNamespace(is_fsdp2=True), head)
+        Trained(SimpleNamespace(is_fsdp2=True), model, trains_backbone=False, space=None, head=None)
 
 
 def test_fsdp_of_the_first_version_is_refused(monkeypatch):

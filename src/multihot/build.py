@@ -1,7 +1,6 @@
 """From the settings to all that takes part in a training."""
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -25,20 +24,21 @@ from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
 from multihot.errors import name_first
 from multihot.features import FeatureCache, create_feature_batches
 from multihot.files import write_text, writing
-from multihot.fsdp import create_ema, gather_before
+from multihot.fsdp import create_ema
 from multihot.known_classes import create
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import MANY_LABELS, MultiLabelLoss, UnknownStrategy, can_factor, check_loss, create_loss
 from multihot.model.create import create_model
-from multihot.model.features import HeadOnFeatures, complete_model, hash_backbone
-from multihot.model.finetune import check_combination, count_parameters, merge_lora
+from multihot.model.features import hash_backbone
+from multihot.model.finetune import check_combination, count_parameters
 from multihot.model.heads import factor_head, install_head
-from multihot.model.saved import check_model, save_model
+from multihot.model.saved import check_model
 from multihot.model.sources import check_source, read_classifier
 from multihot.model.start import FreshHead, format_table, log_table
 from multihot.optimizer import create_optimizer
 from multihot.run import UNWRITABLE, Run
 from multihot.schedule import create_schedule
+from multihot.trained import Trained
 from multihot.training import Trainer, num_updates
 from multihot.validation import Validator
 from multihot.zero import ZeroAccelerator
@@ -46,7 +46,6 @@ from multihot.zero import ZeroAccelerator
 log = logging.getLogger(__name__)
 
 LABELS_SHOWN = 8
-Complete = Callable[[nn.Module], nn.Module | None]  # what is trained, or its average -> the whole model to be saved
 
 
 def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer, Batches, Validator]:
@@ -67,14 +66,15 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
         with writing(run.folder, UNWRITABLE):
             for split, data in (("train", train_data), ("val", val_data)):
                 save_dropped(data, run.dropped(split))
-    model = build_model(cfg, accelerator, run, train_data, space, loss.unknown)
+    finetune = create("finetune", cfg.finetune)
+    model = build_model(cfg, accelerator, run, train_data, space, loss.unknown, finetune)
     if accelerator.is_main_process:
         warn_of_pictures(train_data, resolve_input_data_config(model))
     sparse_target = train_data.unlisted == 0 and factor_if_many(cfg, model, loss, mix)
-    trained, train_batches, val_batches, complete = build_batches(
-        cfg, accelerator, model, train_data, val_data, sparse_target
-    )
-    trained, optimizer, ema, complete = prepare(cfg, accelerator, trained, complete)
+    head = OmegaConf.to_container(cfg.head.layer) if cfg.head.layer else None
+    trained = Trained(accelerator, model, finetune.trains_backbone, space, head)
+    train_batches, val_batches = build_batches(cfg, accelerator, model, train_data, val_data, sparse_target, finetune)
+    prepared, optimizer, ema = prepare(cfg, accelerator, trained.module)
     state = TrainingState()
     checkpoints = Checkpoints(
         accelerator,
@@ -82,14 +82,14 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
         run.last,
         state,
         global_batch_size=cfg.batch_size * accelerator.num_processes,
-        frozen_weights=None if create("finetune", cfg.finetune).trains_backbone else hash_backbone(model),
+        frozen_weights=None if finetune.trains_backbone else hash_backbone(model),
         **cfg.checkpoint,
     )
     accelerator.register_for_checkpointing(state, *([ema] if ema else []))
     updates = num_updates(len(train_batches), cfg.accumulate_steps, cfg.epochs)
     trainer = Trainer(
         accelerator=accelerator,
-        model=trained,
+        model=prepared,
         loss=loss.to(accelerator.device),
         optimizer=optimizer,
         schedule=create_schedule(optimizer, num_updates=updates, **create("schedule", cfg.schedule)),
@@ -103,7 +103,8 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
         log_every=cfg.log_every,
     )
     set_seed(cfg.seed, device_specific=True)  # the weights were the same in all processes; their dropout must differ
-    return trainer, train_batches, build_validator(cfg, run, val_batches, space, complete)
+    validator = Validator(run, val_batches, cfg.monitor, space, cfg.threshold, cfg.ema.evaluate, trained)
+    return trainer, train_batches, validator
 
 
 def check_finished(cfg: DictConfig, run: Run) -> None:
@@ -142,14 +143,15 @@ def build_model(
     train_data: Manifest,
     space: LabelSpace,
     unknown: UnknownStrategy,
+    finetune: object,
 ) -> nn.Module:
     """Returns the timm model with its new head and the head's first weights; what is not to be trained is frozen.
 
     Args:
         unknown: what the loss takes an unknown answer for.
+        finetune: what learns, from conf/finetune.
     """
-    finetune, start = create("finetune", cfg.finetune), create("start", cfg.start)
-    settings = OmegaConf.to_container(cfg.model)
+    start, settings = create("start", cfg.start), OmegaConf.to_container(cfg.model)
     is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
     check_combination(finetune, start, is_mixed, cfg.grad_checkpointing, settings["kwargs"])
     model = create_model(num_labels=len(space.labels), **settings)
@@ -193,9 +195,10 @@ def build_batches(
     train_data: Manifest,
     val_data: Manifest,
     sparse_target: bool,
-) -> tuple[nn.Module, Batches, Batches, Complete]:
-    """Returns what is trained, its batches for training and validation, and what makes it a whole model again."""
-    finetune, augment = create("finetune", cfg.finetune), create("augment", cfg.augment)
+    finetune: object,
+) -> tuple[Batches, Batches]:
+    """Returns the batches for training and validation: of pictures, or of features if the head alone learns."""
+    augment = create("augment", cfg.augment)
     cache = create_cache(cfg, accelerator, model)
     place = accelerator.process_index, accelerator.num_processes
     how_often = {"repeats": image_repeats(train_data, **cfg.data.sampling)}
@@ -208,7 +211,7 @@ def build_batches(
             train_data, augment, order=order, seed=cfg.seed, sparse_target=sparse_target, **loading
         )
         val_batches = create_evaluation_batches(val_data, batch_size=cfg.batch_size, **loading)
-        return model, train_batches, val_batches, merge_lora
+        return train_batches, val_batches
 
     if finetune.num_views:
         settings = OmegaConf.to_container(cfg.augment)
@@ -219,7 +222,7 @@ def build_batches(
     train_batches = create_feature_batches(train_data, features, order, accelerator.device, sparse_target)
     order = EvaluationOrder(len(val_data), cfg.batch_size, *place)
     val_batches = create_feature_batches(val_data, cache.read(val_data), order, accelerator.device)
-    return HeadOnFeatures(model), train_batches, val_batches, partial(complete_model, model)
+    return train_batches, val_batches
 
 
 def create_cache(cfg: DictConfig, accelerator: Accelerator, model: nn.Module) -> FeatureCache:
@@ -230,29 +233,14 @@ def create_cache(cfg: DictConfig, accelerator: Accelerator, model: nn.Module) ->
 
 
 def prepare(
-    cfg: DictConfig, accelerator: Accelerator, trained: nn.Module, complete: Complete
-) -> tuple[nn.Module, AcceleratedOptimizer, ModelEmaV3 | None, Complete]:
-    """Returns model and optimizer as the accelerator makes them, the moving average, and `complete` for both."""
+    cfg: DictConfig, accelerator: Accelerator, module: nn.Module
+) -> tuple[nn.Module, AcceleratedOptimizer, ModelEmaV3 | None]:
+    """Returns module and optimizer as the accelerator makes them, and the moving average."""
     # All of these must see the timm model itself: copied or grouped after `prepare`, it is a wrapped one.
-    complete = gather_before(complete, accelerator, trained)
-    ema = create_ema(accelerator, trained, cfg.ema.decay) if cfg.ema.decay else None
-    optimizer = create_optimizer(trained, **create("optimizer", cfg.optimizer))
+    ema = create_ema(accelerator, module, cfg.ema.decay) if cfg.ema.decay else None
+    optimizer = create_optimizer(module, **create("optimizer", cfg.optimizer))
     if cfg.compile:
-        trained.compile(dynamic=False)  # whatever shapes came before, a shape has the same code: a resume depends on it
+        module.compile(dynamic=False)  # whatever shapes came before, a shape has the same code: a resume depends on it
     if isinstance(accelerator, ZeroAccelerator):
         accelerator.set_up(cfg.batch_size, cfg.clip_norm)
-    return *accelerator.prepare(trained, optimizer), ema, complete
-
-
-def build_validator(
-    cfg: DictConfig, run: Run, val_batches: Batches, space: LabelSpace, complete: Complete
-) -> Validator:
-    """Returns what measures after each epoch and saves the best model, which `complete` gives to process 0."""
-    head = OmegaConf.to_container(cfg.head.layer) if cfg.head.layer else None
-
-    def save(trained, folder: Path) -> None:
-        whole = complete(trained)
-        if whole is not None:
-            save_model(whole, folder, space=space, head=head)
-
-    return Validator(run, val_batches, cfg.monitor, space, cfg.threshold, cfg.ema.evaluate, save)
+    return *accelerator.prepare(module, optimizer), ema

@@ -1,7 +1,6 @@
 """One model spread over all processes by FSDP2, where it else is whole in each: what differs then, in one place."""
 
 import copy
-from collections.abc import Callable
 
 import torch
 from accelerate import Accelerator, FullyShardedDataParallelPlugin, PartialState
@@ -12,7 +11,6 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from multihot.errors import InputError
-from multihot.model.features import HeadOnFeatures
 
 WHOLE_ON_CPU = StateDictOptions(full_state_dict=True, cpu_offload=True)  # in process 0; nothing in the others
 
@@ -35,35 +33,22 @@ def follow_fsdp(accelerator: Accelerator) -> None:
     accelerator.state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
 
 
-def gather_before(
-    complete: Callable[[nn.Module], nn.Module], accelerator: Accelerator, model: nn.Module
-) -> Callable[[nn.Module], nn.Module | None]:
-    """Returns `complete` for a model that may be spread over all processes; all must call it, process 0 has the result.
-
-    Args:
-        complete: what makes the model that is saved of the one that is trained, or of its average.
-        model: as it is before it is sharded; each of its transformer blocks will be gathered by itself.
-
-    Raises:
-        InputError: the model is a head alone.
-    """
-    if not accelerator.is_fsdp2:
-        return lambda trained: complete(trained) if accelerator.is_main_process else None
-    if isinstance(model, HeadOnFeatures):
-        raise InputError("finetune=head trains the head alone, which needs no FSDP: launch without its file")
-    empty = copy.deepcopy(model).to("meta")
+def outline_shards(model: nn.Module) -> nn.Module:
+    """Returns a model without values, for `gather`, and prepares the model to be sharded block by block."""
+    outline = copy.deepcopy(model).to("meta")
     blocks = getattr(model, "blocks", ())
     model._no_split_modules = sorted({type(block).__name__ for block in blocks})  # which Accelerate looks for
+    return outline
 
-    def gather(sharded: nn.Module) -> nn.Module | None:
-        state = get_model_state_dict(sharded, options=WHOLE_ON_CPU)
-        if not accelerator.is_main_process:
-            return None
-        whole = copy.deepcopy(empty)
-        whole.load_state_dict(state, assign=True)
-        return complete(whole)
 
-    return gather
+def gather(sharded: nn.Module, outline: nn.Module) -> nn.Module | None:
+    """Returns a whole model on the CPU in process 0, None in the others; all must call it."""
+    state = get_model_state_dict(sharded, options=WHOLE_ON_CPU)
+    if not PartialState().is_main_process:
+        return None
+    whole = copy.deepcopy(outline)
+    whole.load_state_dict(state, assign=True)
+    return whole
 
 
 def create_ema(accelerator: Accelerator, model: nn.Module, decay: float) -> ModelEmaV3:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -23,10 +23,10 @@ from multihot.files import write_json, writing
 from multihot.labels import LabelSpace
 from multihot.loss import MultiLabelLoss
 from multihot.metrics import Evaluation
-from multihot.model.finetune import merge_lora
 from multihot.monitor import is_better
 from multihot.predictions import Predictions, hash_model, identify
 from multihot.run import Run, in_process_0
+from multihot.trained import Trained
 from multihot.training import Trainer
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Validator:
     space: LabelSpace
     threshold: float | None  # of the decisions; None: the activation's
     evaluate_ema: str  # instead of the raw weights, or beside them
-    save: Callable[[nn.Module, Path], None]  # what is trained -> a folder with the whole model; in all processes
+    trained: Trained
 
     def measure(self, trainer: Trainer, train_loss: float | None) -> None:
         """Adds a row to the history, writes best/ and val/ if it is the best so far, and last/.
@@ -69,7 +69,7 @@ class Validator:
             with writing(self.run.folder, trainer.checkpoints.way_out()):
                 if not len(self.data) or is_better(row[self.monitor], state.best_score, self.monitor):
                     state.best_score, state.best_epoch = row.get(self.monitor), state.epoch
-                    self.save(model, self.run.best)
+                    self.trained.save(model, self.run.best)
                     if accelerator.is_main_process and len(self.data):
                         origin = identity and {**identity, "model": hash_model(self.run.best)}
                         save_evaluation(self.run.split("val"), evaluation, origin)
@@ -122,9 +122,8 @@ class Validator:
                 torch.compiler.set_stance("force_eager"),  # to the bit what evaluate.py computes
                 explaining_failures(lambda: "in the validation", trainer.advice()),
             ):
-                whole = merge_lora(model)  # what is saved: in bfloat16 the sum of two products rounds otherwise
                 predict(
-                    trainer.accelerator, whole, self.batches, folder, "validation",
+                    trainer.accelerator, self.trained.measured(model), self.batches, folder, "validation",
                     way_out=way_out, after_batch=end_if_asked,
                 )  # fmt: skip
             yield in_process_0(partial(self.score, folder, trainer.loss))
