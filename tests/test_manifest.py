@@ -161,12 +161,6 @@ def test_nothing_hidden_is_the_manifest_itself():
     assert data.hide(0, seed=0) is data
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.0, 1.5])
-def test_a_wrong_part_to_hide_is_refused(fraction):
-    with pytest.raises(InputError, match=f"from 0 to below 1, not {fraction}"):
-        create().hide(fraction, seed=0)
-
-
 def test_answers_of_a_group_can_be_hidden():
     data = create(int8([1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]), groups=(PAIR,))
     assert data.hide(0.5, seed=0).groups == (PAIR,)
