@@ -17,7 +17,7 @@ from timm.models import get_model_args
 from torch import nn
 from torch.utils.data import Dataset, Sampler
 
-from multihot.data.loader import Batches, create_batches, create_evaluation_batches, describe
+from multihot.data.loader import Batches, answers_of, create_batches, create_evaluation_batches
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.files import check_disk_space, removing_on_error, take_space, write_json, writing
@@ -52,7 +52,7 @@ class FeatureDataset(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict:
         epoch, row = key
         image = self.features.view(epoch)[row]
-        return {"image": image} | describe(self.manifest, row, self.sparse_target)
+        return {"image": image} | answers_of(self.manifest, row, self.sparse_target)
 
 
 @dataclass(frozen=True)

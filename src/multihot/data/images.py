@@ -190,13 +190,13 @@ def check_transparency(picture: Image.Image) -> None:
 
 def explain_with_way_out(error: Exception, source: str | BytesIO) -> str:
     """Returns what is wrong with the file and what to do about it."""
-    why = explain(error, source)
+    why = cause_in_words(error, source)
     if isinstance(error, UnidentifiedImageError) and not is_empty(source):
         return f"{why}, or remove its row from the data"
     return why if isinstance(error, UnusableImageError) else f"{why}. {WAY_OUT}"
 
 
-def explain(error: Exception, source: str | BytesIO) -> str:
+def cause_in_words(error: Exception, source: str | BytesIO) -> str:
     """Returns what is wrong with the file, without the words that only a Pillow developer needs."""
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"it has more than the {Image.MAX_IMAGE_PIXELS} pixels that Pillow takes for safe; make it smaller"

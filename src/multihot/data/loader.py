@@ -69,10 +69,10 @@ class ManifestDataset(Dataset):
         except InputError as error:
             return error  # raised by Batches: a worker would wrap its few words into a traceback
         seed_generators(self.seed, epoch, row)
-        return {"image": self.transform(image)} | describe(self.manifest, row, self.sparse_target)
+        return {"image": self.transform(image)} | answers_of(self.manifest, row, self.sparse_target)
 
 
-def describe(manifest: Manifest, row: int, sparse_target: bool) -> dict:
+def answers_of(manifest: Manifest, row: int, sparse_target: bool) -> dict:
     """Returns what a sample holds besides its image: `target`, `index`, and `weight` where images have one."""
     sample = {"target": manifest.sparse_target(row) if sparse_target else manifest.target(row), "index": row}
     return sample if manifest.weights is None else sample | {"weight": manifest.weights[row]}

@@ -42,7 +42,7 @@ def faults_of_training(data: Manifest, settings: Mapping) -> Iterator[tuple[str,
             f"each of {len(data.labels)} labels has one answer in all {len(data)} train images",
         )
     kinds = count_trained(data, space, UnknownStrategy())
-    yield from describe("label_on_all_train_images", "train", data.labels, kinds)
+    yield from find_always_present("label_on_all_train_images", "train", data.labels, kinds)
     if mostly_unknown(data, settings):
         present, absent = count_kinds(data).present.sum(), count_kinds(data).absent.sum()
         yield "mostly_unknown", f"{num_unknown(data):,} unknown, {present:,} present, {absent:,} absent train answers"
@@ -56,10 +56,10 @@ def faults_of_measuring(split: str, data: Manifest) -> Iterator[tuple[str, str]]
             "nothing_to_choose_by",
             f"none of {len(data.labels)} labels has both in the {len(data)} {split} images",
         )
-    yield from describe("label_on_all_images", split, data.labels, kinds)
+    yield from find_always_present("label_on_all_images", split, data.labels, kinds)
 
 
-def describe(name: str, split: str, labels: Sequence[str], kinds: Kinds) -> Iterator[tuple[str, str]]:
+def find_always_present(name: str, split: str, labels: Sequence[str], kinds: Kinds) -> Iterator[tuple[str, str]]:
     """Yields a fault for each label that all images with an answer have."""
     for column in np.flatnonzero(kinds.only_present):
         present = kinds.present[column]

@@ -228,7 +228,7 @@ def faults_of_image(fact: ImageFacts, tiny_side: int) -> Iterator[tuple[str, str
     if fact.is_constant:
         yield "constant", size
     elif fact.look is not None and fact.look.fault is not None:
-        yield "faint", fact.look.describe()
+        yield "faint", fact.look.brightness_in_words()
     lost = lost_share((fact.width, fact.height), USUAL_CROP)
     if lost > MOST_LOST:
         yield "cropped", f"{size}: {100 * lost:.0f}% of its area is never seen"

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageCms
 from scipy.fft import dctn
 
 from multihot.data.checks.pictures import Look
-from multihot.data.images import DECODE_ERRORS, TURN_OF_ORIENTATION, choose_page, explain, read_image
+from multihot.data.images import DECODE_ERRORS, TURN_OF_ORIENTATION, cause_in_words, choose_page, read_image
 from multihot.errors import InputError
 from multihot.files import name_irregular
 
@@ -94,7 +94,7 @@ def inspect_image(image: str, read: Callable[[str], Image.Image] = read_image) -
             picture = read(image)
         except InputError as error:
             cause = error.__cause__
-            reason = explain(cause, image) if is_file and isinstance(cause, DECODE_ERRORS) else str(error)
+            reason = cause_in_words(cause, image) if is_file and isinstance(cause, DECODE_ERRORS) else str(error)
             return ImageFacts(status_of(cause), reason, **header)
     header = header or {"width": picture.width, "height": picture.height}
     is_constant = all(high - low <= SAME_COLOUR for low, high in picture.getextrema())

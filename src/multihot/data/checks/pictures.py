@@ -65,7 +65,7 @@ class Look:
         black, white = self.shown_range
         return min(self.stored_range[1], black + (self.brightest + 1) / 256 * (white - black + 1) - 1)
 
-    def describe(self) -> str:
+    def brightness_in_words(self) -> str:
         """Returns the brightness in words, and the values behind it."""
         shown = f"{self.fault}: {self.darkest} to {self.brightest} of 255"
         if self.stored_range is None:
@@ -126,7 +126,7 @@ def warn_of_pictures(manifest: Manifest, preprocessing: Mapping) -> None:
         image, look = next(iter(faint.items()))
         log.warning(
             "%d of %d pictures that were looked at are nearly black, nearly white or of few grey levels (%s: %s). %s",
-            len(faint), len(looks), image, look.describe(),
+            len(faint), len(looks), image, look.brightness_in_words(),
             f"Set {better}" if better else "If they are meant so, all is well; scripts/validate_data.py lists them",
         )  # fmt: skip
     lost = {image: lost_share(look.size, preprocessing) for image, look in looks.items()}

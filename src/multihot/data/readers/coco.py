@@ -78,7 +78,7 @@ class CocoReader(TableReader):
             is_small = self.min_area > 0 and annotation["area"] < self.min_area
             value = CROWD[self.crowd] if IS_CROWD[annotation.get("iscrowd")] else 1.0
         except (KeyError, TypeError, AttributeError):
-            problem, details = self.explain(annotation, names, answers)
+            problem, details = self.find_fault(annotation, names, answers)
             number = annotation.get("id") if isinstance(annotation, dict) else None
             where = f"number {place + 1} in the list" if number is None else number
             table.problems[problem].append(f"{table.files[-1]} annotation {where}: {details}")
@@ -86,7 +86,7 @@ class CocoReader(TableReader):
         if not is_small and value is not None and of_image.get(label) != 1:
             of_image[label] = value
 
-    def explain(self, annotation: object, names: Mapping[int, str], answers: Mapping[int, dict]) -> tuple[str, str]:
+    def find_fault(self, annotation: object, names: Mapping[int, str], answers: Mapping[int, dict]) -> tuple[str, str]:
         """Returns what is wrong with an annotation: the kind of problem, and its value."""
         if not isinstance(annotation, dict):
             return "annotations that are no JSON objects", repr(annotation)

@@ -208,9 +208,9 @@ def find_same_content(images: Sequence[LabelledFile]) -> list[int]:
     paths = [image.path for image in images]
     linked = find_first(map(identify, paths))
     keys = {k: () for k, first in enumerate(linked) if k == first and measure(paths[k])}
-    for describe in (measure, hash_ends, hash_file):
+    for facts_of in (measure, hash_ends, hash_file):
         num_files = Counter(keys.values())
-        keys = {k: (*key, describe(paths[k])) for k, key in keys.items() if num_files[key] > 1}
+        keys = {k: (*key, facts_of(paths[k])) for k, key in keys.items() if num_files[key] > 1}
     first_with: dict[tuple, int] = {}
     same = {k: first_with.setdefault(key, k) for k, key in keys.items()}
     return [same.get(k, k) for k in linked]
