@@ -11,9 +11,10 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
+from multihot.data.manifest import SPLITS
 from multihot.data.readers.folder_checks import BY_SYSTEMS, check_endings, check_layout
 from multihot.data.table.reader import TableReader
-from multihot.data.table.table import SPLIT_OF_NAME, SPLITS, Table
+from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.errors import InputError
 
 log = logging.getLogger("multihot")

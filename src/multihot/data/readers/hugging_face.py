@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from multihot.data.manifest import SPLITS
 from multihot.data.readers.hugging_face_images import (
     DatasetImages,
     holds_bytes,
@@ -18,7 +19,7 @@ from multihot.data.table.answers import Answers, parse_weight
 from multihot.data.table.cells import BLANK, CellError, as_list, as_text
 from multihot.data.table.label_cells import SAY_ABSENT, check_not_null
 from multihot.data.table.reader import TableReader
-from multihot.data.table.table import SPLITS, Table
+from multihot.data.table.table import Table
 from multihot.errors import InputError
 
 log = logging.getLogger(__name__)

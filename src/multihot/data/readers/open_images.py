@@ -12,11 +12,12 @@ from operator import itemgetter
 
 import numpy as np
 
+from multihot.data.manifest import SPLITS
 from multihot.data.readers.csv_file import read_rows
 from multihot.data.table.answers import parse_number
 from multihot.data.table.cells import BLANK
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
-from multihot.data.table.table import SPLITS, Table
+from multihot.data.table.table import Table
 from multihot.errors import InputError
 
 log = logging.getLogger("multihot")

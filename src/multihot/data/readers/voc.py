@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from multihot.data.manifest import SPLITS
 from multihot.data.table.reader import TableReader
-from multihot.data.table.table import SPLITS, Table
+from multihot.data.table.table import Table
 from multihot.errors import InputError
 from multihot.files import name_irregular, reading
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from multihot.data.table.answers import Answers, parse_answer, parse_number
-from multihot.data.table.cells import is_blank
+from multihot.data.table.cells import is_blank, split_plain
 from multihot.data.table.propose import guess_meaning
 
 ROWS_LOOKED_AT = 1000  # for columns that hold further labels
@@ -131,18 +131,13 @@ class UnusedAnswers:
         return [self.columns[place] for place in [k for k in places if k in self.named] or places]
 
 
-def divide(cell: object, separator: str) -> list[str]:
-    """Returns the parts of a text; anything else has none."""
-    return [stripped for part in cell.split(separator) if (stripped := part.strip())] if isinstance(cell, str) else []
-
-
 def is_joined(label: str, separators: Sequence[str], labels: Collection[str]) -> bool:
     """Returns whether a label consists of other labels and a separator.
 
     >>> is_joined("cat, dog", " ,", {"cat", "dog"}), is_joined("polar bear", " ", {"bear"})
     (True, False)
     """
-    several = (divide(label, mark) for mark in separators if mark in label)
+    several = (split_plain(label, mark) for mark in separators if mark in label)
     return any(len(parts) > 1 and all(part in labels for part in parts) for parts in several)
 
 
@@ -152,8 +147,8 @@ def find_mixed(labels: Sequence[str], separator: str) -> list[str]:
     >>> find_mixed(["cat dog", "cat owl", "dog owl"], " "), find_mixed(["polar bear", "brown bear", "bear"], " ")
     (['cat dog', 'cat owl', 'dog owl'], [])
     """
-    several = [label for label in labels if len(divide(label, separator)) > 1]
-    uses = Counter(part for label in labels for part in divide(label, separator))
+    several = [label for label in labels if len(split_plain(label, separator)) > 1]
+    uses = Counter(part for label in labels for part in split_plain(label, separator))
     do_recur = 3 * sum(count > 1 for count in uses.values()) >= 2 * len(uses)
     return several if 2 * len(several) > len(labels) >= len(uses) and do_recur else []
 
@@ -189,8 +184,8 @@ class UnusedLabels:
         """
         found = []
         for k, name in enumerate(self.columns.values()):
-            rows = [(divide(cells[k], self.separator), labels) for cells, labels in self.rows]
-            rows = [(parts, labels) for parts, labels in rows if parts]
+            rows = [(cells[k], labels) for cells, labels in self.rows if isinstance(cells[k], str)]
+            rows = [(parts, labels) for cell, labels in rows if (parts := split_plain(cell, self.separator))]
             holding = [row for row in rows if all(part in known and is_word(part) for part in row[0])]
             lost = [row for row in holding if not set(row[0]) <= set(row[1])]
             if 2 * len(holding) > len(rows) and 10 * len(lost) > len(rows):

@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 
 from multihot.command_line import write_override
-from multihot.data.table.answers import Answers, parse_weight
+from multihot.data.table.answers import NO_ANSWER, Answers, parse_weight
 from multihot.data.table.cells import CellError, as_text, is_blank, quote
 from multihot.data.table.column_settings import ColumnSettings
 from multihot.data.table.doubtful_columns import (
@@ -176,7 +176,7 @@ class Columns:
         if bad:
             one = {name for name in bad if name in self.reader.names("labels_column")}
             layout = "; if all labels of an image stand in one, data.layout=cell, or pairs" if one else ""
-            splits = [label for label in bad if holds_splits(label, table.problems[table.no_answer].first)]
+            splits = [label for label in bad if holds_splits(label, table.problems[NO_ANSWER].first)]
             others = [label for label in bad if label not in splits]
             ways = "".join(f"; a column of splits: {write_override('data.split_column', label)}" for label in splits)
             if len(bad) < len(self.labels):
@@ -185,8 +185,8 @@ class Columns:
             elif all(map(is_name, table.bad_cells)):
                 columns = write_override("data.labels_column", self.labels)
                 ways += f"; if these words are the labels: data.layout=cell {columns}"
-            places = table.problems.pop(table.no_answer)
-            table.problems[table.no_answer + ways + layout].extend(places)
+            places = table.problems.pop(NO_ANSWER)
+            table.problems[NO_ANSWER + ways + layout].extend(places)
         table.bad_answers.clear()
         if self.reader.label_columns is not None:
             return

@@ -23,12 +23,6 @@ CONTRADICTS = "rows that say none of the labels (data.none_labels) and also name
 IN_DOUBT = "answers between yes and no to a word of data.none_labels"
 
 
-def none_ids(table: Table, none_labels: Collection[str]) -> dict[int, str]:
-    """Returns the number and the name of the labels that mean none; small and capital letters are the same."""
-    words = {str(word).strip().casefold() for word in none_labels}
-    return {number: label for label, number in table.id_of.items() if label.casefold() in words}
-
-
 def take_out(table: Table, none_labels: Sequence[str], labels: Sequence[str] | None) -> None:
     """Takes the words for none out of a table: images that have one have no label; notes those that name one too.
 
@@ -39,7 +33,7 @@ def take_out(table: Table, none_labels: Sequence[str], labels: Sequence[str] | N
     both = [label for label in map(str, labels or ()) if label.casefold() in words]
     if both:
         raise InputError(f"data.labels and data.none_labels both name {', '.join(map(repr, both))}: set one of them")
-    names = none_ids(table, none_labels)
+    names = {number: label for label, number in table.id_of.items() if label.casefold() in words}
     table.none_labels = frozenset(names.values())
     if table.labels is not None:
         table.labels = tuple(label for label in table.labels if label.casefold() not in words)

@@ -12,13 +12,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from multihot.data.manifest import Manifest
+from multihot.data.manifest import SPLITS, Manifest
 from multihot.data.splitting import stratify
 from multihot.data.table.label_cells import LabelCells
 from multihot.data.table.lookalikes import warn_of_lookalikes
 from multihot.data.table.none_labels import take_out, warn_of_words
 from multihot.data.table.places import Cases, Problems
-from multihot.data.table.table import SPLIT_OF_NAME, SPLITS, Table
+from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.data.table.targets import NOT_LISTED, check_existence, create_manifest, create_targets, find_lacking
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first, name_first
 from multihot.labels import read_groups

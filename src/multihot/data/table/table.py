@@ -11,13 +11,13 @@ import numpy as np
 from PIL import Image
 
 from multihot.data.images import read_image
+from multihot.data.manifest import SPLITS
 from multihot.data.table.answers import NO_ANSWER, Answers
 from multihot.data.table.cells import is_blank, quote
 from multihot.data.table.image_paths import to_local
 from multihot.data.table.places import MOST_NOTED, Cases, Places, Problems
 from multihot.data.table.propose import guess_meaning, propose_answers
 
-SPLITS = ("train", "val", "test")
 SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 UNKNOWN_SPLIT = f"splits other than {', '.join(SPLITS)}"
 TWICE_IN_A_ROW = "labels that an image has twice"
@@ -55,7 +55,6 @@ class Table:
         self.none_labels: frozenset[str] = frozenset()  # names in `id_of` that meant none of the labels
         self.rows_of_none: np.ndarray | None = None  # rows that said so, sorted
         self.problems: Problems = defaultdict(Cases)
-        self.no_answer = NO_ANSWER  # the problem that a cell is no answer
         self.may_mean = True  # whether data.answers can say what such a cell means
 
     def __len__(self) -> int:
@@ -184,7 +183,7 @@ class Table:
                 if len(self.bad_cells) < MOST_NOTED:
                     self.bad_cells.setdefault(str(cell), label)
                 where = "" if column is None else f" in the column {column!r}"
-                self.note(self.no_answer, number, f"{label!r} is {quote(cell)}{where}")
+                self.note(NO_ANSWER, number, f"{label!r} is {quote(cell)}{where}")
         return [-1.0 if value is None else value for value in values]
 
     def forget_names_in(self, labels: Collection[str]) -> None:
