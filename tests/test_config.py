@@ -150,7 +150,7 @@ def test_help_shows_the_main_settings_and_every_option_of_every_group():
         ("start=zero", ["prior", "by_name", "fit", "keep", "random"]),
         ("head=mldecoder", ["csra", "linear", "ml_decoder", "query2label", "two_logit"]),
         ("activation=softmax", ["one probability", "data.groups", "activation=sigmoid"]),
-        ("loss.unknown.strategy=positive", ["ignore", "large_loss_rejection"]),
+        ("loss.unknown.strategy=positive", ["ignore", "weak_negative"]),
         ("loss.pos_weight=-1", ["pos_weight"]),
         ("ema.evaluate=both", ["instead", "beside"]),
     ],

@@ -22,7 +22,7 @@ SETTINGS = {
     "pos_weight": None,
     "smoothing": 0.0,
     "reduction": "mean",
-    "unknown": {"strategy": "ignore", "weight": 0.1, "rejection": 0.2},
+    "unknown": {"strategy": "ignore", "weight": 0.1},
 }
 
 
@@ -76,7 +76,6 @@ def test_pos_weight_is_the_power_of_negatives_by_positives():
     [
         ("ignore", [9, 1, 100, 9, 4, 1]),
         ("negative", [9, 1, 100, 19, 4, 3]),  # 95 / 5 and 75 / 25 where 50 of 100 answers are unknown
-        ("large_loss_rejection", [9, 1, 100, 19, 4, 3]),
         ("weak_negative", [9, 1, 100, 10, 4, 1.2]),  # (45 + 0.1 x 50) / 5 and (25 + 0.1 x 50) / 25
     ],
 )
@@ -85,7 +84,7 @@ def test_unknown_answers_that_are_trained_as_absent_are_negatives_of_pos_weight(
     assert create(pos_weight={"power": 1}, unknown=unknown).pos_weight.tolist() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("strategy", ["negative", "weak_negative", "large_loss_rejection"])
+@pytest.mark.parametrize("strategy", ["negative", "weak_negative"])
 def test_pos_weight_keeps_the_scale_of_a_loss_with_unknown_answers(strategy):
     # of 100 images a label is present on COUNT and unknown behind KNOWN; at logits of 0 each answer costs log 2
     row = torch.arange(100)[:, None]
@@ -154,7 +153,7 @@ def test_smoothing_of_cross_entropy_is_torchs():
         ({"pos_weight": {"power": 1, "most": 3}}, "most: choose from power, max"),
         ({"smoothing": 1.0}, "smoothing=1.0: expected a number from 0 to below 1"),
         ({"reduction": "average"}, "choose from mean, batchmean, sum, none"),
-        ({"unknown": {"strategy": "ignore", "rejected": 3}}, "rejected: choose from strategy, weight, rejection"),
+        ({"unknown": {"strategy": "ignore", "rejected": 3}}, "rejected: choose from strategy, weight"),
         ({"function": nn.BCEWithLogitsLoss()}, "loss.function.reduction=none"),
         ({"function": ZlprLoss(), "weight": [1] * 6}, "weight needs the loss of an image, but ZlprLoss"),
         ({"function": ZlprLoss(), "pos_weight": 2}, "needs the loss of a label"),

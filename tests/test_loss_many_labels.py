@@ -104,5 +104,3 @@ def test_only_sums_of_closed_forms_over_independent_labels_are_factored():
     assert not can_factor(MultiLabelLoss(BinaryCrossEntropy(), space, reduction="none"))
     assert not can_factor(MultiLabelLoss(BinaryCrossEntropy(), create_space(3, Group("pair", ("label0", "label1")))))
     assert not can_factor(MultiLabelLoss(torch.nn.BCEWithLogitsLoss(reduction="none"), space))
-    rejection = UnknownStrategy("large_loss_rejection")
-    assert not can_factor(MultiLabelLoss(BinaryCrossEntropy(), space, unknown=rejection))

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from test_loss import CLOSED_FORMS, FUNCTIONS, create_space, draw, loss_and_gradient, reduce
+from test_loss import CLOSED_FORMS, FUNCTIONS, draw, loss_and_gradient, reduce
 from timm.loss import DistributionBalancedLoss, TwoWayLoss, ZlprLoss
 from torch import nn
 
 from multihot.errors import InputError
-from multihot.loss import BinaryCrossEntropy, MultiLabelLoss, UnknownStrategy
+from multihot.loss import BinaryCrossEntropy, UnknownStrategy
 
 
 def draw_unknown():
@@ -73,34 +73,11 @@ def test_a_strategy_weights_an_unknown_label_as_absent(strategy, weight, reducti
         torch.testing.assert_close(reduce(function, **settings)(logits, target), expected)
 
 
-def test_large_loss_rejection_leaves_out_the_largest_losses_more_of_them_each_epoch():
-    # unknown logits 5, 4, .., -4: as absent their losses fall in this order
-    logits = torch.cat([torch.arange(5.0, -5.0, -1.0), torch.tensor([9.0, -9.0])])[None]
-    target = torch.tensor([[-1.0] * 10 + [0.0, 1.0]])
-    unknown = UnknownStrategy("large_loss_rejection", rejection=10.0)
-    loss = MultiLabelLoss(BinaryCrossEntropy(), create_space(12), unknown=unknown, reduction="none")
-    for loss.epoch, num_rejected in ((0, 0), (1, 1), (2, 2), (20, 10)):
-        elements = loss(logits, target)[0]
-        assert (elements[:num_rejected] == 0).all()
-        assert (elements[num_rejected:] > 0).all()
-
-
-def test_the_gradient_of_a_rejected_label_is_zero():
-    logits, target = draw_unknown()
-    loss = MultiLabelLoss(
-        BinaryCrossEntropy(), create_space(6), unknown=UnknownStrategy("large_loss_rejection", rejection=100)
-    )
-    loss.epoch = 1
-    gradient = loss_and_gradient(loss, logits, target)[1]
-    assert torch.equal(gradient == 0, target == -1)
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"strategy": "positive"}, "choose from ignore, negative"),
         ({"weight": math.nan}, "weight from 0 to 1"),
-        ({"rejection": 101}, "percent per epoch"),
     ],
 )
 def test_wrong_settings_of_a_strategy_are_refused(settings, words):

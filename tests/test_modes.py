@@ -216,7 +216,7 @@ def test_hidden_answers_do_not_touch_the_training_and_are_counted(train, tmp_pat
     counts = read_json(tmp_path / "a/train_counts.json")
     assert all(10 < known < 40 for known in counts["num_known"])  # of 50
     assert read_json(tmp_path / "a/history.json")[0]["val/num_images"] == 21
-    for strategy in ("negative", "weak_negative", "large_loss_rejection"):
+    for strategy in ("negative", "weak_negative"):
         train(f"name={strategy}", "data.hidden_fraction=0.9", f"loss.unknown.strategy={strategy}", "epochs=2")
 
 
@@ -248,7 +248,7 @@ def test_weights_of_images_count_where_they_are_mixed(train, tmp_path):
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
-@pytest.mark.parametrize("strategy", ["ignore", "negative", "weak_negative", "large_loss_rejection"])
+@pytest.mark.parametrize("strategy", ["ignore", "negative", "weak_negative"])
 def test_the_first_loss_of_unknown_answers_is_the_entropy_of_what_they_are_taken_for(train, tmp_path, strategy):
     train("name=a", "data.hidden_fraction=0.6", f"loss.unknown.strategy={strategy}", "epochs=0")
     counts = read_json(tmp_path / "a/train_counts.json")

@@ -25,8 +25,12 @@ SINCE = {
     "data.image_suffix": None,
 }  # what runs that began before there were these settings had
 GONE = {
+    "loss.unknown.rejection": 0.2,
     "ema.warmup": True,
 }  # settings that there are no more, and the value that is still meant, see drop_gone
+GONE_CHOICES = {
+    "loss.unknown.strategy": {"large_loss_rejection": "negative"},
+}  # choices that there are no more, and what evaluates the same
 STARTS = {"random": "Random", "prior": "Prior", "fit": "Fit", "by_name": "ByName", "keep": "Keep"}
 STARTS_MODULE = "multihot.model.start"
 OLD_HEAD = {"class_names": None, "aliases": None, "grow": False}  # beside head.start, in runs of before
@@ -88,7 +92,7 @@ def with_old_start(settings: Mapping[str, object]) -> dict[str, object]:
 
 
 def drop_gone(cfg: DictConfig) -> DictConfig:
-    """Returns the settings of a run for its evaluation, which depends on none of GONE.
+    """Returns the settings of a run for its evaluation, which depends on none of GONE and GONE_CHOICES.
 
     To take a setting away: delete it from conf/ and allowed/table.py, and write it into GONE with the value that the
     code now stands for. Runs that had this value go on, keep their hash and are compared with new ones as equal; those
@@ -100,12 +104,20 @@ def drop_gone(cfg: DictConfig) -> DictConfig:
         parent = OmegaConf.select(cfg, group) if group else cfg
         if parent is not None:
             parent.pop(name, None)
+    for key, choices in GONE_CHOICES.items():
+        choice = OmegaConf.select(cfg, key)
+        if choice in choices:
+            OmegaConf.update(cfg, key, choices[choice])
     return cfg
 
 
 def check_gone(settings: Mapping[str, object]) -> None:
-    """Raises InputError if a run that is to go on had a setting of GONE otherwise than it is meant now."""
-    lost = [f"{key}={value}" for key, value in settings.items() if not is_free(key) and GONE.get(key, value) != value]
+    """Raises InputError if a run that is to go on had another value of GONE than is left, or one of GONE_CHOICES."""
+    lost = [
+        f"{key}={value}"
+        for key, value in settings.items()
+        if (not is_free(key) and GONE.get(key, value) != value) or value in GONE_CHOICES.get(key, ())
+    ]
     if lost:
         raise InputError(
             "the run began with settings that there are no more, and can be evaluated but not go on: give this one a "

@@ -73,7 +73,6 @@ def train_batches(trainer: Trainer, batches: Batches) -> float:
     """
     trainer.model.train()
     state = trainer.state
-    trainer.loss.epoch = state.epoch
     batches.begin(state.epoch, state.batch)
     is_sum = trainer.loss.reduction == "sum"
     sizes = batches.sizes

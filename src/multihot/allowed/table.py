@@ -147,9 +147,8 @@ TRAIN = DATA | {
     "loss.pos_weight": WEIGHT | BALANCE | NULL,
     "loss.smoothing": number(0, below=1),
     "loss.reduction": choice("mean", "batchmean", "sum", "none"),  # none has an answer of its own
-    "loss.unknown.strategy": choice("ignore", "negative", "weak_negative", "large_loss_rejection"),
+    "loss.unknown.strategy": choice("ignore", "negative", "weak_negative"),
     "loss.unknown.weight": SHARE,
-    "loss.unknown.rejection": number(0, 100),
     "mix.mixup": number(0),
     "mix.cutmix": number(0),
     "mix.probability": SHARE,

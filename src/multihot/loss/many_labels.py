@@ -23,7 +23,7 @@ class FactoredLogits(NamedTuple):
 
 def sums_closed_form(loss: nn.Module) -> bool:
     """Returns whether a MultiLabelLoss is the sum of a closed form, each element for itself."""
-    return isinstance(loss.function, ClosedForm) and loss.unknown.strategy != "large_loss_rejection"
+    return isinstance(loss.function, ClosedForm)
 
 
 def can_factor(loss: nn.Module) -> bool:

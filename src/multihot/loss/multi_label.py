@@ -34,7 +34,7 @@ class MultiLabelLoss(nn.Module):
     `pos_weight` (C,) multiplies the positive term of a ClosedForm; elements of any other function are multiplied by
     1 + (pos_weight - 1) y, which is the same for targets y of 0 and 1; groups have none. `smoothing` moves targets
     towards 0.5, in a group, and for a function of images, towards all labels alike. `unknown` is for independent
-    labels: groups take the likelihood of all that is possible. The trainer sets `epoch`, from 0.
+    labels: groups take the likelihood of all that is possible.
     """
 
     def __init__(
@@ -57,7 +57,6 @@ class MultiLabelLoss(nn.Module):
         self.function, self.space, self.reduction = function, space, reduction
         self.smoothing, self.known_fraction = smoothing, known_fraction
         self.unknown = unknown or UnknownStrategy()
-        self.epoch = 0
         self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("pos_weight", pos_weight, persistent=False)
         self.register_buffer("independent", torch.tensor(space.independent, dtype=torch.long), persistent=False)
@@ -114,8 +113,6 @@ class MultiLabelLoss(nn.Module):
         return elements if pos_weight is None else elements * (1 + (pos_weight - 1) * target)
 
     def _weigh_elements(self, elements, unknown):
-        if self.unknown.strategy == "large_loss_rejection":
-            elements = self.unknown.reject(elements, unknown, self.epoch)
         elements = torch.where(unknown, elements * self.unknown.element_weight, elements)
         return elements if self.weight is None else elements * self.weight[self._columns]
 
