@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from test_loss import CLOSED_FORMS, FUNCTIONS, draw, loss_and_gradient, reduce
+from test_loss import CLOSED_FORMS, FUNCTIONS, create_space, draw, loss_and_gradient, reduce
 from timm.loss import DistributionBalancedLoss, TwoWayLoss, ZlprLoss
 from torch import nn
 
 from multihot.errors import InputError
-from multihot.loss import BinaryCrossEntropy, UnknownStrategy
+from multihot.loss import BinaryCrossEntropy, MultiLabelLoss, UnknownStrategy
 
 
 def draw_unknown():
@@ -59,6 +59,17 @@ def test_the_mean_of_batches_is_the_loss_of_the_one_large_batch():
     loss = reduce(BinaryCrossEntropy(), known_fraction=0.6)
     parts = [2 / 5 * loss(logits[:2], target[:2]), 3 / 5 * loss(logits[2:], target[2:])]
     torch.testing.assert_close(sum(parts), loss(logits, target))
+
+
+def test_an_evaluation_takes_known_answers_alone_and_leaves_the_training_its_loss():
+    logits, target = draw_unknown()
+    ignoring = reduce(BinaryCrossEntropy(), reduction="sum")(logits, target)
+    for reduction, divisor in (("sum", len(target)), ("mean", 0.5 * target.numel())):
+        unknown = UnknownStrategy("negative")
+        loss = MultiLabelLoss(BinaryCrossEntropy(), create_space(6), reduction=reduction, unknown=unknown)
+        before = loss(logits, target)
+        torch.testing.assert_close(loss.for_evaluation(known_fraction=0.5)(logits, target), ignoring / divisor)
+        assert torch.equal(loss(logits, target), before)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "none"])

@@ -1,6 +1,5 @@
 """The predictions of a whole split, each image exactly once, and the scores of predictions."""
 
-import copy
 import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from torch import nn
 from multihot.data.loader import Batches
 from multihot.files import publish_folder, remove_folder, stage_folder, staged_name, write_json, write_text, writing
 from multihot.labels import LabelSpace, show_label
-from multihot.loss import MultiLabelLoss, UnknownStrategy, share_known
+from multihot.loss import MultiLabelLoss, share_known
 from multihot.metrics import SCORES, Evaluation, measure
 from multihot.metrics.checks import list_thresholds
 from multihot.metrics.single_label import SINGLE_LABEL_SCORES, measure_single_label
@@ -121,12 +120,8 @@ def mean_loss(loss: MultiLabelLoss, predictions: Predictions) -> float:
 
     Of more than one block it is the mean over blocks; a function that judges a batch as a whole judges each of them.
     """
-    loss = copy.deepcopy(loss).cpu()
-    loss.reduction = "batchmean" if loss.reduction == "sum" else loss.reduction
-    loss.unknown = UnknownStrategy("ignore")
-    if loss.num_dims == 2:
-        num_known = sum((target >= 0).sum(dim=0) for _, _, target in predictions.blocks())
-        loss.known_fraction = share_known(loss.space, num_known, len(predictions))
+    num_known = sum((target >= 0).sum(dim=0) for _, _, target in predictions.blocks())
+    loss = loss.for_evaluation(share_known(loss.space, num_known, len(predictions)))
     blocks = predictions.blocks(LOSS_ENTRIES)
     with in_one_thread():
         losses = [(loss(logits, target.float()).item(), len(logits)) for _, logits, target in blocks]

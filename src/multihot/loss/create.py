@@ -53,7 +53,7 @@ def create_loss(
     if pos_weight is not None and independent:
         weight = torch.ones(len(space.labels)) if weight is None else weight
         weight[independent] /= mean_scale(pos_weight[independent], label_count[independent], num_trained[independent])
-    loss = MultiLabelLoss(
+    return MultiLabelLoss(
         function,
         space,
         weight=weight,
@@ -61,10 +61,8 @@ def create_loss(
         smoothing=smoothing,
         reduction=reduction,
         unknown=unknown,
+        known_fraction=share_known(space, num_known, num_images) if unknown.strategy == "ignore" else 1.0,
     )
-    if loss.unknown.strategy == "ignore" and loss.num_dims == 2:
-        loss.known_fraction = share_known(space, num_known, num_images)
-    return loss
 
 
 def read_unknown(unknown: Mapping | UnknownStrategy) -> UnknownStrategy:

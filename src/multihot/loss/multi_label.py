@@ -25,9 +25,10 @@ class MultiLabelLoss(nn.Module):
     or of the batch. Each group of the space is judged by cross-entropy. An image has D decisions: one an independent
     label (one in all, if the function judges images or batches) and one a group. `reduction` is one of
 
-    - mean: sum / (B D known_fraction), where known_fraction is the share of answers known in the train split. Dividing
-      by the number known in this batch would make an image weigh more in a batch with few answers; with a constant,
-      accumulated batches and the batches of several processes add up to what one large batch gives.
+    - mean: sum / (B D known_fraction), where known_fraction is the share of answers known in the train split (1 if the
+      function judges images or batches). Dividing by the number known in this batch would make an image weigh more in a
+      batch with few answers; with a constant, accumulated batches and the batches of several processes add up to what
+      one large batch gives.
     - batchmean: sum / B; sum: the sum; none: (B, D), the groups last.
 
     `weight` (C,) multiplies the loss of a label; in a group, and for a function of images, the present label's counts.
@@ -55,15 +56,27 @@ class MultiLabelLoss(nn.Module):
             function = copy.deepcopy(function)
             function.smoothing = smoothing or function.smoothing
         self.function, self.space, self.reduction = function, space, reduction
-        self.smoothing, self.known_fraction = smoothing, known_fraction
-        self.unknown = unknown or UnknownStrategy()
+        self.smoothing, self.unknown = smoothing, unknown or UnknownStrategy()
         self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("pos_weight", pos_weight, persistent=False)
         self.register_buffer("independent", torch.tensor(space.independent, dtype=torch.long), persistent=False)
         self.num_dims = count_dims(function, len(space.independent))
+        self.known_fraction = known_fraction if self.num_dims == 2 else 1.0
         num_independent = len(space.independent) if self.num_dims == 2 else min(1, len(space.independent))
         self.num_decisions = num_independent + len(space.groups)
         check_settings(self)
+
+    def for_evaluation(self, known_fraction: float) -> "MultiLabelLoss":
+        """Returns this loss on the CPU for known answers alone; a sum becomes one per image.
+
+        Args:
+            known_fraction: the share of answers known in the split that is evaluated.
+        """
+        loss = copy.deepcopy(self).cpu()
+        loss.reduction = "batchmean" if loss.reduction == "sum" else loss.reduction
+        loss.unknown = UnknownStrategy("ignore")
+        loss.known_fraction = known_fraction if loss.num_dims == 2 else 1.0
+        return loss
 
     def forward(self, logits: Tensor | FactoredLogits, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """Returns the loss; sample_weight (B,) multiplies an image's loss, not what the sum is divided by."""
