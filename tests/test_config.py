@@ -145,6 +145,7 @@ def test_help_shows_the_main_settings_and_every_option_of_every_group():
         ("kernels=fast", ["unfused-highest"]),
         ("monitor=val/mapp", ["val/map", "val/micro_f1"]),
         ("head.start=fit", ["head.start is now start=<option>, one of random, prior"]),
+        ("data.feature_cache=a", ["data.feature_cache is now data.cache_folder"]),
         ("start.grow=true", ["setting of another option of start"]),
         ("ema.warmup=false", ["no setting any more: leave it out, which is what true was"]),
         ("start=zero", ["prior", "by_name", "fit", "keep", "random"]),

@@ -365,7 +365,7 @@ def test_too_small_a_disk_is_an_error_before_it_is_full(manifest, folder, monkey
     needed = NUM_IMAGES * WIDTH * 4  # bytes, of float32
     usage = shutil._ntuple_diskusage(10**12, 10**12 - needed + 1, needed - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(InputError, match=r"the features take 0\.0 GB and .* free: set data\.feature_cache"):
+    with pytest.raises(InputError, match=r"the features take 0\.0 GB and .* free: set data\.cache_folder"):
         cache_of(create(), folder).read(manifest)
     assert not list(folder.glob("*"))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=needed))
@@ -377,7 +377,7 @@ def test_a_disk_that_fills_meanwhile_is_an_error_and_no_signal(manifest, folder,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", fill, raising=False)
-    with pytest.raises(InputError, match=r"could not be written .*No space left on device.*feature_cache"):
+    with pytest.raises(InputError, match=r"could not be written .*No space left on device.*cache_folder"):
         cache_of(create(), folder).read(manifest)
     assert not list(folder.glob("*"))
 

@@ -112,7 +112,7 @@ def test_caches_that_cannot_be_written_name_their_setting(tmp_path):
             match=r"could not be written \(a file is where a folder belongs\)\. Set data.cache_folder to ano",
         ):
             write()
-    with pytest.raises(InputError, match=r"could not be written.*Set data.feature_cache to another folder"):
+    with pytest.raises(InputError, match=r"could not be written.*Set data.cache_folder to another folder"):
         open_values(Accelerator(cpu=True), tmp_path / "file/a.npy", (1, 2))
     with pytest.raises(InputError, match=r"could not be written.*Set runs_folder to another"):
         name_job(tmp_path / "file/.sweep", "hash", str)

@@ -292,7 +292,7 @@ def test_damaged_predictions_are_made_anew(run, trained, tmp_path, caplog, damag
 
 
 def test_a_run_on_features_is_predicted_by_the_whole_model(train, evaluate, tmp_path, monkeypatch):
-    train("name=a", "finetune=head", f"data.feature_cache={tmp_path}/features")
+    train("name=a", "finetune=head")
     assert not (tmp_path / "a/val/predictions.json").exists()
     evaluate(f"run={tmp_path}/a")
     assert (tmp_path / "a/val/predictions.json").exists()

@@ -228,7 +228,7 @@ def build_batches(
 def create_cache(cfg: DictConfig, accelerator: Accelerator, model: nn.Module) -> FeatureCache:
     """Returns the store of the features that the model's frozen backbone gives."""
     settings = {"data": source_settings(OmegaConf.to_container(cfg.data)), "mixed_precision": cfg.mixed_precision}
-    folder, preprocessing = Path(cfg.data.feature_cache), resolve_input_data_config(model)
+    folder, preprocessing = Path(cfg.data.cache_folder) / "features", resolve_input_data_config(model)
     return FeatureCache(accelerator, model, folder, settings, preprocessing, cfg.batch_size, cfg.num_workers)
 
 

@@ -27,7 +27,7 @@ from multihot.progress import Progress
 
 log = logging.getLogger(__name__)
 
-OTHER_FOLDER = "Set data.feature_cache to another folder"
+OTHER_FOLDER = "Set data.cache_folder to another folder"
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def open_values(accelerator: Accelerator, path: Path, shape: tuple[int, ...]) ->
     if accelerator.is_main_process and not is_whole(path):
         with writing(path, OTHER_FOLDER):
             path.parent.mkdir(parents=True, exist_ok=True)
-            way_out = "set data.feature_cache to a folder with more, or take a head on pooled features (head=linear)"
+            way_out = "set data.cache_folder to a folder with more, or take a head on pooled features (head=linear)"
             check_disk_space(path.parent, 4 * math.prod(shape), "the features take", way_out)
             new = path.with_suffix(f".{os.getpid()}")
             with removing_on_error(new):

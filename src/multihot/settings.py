@@ -27,6 +27,7 @@ SINCE = {
 GONE = {
     "loss.unknown.rejection": 0.2,
     "ema.warmup": True,
+    "data.feature_cache": None,  # free on resume
 }  # settings that there are no more, and the value that is still meant, see drop_gone
 GONE_CHOICES = {
     "loss.unknown.strategy": {"large_loss_rejection": "negative"},
@@ -39,6 +40,7 @@ MOVED = {
     "head.class_names": "start.class_names (start=by_name, keep)",
     "head.aliases": "start.aliases (start=by_name)",
     "head.grow": "start.grow (start=keep)",
+    "data.feature_cache": "data.cache_folder (features are in its folder features)",
 }  # settings that have another name now
 FREE_ON_RESUME = (
     "resume",
@@ -151,7 +153,7 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     """Returns the config with every local path of data and weights absolute, so that the run can be used anywhere."""
     cfg = cfg.copy()
     for key, value in cfg.data.items():
-        if isinstance(value, str) and key.endswith(("path", "root", "folder", "_cache")):
+        if isinstance(value, str) and key.endswith(("path", "root", "folder")):
             cfg.data[key] = absolute(value)
     if cfg.model.weights and not is_address(cfg.model.weights.removeprefix("local-dir:")):
         cfg.model.weights = absolute(cfg.model.weights.removeprefix("local-dir:"))

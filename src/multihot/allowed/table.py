@@ -52,7 +52,6 @@ DATA = {
     "data.shuffle_window": whole(1) | NULL,
     "data.cache": choice("none", "resized", "memory"),
     "data.cache_folder": PATH,
-    "data.feature_cache": PATH,
     "data.root": PATH | NULL,
     "data.labels": LABELS | NULL,
     "data.none_labels": LABELS | NULL,

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from multihot.data.manifest import Manifest
 
 # The settings of data in conf/train.yaml, which are about any source.
-OF_ANY_SOURCE = (
-    "bad_images", "cache", "cache_folder", "sampling", "shuffle_window", "feature_cache", "value_range",
-)  # fmt: skip
+OF_ANY_SOURCE = ("bad_images", "cache", "cache_folder", "sampling", "shuffle_window", "value_range")
 
 
 def source_settings(settings: Mapping) -> dict:
