@@ -80,7 +80,6 @@ def create_config(script, overrides):
         ("loss.unknown.weight=null", "loss.unknown.weight=null"),
         ("+loss.alpha=0.25", "settings of loss are: weight, pos_weight"),
         ("loss.function=focal", "loss=<option> chooses one"),
-        ("mix.probability=2", "mix.probability=2"),
         ("data.sampling=class_balanced", "data.sampling.strategy"),
         ("data.sampling.strategy=rare", "data.sampling.strategy=rare: expected"),
         ("data.sampling.threshold=0", "data.sampling.threshold=0: expected"),

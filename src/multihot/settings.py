@@ -26,6 +26,7 @@ SINCE = {
 }  # what runs that began before there were these settings had
 GONE = {
     "loss.unknown.rejection": 0.2,
+    "mix.probability": 1.0,
     "ema.warmup": True,
     "data.feature_cache": None,  # free on resume
 }  # settings that there are no more, and the value that is still meant, see drop_gone

@@ -150,7 +150,6 @@ TRAIN = DATA | {
     "loss.unknown.weight": SHARE,
     "mix.mixup": number(0),
     "mix.cutmix": number(0),
-    "mix.probability": SHARE,
     "model.name": TEXT,
     "model.pretrained": FLAG,
     "model.weights": PATH | NULL,

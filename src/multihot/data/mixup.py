@@ -16,10 +16,8 @@ class MultiLabelMixup:
     too, count nothing.
     """
 
-    def __init__(self, mixup: float, cutmix: float, probability: float, num_labels: int):
-        self.mix = Mixup(
-            mixup, cutmix, prob=probability, label_smoothing=0.0, num_classes=2 * num_labels + 1, multi_label=True
-        )
+    def __init__(self, mixup: float, cutmix: float, num_labels: int):
+        self.mix = Mixup(mixup, cutmix, label_smoothing=0.0, num_classes=2 * num_labels + 1, multi_label=True)
 
     def __call__(
         self, image: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
@@ -38,8 +36,8 @@ class MultiLabelMixup:
         return image, target.masked_fill(unknown > 0, -1.0), weight
 
 
-def create_mixup(mixup: float, cutmix: float, probability: float, num_labels: int) -> MultiLabelMixup | None:
+def create_mixup(mixup: float, cutmix: float, num_labels: int) -> MultiLabelMixup | None:
     """Returns the mixing of batches, None if both strengths are 0."""
     if mixup == 0 and cutmix == 0:
         return None
-    return MultiLabelMixup(mixup, cutmix, probability, num_labels)
+    return MultiLabelMixup(mixup, cutmix, num_labels)
