@@ -210,7 +210,7 @@ def check(monitor, val, space=None, threshold=None, settings=COLUMNS):
         ("val/map", without_no(GOOD), "data.answers={-1: absent}"),
         ("val/map", GOOD[:1], "of the 1 val images"),
         ("val/macro_auroc", np.ones((4, 3)), "12 answers are present, 0 absent"),
-        ("val_raw/micro_ap", without_no(GOOD), "is nan"),
+        ("val/micro_ap", without_no(GOOD), "is nan"),
         ("val/micro_f1", np.zeros((4, 3)), "is 0 for the best and for the worst"),
         ("val/ranking_loss", np.zeros((4, 3)), "is 0 for"),
         ("val/lrap", np.zeros((4, 3)), "is 1 for"),
@@ -264,22 +264,20 @@ def test_groups_are_chosen_by_their_accuracy_where_an_image_has_an_answer():
 
 
 @pytest.mark.parametrize(
-    ("monitor", "evaluate_ema", "decay", "message"),
+    ("monitor", "message"),
     [
-        ("val_raw/map", "instead", None, r"by ema.evaluate=beside and an ema.decay, such as 0.999; else .*=val/map"),
-        ("val_raw/map", "beside", None, "ema.decay"),
-        ("val_raw/map", "instead", 0.99, "ema.evaluate=beside"),
-        ("val/num_images", "instead", None, "monitor=val/num_images: choose from val/map"),
-        ("val/num_labels_ranked", "instead", None, "choose from"),
-        ("val/colour_accuracy", "instead", None, "choose from"),
-        ("val/accuracy", "instead", None, "choose from"),
-        ("train/loss", "instead", None, "choose from"),
-        ("map", "instead", None, "choose from"),
+        ("val_raw/map", "choose from val/map"),
+        ("val/num_images", "monitor=val/num_images: choose from val/map"),
+        ("val/num_labels_ranked", "choose from"),
+        ("val/colour_accuracy", "choose from"),
+        ("val/accuracy", "choose from"),
+        ("train/loss", "choose from"),
+        ("map", "choose from"),
     ],
 )
-def test_a_name_that_is_no_score_to_choose_by_is_refused(monitor, evaluate_ema, decay, message):
+def test_a_name_that_is_no_score_to_choose_by_is_refused(monitor, message):
     with pytest.raises(InputError, match=message):
-        check_measured(monitor, evaluate_ema, decay, None, LabelSpace(LABELS))
+        check_measured(monitor, None, LabelSpace(LABELS))
 
 
 # as a user meets it
@@ -360,6 +358,6 @@ def test_a_search_without_val_images_is_refused(train, images, monkeypatch):
 )
 def test_a_run_of_before_is_told_that_its_map_was_another(rows, newer, is_told, caplog):
     batches = SimpleNamespace(manifest=make(rows))
-    validator = Validator(None, batches, "val/map", LabelSpace(LABELS), None, "instead", None)
+    validator = Validator(None, batches, "val/map", LabelSpace(LABELS), None, None)
     validator.warn_of_older_scores(TrainingState(history=[{"epoch": 0, "val/map": 1.0, **newer}]))
     assert ("val/map of the 1 epochs so far counts labels" in caplog.text) == is_told

@@ -15,7 +15,6 @@ SETTINGS = (
     "model.kwargs.depth=1",
     "+model.kwargs.proj_drop_rate=0.1",
     "ema.decay=0.5",
-    "ema.evaluate=beside",
     "checkpoint.keep=3",
 )
 

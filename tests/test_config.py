@@ -153,7 +153,6 @@ def test_help_shows_the_main_settings_and_every_option_of_every_group():
         ("activation=softmax", ["one probability", "data.groups", "activation=sigmoid"]),
         ("loss.unknown.strategy=positive", ["ignore", "weak_negative"]),
         ("loss.pos_weight=-1", ["pos_weight"]),
-        ("ema.evaluate=both", ["instead", "beside"]),
     ],
 )
 def test_a_mistyped_setting_fails_listing_the_choices(call_script, override, words, tmp_path):

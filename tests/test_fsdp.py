@@ -22,7 +22,6 @@ SETTINGS = (
     "augment=light",
     "accumulate_steps=2",
     "ema.decay=0.9",
-    "ema.evaluate=beside",
     "checkpoint.keep=3",
     "start=random",  # or all gradients of the backbone begin as rounding, which Adam scales to whole steps
     "optimizer.lr=0.1",

@@ -245,9 +245,9 @@ def test_a_run_of_before_a_setting_is_the_same_run_with_what_was_true_of_it(capl
 
 def test_a_run_of_before_a_setting_was_gone_is_the_same_run_with_what_is_left_of_it(run, train, evaluate):
     config = OmegaConf.load(run / "config.yaml")
-    old = OmegaConf.merge(config, {"ema": {"warmup": True}})
+    old = OmegaConf.merge(config, {"ema": {"warmup": True, "evaluate": "instead"}})
     assert hash_config(old) == hash_config(config)
-    OmegaConf.save(old, run / "config.yaml")
+    OmegaConf.save(OmegaConf.merge(old, {"ema": {"evaluate": "beside"}}), run / "config.yaml")
     train("name=a", "epochs=3")
     other = {"ema": {"warmup": False}, "loss": {"unknown": {"strategy": "large_loss_rejection", "rejection": 0.2}}}
     OmegaConf.save(OmegaConf.merge(old, other), run / "config.yaml")

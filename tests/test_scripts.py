@@ -205,10 +205,12 @@ def test_early_stopping_waits_as_many_epochs_as_patience_says(train, tmp_path):
     assert [row["epoch"] for row in read_json(tmp_path / "a/history.json")] == [0, 1, 2]
 
 
-def test_the_ema_is_measured_instead_of_or_beside_the_raw_weights(train, tmp_path):
-    train("name=a", "ema.decay=0.5", "ema.evaluate=beside")
-    row = read_json(tmp_path / "a/history.json")[-1]
-    assert row["val_raw/loss"] != row["val/loss"]
+def test_the_ema_is_measured_and_saved_instead_of_the_raw_weights(train, tmp_path):
+    for name, decay in (("raw", "null"), ("a", 0.5)):
+        train(f"name={name}", f"ema.decay={decay}")
+    raw, average = (read_json(tmp_path / name / "history.json")[-1] for name in ("raw", "a"))
+    assert raw["train/loss"] == average["train/loss"]
+    assert raw["val/loss"] != average["val/loss"]
     # after the first update the average starts anew, so best/ (the average) differs from last/ (raw)
     assert differences(tmp_path / "a/best", tmp_path / "a/last") > 0
 

@@ -23,20 +23,11 @@ from multihot.run import Run
 FEW_IMAGES = 1000
 
 
-def check_measured(
-    monitor: str, evaluate_ema: str, ema_decay: float | None, threshold: object, space: LabelSpace
-) -> None:
+def check_measured(monitor: str, threshold: object, space: LabelSpace) -> None:
     """Raises InputError if the settings name scores that there will not be, or thresholds that do not fit."""
-    check_choice("ema.evaluate", evaluate_ema, ("instead", "beside"))
-    if monitor.startswith("val_raw/") and not (ema_decay and evaluate_ema == "beside"):
-        raise InputError(
-            f"monitor={monitor}: raw weights are measured beside their average alone, by ema.evaluate=beside and an "
-            f"ema.decay, such as 0.999; else take monitor={monitor.replace('val_raw', 'val')}"
-        )
-    prefixes = ("val", "val_raw") if evaluate_ema == "beside" and ema_decay else ("val",)
     check_group_names(space.groups)
     names = [name for name in score_names(space) if not name.startswith("num_")]  # which no training changes
-    check_choice("monitor", monitor, [f"{prefix}/{name}" for prefix in prefixes for name in names])
+    check_choice("monitor", monitor, [f"val/{name}" for name in names])
     if not space.is_single_label:
         check_threshold(threshold, space)
 

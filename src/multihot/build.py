@@ -52,7 +52,7 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
     """Returns all that trains, the batches it trains on, and what measures it."""
     check_source(cfg.model.weights)  # before data is read, which may take hours
     train_data, val_data, space = read_splits(cfg)
-    check_measured(cfg.monitor, cfg.ema.evaluate, cfg.ema.decay, cfg.threshold, space)
+    check_measured(cfg.monitor, cfg.threshold, space)
     names = name_first(list(map(show_label, space.labels)), LABELS_SHOWN)
     log.info("%d train and %d val images, %d labels: %s", len(train_data), len(val_data), len(space.labels), names)
     counts = train_data.counts()
@@ -103,7 +103,7 @@ def build(cfg: DictConfig, accelerator: Accelerator, run: Run) -> tuple[Trainer,
         log_every=cfg.log_every,
     )
     set_seed(cfg.seed, device_specific=True)  # the weights were the same in all processes; their dropout must differ
-    validator = Validator(run, val_batches, cfg.monitor, space, cfg.threshold, cfg.ema.evaluate, trained)
+    validator = Validator(run, val_batches, cfg.monitor, space, cfg.threshold, trained)
     return trainer, train_batches, validator
 
 

@@ -28,8 +28,10 @@ GONE = {
     "loss.unknown.rejection": 0.2,
     "mix.probability": 1.0,
     "ema.warmup": True,
+    "ema.evaluate": "instead",
     "data.feature_cache": None,  # free on resume
 }  # settings that there are no more, and the value that is still meant, see drop_gone
+GONE_IDLE = ("loss.unknown.rejection", "ema.evaluate")  # of them, those that alone change nothing in what is trained
 GONE_CHOICES = {
     "loss.unknown.strategy": {"large_loss_rejection": "negative"},
 }  # choices that there are no more, and what evaluates the same
@@ -99,7 +101,7 @@ def drop_gone(cfg: DictConfig) -> DictConfig:
 
     To take a setting away: delete it from conf/ and allowed/table.py, and write it into GONE with the value that the
     code now stands for. Runs that had this value go on, keep their hash and are compared with new ones as equal; those
-    that had another evaluate all the same, but go on only if the setting is free on resume.
+    that had another evaluate all the same, but go on only if the setting is free on resume or in GONE_IDLE.
     """
     cfg = cfg.copy()
     for key in GONE:
@@ -119,7 +121,7 @@ def check_gone(settings: Mapping[str, object]) -> None:
     lost = [
         f"{key}={value}"
         for key, value in settings.items()
-        if (not is_free(key) and GONE.get(key, value) != value) or value in GONE_CHOICES.get(key, ())
+        if value in GONE_CHOICES.get(key, ()) or not (value == GONE.get(key, value) or key in GONE_IDLE or is_free(key))
     ]
     if lost:
         raise InputError(

@@ -41,7 +41,6 @@ class Validator:
     monitor: str  # split/metric; lower is better if it ends with _loss, /loss or _error
     space: LabelSpace
     threshold: float | None  # of the decisions; None: the activation's
-    evaluate_ema: str  # instead of the raw weights, or beside them
     trained: Trained
 
     def measure(self, trainer: Trainer, train_loss: float | None) -> None:
@@ -51,15 +50,11 @@ class Validator:
         goes on.
         """
         state, accelerator = trainer.state, trainer.accelerator
-        raw = accelerator.unwrap_model(trainer.model)
-        model = raw if trainer.ema is None else trainer.ema.module
+        model = accelerator.unwrap_model(trainer.model) if trainer.ema is None else trainer.ema.module
         scores = {} if train_loss is None else {"train/loss": train_loss}
         identity = self.identity if accelerator.is_main_process and self.is_exact(accelerator) else None
-        with self.measured(trainer, model, "val") as evaluation:
+        with self.measured(trainer, model) as evaluation:
             scores |= {f"val/{name}": score for name, score in evaluation.scores.items()}
-            if self.evaluate_ema == "beside" and trainer.ema is not None:
-                with self.measured(trainer, raw, "val_raw") as of_raw:
-                    scores |= {f"val_raw/{name}": score for name, score in of_raw.scores.items()}
             if train_loss is not None:
                 state.finish_epoch()
             row = {"epoch": state.epoch, "update": state.update, **scores}
@@ -110,14 +105,14 @@ class Validator:
         return self.batches.manifest
 
     @contextmanager
-    def measured(self, trainer: Trainer, model: nn.Module, name: str) -> Iterator[Evaluation]:
+    def measured(self, trainer: Trainer, model: nn.Module) -> Iterator[Evaluation]:
         """Gives all processes the scores and the table of a model; its predictions are those of the staged folder."""
         if not len(self.data):
             yield Evaluation({}, [])
             return
         end_if_asked = partial(trainer.checkpoints.end_if_asked, is_saved=False)
         way_out = trainer.checkpoints.way_out()
-        with staging(self.run.split(name)) as folder:
+        with staging(self.run.split("val")) as folder:
             with (
                 torch.compiler.set_stance("force_eager"),  # to the bit what evaluate.py computes
                 explaining_failures(lambda: "in the validation", trainer.advice()),

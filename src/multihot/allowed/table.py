@@ -166,7 +166,6 @@ TRAIN = DATA | {
     "checkpoint.every_minutes": number(above=0) | NULL,
     "checkpoint.keep": whole(1),
     "ema.decay": number(above=0, below=1) | NULL,
-    "ema.evaluate": choice("instead", "beside"),
     "mixed_precision": choice("auto", "no", "fp16", "bf16"),
     "kernels": choice("auto", "default", "fused-highest", "unfused-highest", "fused-medium", "unfused-medium"),
     "compile": FLAG,
