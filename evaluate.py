@@ -22,13 +22,13 @@ def main(cfg: DictConfig) -> None:
     """Writes runs/<name>/<split>/: metrics.json, labels.csv and the predictions; prints a table."""
     from accelerate import PartialState  # what loads torch, --help need not wait for
 
-    from multihot.allowed import check_settings
-    from multihot.evaluation import staging
+    from multihot.evaluation.predict import staging
+    from multihot.evaluation.predictions import take_over
     from multihot.files import absolute
-    from multihot.predictions import take_over
-    from multihot.run import in_process_0, load_run
-    from multihot.session import start_processes
-    from multihot.settings import to_plain
+    from multihot.processes.session import start_processes
+    from multihot.run.folder import in_process_0, load_run
+    from multihot.settings.check import check_settings
+    from multihot.settings.saved import to_plain
 
     check_settings(cfg, "evaluate")
     start_processes()
@@ -62,8 +62,8 @@ def find_predictions(predict: str, folders: tuple[Path, ...], run, data, space, 
     Args:
         predict: auto | again.
     """
+    from multihot.evaluation.predictions import find_same, hash_model, identify
     from multihot.model.saved import check_model
-    from multihot.predictions import find_same, hash_model, identify
 
     check_model(run.best)
     origin = identify(data, space, OmegaConf.to_container(trained)) | {"model": hash_model(run.best)}
@@ -75,7 +75,7 @@ def check_threshold(trained: DictConfig, labels: tuple[str, ...]) -> None:
     from multihot.labels import LabelSpace, read_groups
     from multihot.metrics import check_group_names
     from multihot.metrics.checks import check_decided
-    from multihot.settings import to_plain
+    from multihot.settings.saved import to_plain
 
     groups = read_groups(trained.data.groups) if "groups" in trained.data else ()
     check_group_names(groups)
@@ -90,7 +90,7 @@ def tell_threshold(threshold: object, space, run, folder: Path) -> None:
     from multihot.json_shapes import METRICS
     from multihot.metrics import Evaluation
     from multihot.metrics.checks import list_thresholds
-    from multihot.settings import read_config, to_plain
+    from multihot.settings.saved import read_config, to_plain
 
     own = to_plain(read_config(run.config).threshold)
     is_own = list_thresholds(threshold, space) == list_thresholds(own, space)
@@ -174,10 +174,10 @@ def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained
 
     from multihot.data.checks.pictures import warn_of_pictures
     from multihot.data.loader import create_evaluation_batches
-    from multihot.evaluation import predict
+    from multihot.evaluation.predict import predict
     from multihot.failures import explaining_failures
     from multihot.model.saved import load_model
-    from multihot.session import open_session
+    from multihot.processes.session import open_session
 
     with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
         model = load_model(best, labels).to(session.accelerator.device)
@@ -204,12 +204,12 @@ def measure(new: Path, data, space, trained: DictConfig, counts: dict, folder: P
         origin: what the predictions depend on.
     """
     from multihot.data.bad_images import save_dropped
-    from multihot.evaluation import evaluate_split, format_evaluation, save_evaluation
+    from multihot.evaluation.predict import evaluate_split, format_evaluation, save_evaluation
+    from multihot.evaluation.predictions import Predictions
     from multihot.files import writing
     from multihot.known_classes import create
     from multihot.loss import create_loss
-    from multihot.predictions import Predictions
-    from multihot.settings import to_plain
+    from multihot.settings.saved import to_plain
 
     loss = create_loss(**create("loss", trained.loss, _convert_="all"), space=space, **counts)
     evaluation = evaluate_split(Predictions.load(new, space), to_plain(trained.threshold), loss, len(data.dropped))

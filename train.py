@@ -23,11 +23,11 @@ log = logging.getLogger("multihot")
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """Returns the best value of the monitored score; None without a validation part."""
-    from multihot.build import check_finished  # imports torch, which --help need not wait for
-    from multihot.cluster import requeued_by_submitit
-    from multihot.open_run import open_run
-    from multihot.session import open_session, start_processes
-    from multihot.sweep import Job
+    from multihot.processes.cluster import requeued_by_submitit
+    from multihot.processes.session import open_session, start_processes
+    from multihot.run.enter import open_run
+    from multihot.run.sweep import Job
+    from multihot.training.build import check_finished  # imports torch, which --help need not wait for
 
     start_processes()
     job, told = Job.of_hydra(), cfg
@@ -47,8 +47,8 @@ def main(cfg: DictConfig) -> float | None:
 
 def fine_tune(cfg: DictConfig, accelerator, run, job) -> float | None:
     """Trains the model, measures it before the first epoch and after each, and keeps the best in the run folder."""
-    from multihot.build import build
     from multihot.tracking.open import open_tracker
+    from multihot.training.build import build
 
     trainer, train_batches, validator = build(cfg, accelerator, run)
     state = trainer.state
@@ -78,7 +78,7 @@ def train(cfg: DictConfig, trainer, train_batches, validator, run, job) -> None:
     """Goes through the epochs that are left, and notes that the run has come to its end."""
     from multihot.interrupt import noting_signals
     from multihot.model.saved import check_model
-    from multihot.training import train_one_epoch
+    from multihot.training.epoch import train_one_epoch
 
     state, checkpoints = trainer.state, trainer.checkpoints
     pruned = False

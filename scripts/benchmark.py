@@ -32,21 +32,21 @@ from timm.data import resolve_input_data_config
 from torch import nn
 from weigh_manifest import write_large_csv
 
-from multihot.allowed import check_settings
-from multihot.build import build
 from multihot.cli import run_script
 from multihot.data import create_reader
 from multihot.data.loader import Batches, create_evaluation_batches
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.evaluation import predict
+from multihot.evaluation.predict import predict
 from multihot.metrics import multi_label_scores
 from multihot.model.create import create_model
 from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
-from multihot.run import Run
-from multihot.session import Session, open_session, start_processes
+from multihot.processes.session import Session, open_session, start_processes
+from multihot.run.folder import Run
+from multihot.settings.check import check_settings
 from multihot.tracking.open import open_tracker
-from multihot.training import Trainer, train_one_epoch
+from multihot.training.build import build
+from multihot.training.epoch import Trainer, train_one_epoch
 
 SCRIPTS = Path(__file__).resolve().parent
 METRIC_SIZES = ((5_000, 1_000), (40_000, 1_000), (5_000, 10_000))  # images, labels

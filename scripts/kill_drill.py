@@ -105,8 +105,8 @@ def import_everything() -> None:
     import torchmetrics  # noqa: F401
 
     import multihot.data.loader
-    import multihot.training
-    import multihot.validation  # noqa: F401
+    import multihot.training.epoch
+    import multihot.training.validation  # noqa: F401
 
 
 def wait(child: subprocess.Popen | int) -> None:
@@ -136,7 +136,7 @@ def kill(child: subprocess.Popen | int) -> None:
 
 def describe(run: Path) -> str:
     """Returns where a killed training stood, as its folder tells."""
-    from multihot.checkpoint import list_checkpoints
+    from multihot.run.checkpoint import list_checkpoints
     from multihot.seal import read_seal
 
     seals = [seal for path in list_checkpoints(run / "last") if (seal := read_seal(path))]

@@ -15,7 +15,6 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from scipy.sparse import csr_array
 
-from multihot.allowed import check_settings
 from multihot.cli import run_script
 from multihot.command_line import quote, write_override
 from multihot.data import create_reader
@@ -25,6 +24,7 @@ from multihot.data.splitting import Shares, check_fractions, describe_split, few
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first
 from multihot.files import prepare_file, write_text, writing
 from multihot.ownership import check_not_read
+from multihot.settings.check import check_settings
 
 if TYPE_CHECKING:
     from multihot.data.manifest import Manifest

@@ -20,12 +20,12 @@ log = logging.getLogger("multihot")
 @hydra.main(version_base="1.3", config_path="../conf", config_name="validate_data")
 def main(cfg: DictConfig) -> None:
     """Prints the findings and writes report.html, report.json and clusters.csv; ends with exit code 0 or 1."""
-    from multihot.allowed import check_settings
     from multihot.data.checks.findings import DataSet, check_kinds, find_faults
     from multihot.data.checks.report import create_report, format_report, save_report
     from multihot.data.clusters import save_clusters
     from multihot.files import absolute, prepare_folder, publish_folder, stage_folder, writing
     from multihot.ownership import REPORT
+    from multihot.settings.check import check_settings
 
     check_settings(cfg, "validate_data")
     check_kinds(cfg.ignore)

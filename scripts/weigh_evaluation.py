@@ -16,15 +16,15 @@ from accelerate import Accelerator
 from scipy.sparse import csr_array
 from timing import peak_memory, restart_peak
 
-from multihot import evaluation
 from multihot.data.manifest import Manifest, target_of
 from multihot.data.sampling import EvaluationOrder
-from multihot.evaluation import evaluate_split, predict, staging
+from multihot.evaluation import predict as evaluation
+from multihot.evaluation.predict import evaluate_split, predict, staging
+from multihot.evaluation.predictions import Predictions
 from multihot.labels import LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
 from multihot.metrics import blocks
-from multihot.predictions import Predictions
-from multihot.session import start_processes
+from multihot.processes.session import start_processes
 
 BATCH_SIZE = 256
 SHARE_PRESENT = 0.01  # of the answers

@@ -6,10 +6,10 @@ from conftest import compose_config
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from multihot.allowed import check_settings
-from multihot.allowed.environment import check_environment, check_group
-from multihot.allowed.kinds import LABELS, NULL, list_of, number, whole
 from multihot.errors import InputError
+from multihot.processes.environment import check_environment, check_group
+from multihot.settings.check import check_settings
+from multihot.settings.kinds import LABELS, NULL, list_of, number, whole
 
 GROUPS = ("augment", "data", "finetune", "head", "loss", "optimizer")
 base_config = cache(compose_config)

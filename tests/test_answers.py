@@ -12,15 +12,15 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from multihot.before_training import check_choosable, check_measured
-from multihot.checkpoint import TrainingState
 from multihot.data.answer_kinds import unlike_train
 from multihot.data.manifest import Manifest
 from multihot.data.unlearnable import check_learnable, describe_alike, describe_lacking
 from multihot.errors import InputError
 from multihot.labels import Group, LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss, UnknownStrategy
-from multihot.validation import Validator
+from multihot.run.checkpoint import TrainingState
+from multihot.training.checks import check_choosable, check_measured
+from multihot.training.validation import Validator
 
 LABELS = ("cat", "dog", "owl")
 IGNORE, NEGATIVE = UnknownStrategy(), UnknownStrategy("negative")
@@ -240,7 +240,7 @@ def test_a_score_that_can_choose_is_taken(monitor, rows):
 
 
 def test_one_image_among_many_is_enough_to_choose_by(monkeypatch):
-    monkeypatch.setattr("multihot.before_training.FEW_IMAGES", 3)
+    monkeypatch.setattr("multihot.training.checks.FEW_IMAGES", 3)
     rows = np.zeros((50, 3))
     rows[20, 1] = 1
     check("val/map", make(rows))
@@ -332,7 +332,7 @@ def test_good_scenes_have_no_warnings(train, caplog):
 )
 def test_a_score_that_is_nan_is_never_the_best(train, tmp_path, monkeypatch, caplog, losses, best, last, message):
     made_up = iter([0.0, 1.0, *losses])  # two to see that the loss tells epochs apart
-    monkeypatch.setattr("multihot.evaluation.mean_loss", lambda *given: next(made_up))
+    monkeypatch.setattr("multihot.evaluation.predict.mean_loss", lambda *given: next(made_up))
     settings = [
         "monitor=val/loss",
         "patience=2",
@@ -346,7 +346,7 @@ def test_a_score_that_is_nan_is_never_the_best(train, tmp_path, monkeypatch, cap
 
 
 def test_a_search_without_val_images_is_refused(train, images, monkeypatch):
-    monkeypatch.setattr("multihot.sweep.proposed", [SimpleNamespace()])
+    monkeypatch.setattr("multihot.run.sweep.proposed", [SimpleNamespace()])
     lines = [f"{number}.png,{'cat' * (number % 2)}" for number in range(24)]
     with pytest.raises(InputError, match="a search compares scores"):
         train("name=a", "data=csv", "data.val_fraction=0", write_table(images, "image,labels", lines))

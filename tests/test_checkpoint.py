@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from scipy.sparse import csr_array
 
-from multihot.checkpoint import find_whole
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.evaluation import evaluate, format_evaluation, mean_loss, save_evaluation
+from multihot.evaluation.predict import evaluate, format_evaluation, mean_loss, save_evaluation
+from multihot.evaluation.predictions import Predictions, Share, create_predictions
 from multihot.files import publish_folder, recover_folder, stage_folder
 from multihot.labels import Group, LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
@@ -22,7 +22,7 @@ from multihot.model.heads import install_head
 from multihot.model.heads.install import SingleHeadDeiT
 from multihot.model.saved import load_model, save_model
 from multihot.ownership import CHECKPOINT
-from multihot.predictions import Predictions, Share, create_predictions
+from multihot.run.checkpoint import find_whole
 from multihot.seal import seal
 
 LABELS = ("a", "b", "c")

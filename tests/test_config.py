@@ -9,13 +9,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from timm.data import resolve_data_config
 
-from multihot.allowed import check_settings
-from multihot.allowed.check import FINITE, Refused, walk
-from multihot.allowed.table import SCRIPTS
 from multihot.data import create_reader, loader
 from multihot.labels import LabelSpace
 from multihot.loss import check_loss, create_loss
 from multihot.model.create import check_name
+from multihot.settings.check import FINITE, Refused, check_settings, walk
+from multihot.settings.table import SCRIPTS
 
 GROUPS = (
     "data", "model", "head", "start", "finetune", "loss", "optimizer", "schedule", "augment", "tracker",
@@ -64,11 +63,11 @@ def test_every_option_composes_and_builds(group, option):
 
 
 def assert_every_setting_has_an_entry(cfg, script):
-    """Fails for a setting in conf/ that src/multihot/allowed/table.py does not know, or whose default it refuses."""
+    """Fails for a setting in conf/ that src/multihot/settings/table.py does not know, or whose default it refuses."""
     settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=script == "train")
     kinds = {key: kind for key, _, kind in walk(settings, SCRIPTS[script])}
     missing = [key for key, kind in kinds.items() if kind is FINITE or isinstance(kind, Refused)]
-    add = "add a line for each of them to src/multihot/allowed/table.py: to DATA or TRAIN, or its class to TARGETS"
+    add = "add a line for each of them to src/multihot/settings/table.py: to DATA or TRAIN, or its class to TARGETS"
     assert not missing, f"{', '.join(missing)}: {add}"
     check_settings(cfg, script)
 

@@ -18,7 +18,7 @@ from multihot.data.manifest import Manifest
 from multihot.data.readers.web_dataset import ShardImages
 from multihot.errors import InputError
 from multihot.files import file_stamp
-from multihot.settings import read_config
+from multihot.settings.saved import read_config
 
 GREY = np.array([[0, 2048, 4095]] * 2, np.uint16)  # 12 bits in 16
 COLOUR = np.stack([GREY, GREY // 2, GREY // 4], axis=2)

@@ -20,12 +20,12 @@ from multihot.data.manifest import Manifest
 from multihot.data.resize import use_tensor_resize
 from multihot.data.sampling import EvaluationOrder, TrainingOrder
 from multihot.errors import InputError
-from multihot.evaluation import predict
-from multihot.features import FeatureCache, create_feature_batches
+from multihot.evaluation.predict import predict
+from multihot.evaluation.predictions import Predictions
 from multihot.model.features import HeadOnFeatures, complete_model, read_features
 from multihot.model.finetune import Head
 from multihot.model.heads import CSRA, MLDecoder, Query2Label, TwoLogit, factor_head, install_head, start_at_log_odds
-from multihot.predictions import Predictions
+from multihot.training.features import FeatureCache, create_feature_batches
 
 NUM_IMAGES, SIZE, WIDTH = 9, 32, 24
 LABELS = ("cat", "dog", "owl")

@@ -21,9 +21,9 @@ from multihot.data.bad_images import drop_bad_images
 from multihot.data.image_cache import DiskCache
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.features import open_values
 from multihot.files import save_tensors, write_text, writing
-from multihot.sweep import name_job
+from multihot.run.sweep import name_job
+from multihot.training.features import open_values
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -165,7 +165,7 @@ def test_a_run_that_may_not_be_written_says_out_before_the_pass(run, evaluate, m
 
 
 def test_a_training_without_a_checkpoint_does_not_speak_of_one(train, monkeypatch):
-    monkeypatch.setattr("multihot.predictions.take_space", raising(FULL))
+    monkeypatch.setattr("multihot.evaluation.predictions.take_space", raising(FULL))
     with pytest.raises(InputError, match=r"could not be written .*\. Make space") as raised:
         train("name=a")
     assert "checkpoint is whole" not in str(raised.value)

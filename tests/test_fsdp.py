@@ -12,9 +12,9 @@ from conftest import REPO, SMALL_DIGITS, run_script
 from safetensors.torch import load_file
 
 from multihot.errors import InputError
-from multihot.fsdp import follow_fsdp
+from multihot.processes.fsdp import follow_fsdp
 from multihot.seal import read_seal
-from multihot.trained import Trained
+from multihot.training.trained import Trained
 
 FSDP = (sys.executable, "-m", "accelerate.commands.launch", "--config_file", "conf/accelerate/fsdp2.yaml")
 SETTINGS = (

@@ -6,10 +6,10 @@ import sklearn.metrics
 import torch
 
 from multihot.errors import InputError
-from multihot.evaluation import evaluate, score_names
+from multihot.evaluation.predict import evaluate, score_names
+from multihot.evaluation.predictions import Predictions
 from multihot.labels import Group, LabelSpace, log_sum_exp_of_others, read_groups
 from multihot.metrics import SCORES, evaluate_logits
-from multihot.predictions import Predictions
 
 LABELS = ("cat", "red", "dog", "green", "blue", "small", "big")
 COLOUR = Group("colour", ("red", "green", "blue"))

@@ -96,7 +96,7 @@ def test_a_resumed_run_of_a_mode_equals_an_unbroken_one(train, tmp_path, mode, m
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            "multihot.validation.Validator.has_waited", lambda self, state, _: stop() if state.epoch else False
+            "multihot.training.validation.Validator.has_waited", lambda self, state, _: stop() if state.epoch else False
         )
         with pytest.raises(KeyboardInterrupt):
             train("name=broken", "epochs=2", *quick(mode))

@@ -8,8 +8,8 @@ from timm.scheduler import CosineLRScheduler
 
 from multihot.model.features import HeadOnFeatures
 from multihot.model.finetune import Head, LastBlocks, Lora
-from multihot.optimizer import create_optimizer
-from multihot.schedule import create_schedule
+from multihot.training.optimizer import create_optimizer
+from multihot.training.schedule import create_schedule
 
 ADAMW = partial(torch.optim.AdamW, fused=True)
 COSINE = partial(CosineLRScheduler, warmup_lr_init=1e-6)

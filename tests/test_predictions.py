@@ -15,12 +15,12 @@ from scipy.sparse import csr_array
 
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.evaluation import evaluate, mean_loss
+from multihot.evaluation.predict import evaluate, mean_loss
+from multihot.evaluation.predictions import Predictions, Share, create_predictions
 from multihot.labels import Group, LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
 from multihot.metrics import SCORES, blocks
 from multihot.metrics.collection import create_metrics
-from multihot.predictions import Predictions, Share, create_predictions
 
 NUM_IMAGES, NUM_LABELS = 700, 24
 LABELS = tuple(f"label {number}" for number in range(NUM_LABELS))
@@ -65,7 +65,7 @@ def in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets blocks be of 96 images, and five labels be ranked at a time."""
     monkeypatch.setattr(blocks, "ENTRIES_IN_CHUNK", 3 * NUM_LABELS)
     monkeypatch.setattr(blocks, "ENTRIES_IN_BLOCK", 1)
-    monkeypatch.setattr("multihot.evaluation.LOSS_ENTRIES", 1)
+    monkeypatch.setattr("multihot.evaluation.predict.LOSS_ENTRIES", 1)
     monkeypatch.setattr(blocks, "ENTRIES_OF_LABELS", 5 * NUM_IMAGES)
 
 
@@ -195,11 +195,11 @@ def run(trained, tmp_path, evaluate) -> Callable[..., bool]:
     shutil.copytree(trained / "a", tmp_path / "a")
 
     def again(*overrides: str) -> bool:
-        from multihot import evaluation
+        from multihot.evaluation import predict as module
 
-        calls, predict = [], evaluation.predict
+        calls, predict = [], module.predict
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(evaluation, "predict", lambda *args, **named: calls.append(predict(*args, **named)))
+            patch.setattr(module, "predict", lambda *args, **named: calls.append(predict(*args, **named)))
             evaluate(f"run={tmp_path}/a", *overrides)
         return bool(calls)
 
@@ -300,7 +300,7 @@ def test_a_run_on_features_is_predicted_by_the_whole_model(train, evaluate, tmp_
 
 def test_an_evaluation_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
     before = sorted(path.name for path in (tmp_path / "a").iterdir())
-    monkeypatch.setattr("multihot.evaluation.mean_loss", lambda *_: [][0])
+    monkeypatch.setattr("multihot.evaluation.predict.mean_loss", lambda *_: [][0])
     with pytest.raises(IndexError):
         run("split=train")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == before

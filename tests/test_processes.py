@@ -23,21 +23,22 @@ from safetensors.torch import load_file
 
 from multihot.data.readers.digits import LABELS
 from multihot.errors import InputError
-from multihot.evaluation import evaluate
-from multihot.predictions import Predictions
+from multihot.evaluation.predict import evaluate
+from multihot.evaluation.predictions import Predictions
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 PLACES = {  # the function that fails, and at which call
     "reading": ("multihot.data.load_split", 1),
-    "training": ("multihot.training.compute_loss", 3),
-    "validation": ("multihot.validation.predict", 2),
+    "training": ("multihot.training.epoch.compute_loss", 3),
+    "validation": ("multihot.training.validation.predict", 2),
     "saving": ("multihot.model.saved.save_model", 1),
 }
 
 SERVER = multiprocessing.get_context("forkserver")  # it imports everything once: a process takes a second, not six
 SERVER.set_forkserver_preload(
-    ["hydra.main", "pytest", "multihot.data.readers.digits", "multihot.metrics.collection", "multihot.optimizer",
-     "multihot.schedule", "multihot.session", "multihot.validation"]
+    ["hydra.main", "pytest", "multihot.data.readers.digits", "multihot.metrics.collection",
+     "multihot.training.optimizer", "multihot.training.schedule", "multihot.processes.session",
+     "multihot.training.validation"]
 )  # fmt: skip
 
 

@@ -19,10 +19,10 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from multihot import interrupt
-from multihot.checkpoint import find_whole, list_checkpoints
 from multihot.errors import InputError
-from multihot.open_run import keep_global_batch, lock_folder
-from multihot.run import Run
+from multihot.run.checkpoint import find_whole, list_checkpoints
+from multihot.run.enter import keep_global_batch, lock_folder
+from multihot.run.folder import Run
 from multihot.seal import find_fault, read_seal, seal
 
 EPOCHS = 16  # enough to be stopped in the middle
@@ -47,7 +47,7 @@ class Killed(BaseException):
 
 def kill_at(monkeypatch, update: int):
     """Ends training before it saves or measures anything after an update."""
-    from multihot.checkpoint import Checkpoints
+    from multihot.run.checkpoint import Checkpoints
 
     original = Checkpoints.after_update
 
@@ -211,15 +211,15 @@ def test_the_lock_is_free_again_after_an_error(train, tmp_path):
     (RuntimeError("DataLoader worker (pid(s) 17) exited unexpectedly"), "worker"),
 ])  # fmt: skip
 def test_what_a_machine_runs_out_of_is_said_with_the_setting_to_lower(train, tmp_path, monkeypatch, error, words):
-    from multihot import training
+    from multihot.training import epoch
 
     def fail(trainer, batch):
         if trainer.state.update == 3:
             raise error
         return original(trainer, batch)
 
-    original = training.compute_loss
-    monkeypatch.setattr(training, "compute_loss", fail)
+    original = epoch.compute_loss
+    monkeypatch.setattr(epoch, "compute_loss", fail)
     with pytest.raises(InputError) as raised:
         train("name=a", "checkpoint.every_updates=1")
     text = str(raised.value)
@@ -230,7 +230,7 @@ def test_what_a_machine_runs_out_of_is_said_with_the_setting_to_lower(train, tmp
 
 
 def test_other_errors_stay_as_they_are(train, monkeypatch):
-    monkeypatch.setattr("multihot.training.compute_loss", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+    monkeypatch.setattr("multihot.training.epoch.compute_loss", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         train("name=a")
 
@@ -318,7 +318,7 @@ def test_two_processes_stop_together_and_go_on_in_one(tmp_path, caplog):
 def test_processes_keep_the_batch_of_all_or_are_refused(tmp_path, monkeypatch, num_processes, size):
     (tmp_path / "last").mkdir()
     seal(tmp_path / "last", {"global_batch_size": 24})
-    monkeypatch.setattr("multihot.open_run.PartialState", lambda: SimpleNamespace(num_processes=num_processes))
+    monkeypatch.setattr("multihot.run.enter.PartialState", lambda: SimpleNamespace(num_processes=num_processes))
     cfg, saved = (OmegaConf.create({"batch_size": 12}) for _ in range(2))
     if size is None:
         with pytest.raises(InputError, match="batches of 24 images in all processes, which 5 processes cannot share"):

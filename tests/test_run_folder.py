@@ -13,14 +13,14 @@ from conftest import SMALL_DIGITS, compose_config, train_as_told
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from multihot.checkpoint import Checkpoints, list_checkpoints
 from multihot.errors import InputError
 from multihot.files import publish_folder, stage_folder
-from multihot.open_run import lock_folder
 from multihot.ownership import MODEL
-from multihot.run import Run
+from multihot.run.checkpoint import Checkpoints, list_checkpoints
+from multihot.run.enter import lock_folder
+from multihot.run.folder import Run
 from multihot.seal import read_seal
-from multihot.settings import GONE, check_same_config, hash_config, is_free, read_config
+from multihot.settings.saved import GONE, check_same_config, hash_config, is_free, read_config
 
 
 def read(path: Path):
@@ -54,7 +54,7 @@ def test_a_finished_run_is_not_begun_again(run, train):
 
 
 def test_a_run_that_goes_on_is_not_finished(run, train, monkeypatch):
-    monkeypatch.setattr("multihot.training.compute_loss", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("multihot.training.epoch.compute_loss", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train("name=a", "epochs=3")
     assert not (run / "finished.json").exists()
@@ -173,7 +173,7 @@ def test_a_stop_while_measuring_keeps_the_epoch(done, train, tmp_path, monkeypat
 
 
 def test_a_gradient_that_is_not_finite_changes_no_weight(train, tmp_path, monkeypatch):
-    from multihot import training
+    from multihot.training import epoch
 
     def compute(trainer, batch):
         loss = original(trainer, batch)
@@ -181,8 +181,8 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(train, tmp_path, monkey
             loss.register_hook(lambda gradient: gradient * float("nan"))
         return loss
 
-    original = training.compute_loss
-    monkeypatch.setattr(training, "compute_loss", compute)
+    original = epoch.compute_loss
+    monkeypatch.setattr(epoch, "compute_loss", compute)
     with pytest.raises(InputError, match=r"the gradient's norm is nan at update 4 \(epoch 1\).*optimizer.lr"):
         train("name=a", "checkpoint.every_updates=1")
     assert read_seal(tmp_path / "a/last")["update"] == 3
@@ -191,7 +191,7 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(train, tmp_path, monkey
 
 def test_a_version_of_the_code_that_changes_is_noted(run, train, caplog, monkeypatch):
     assert set(read(run / "code.json")) >= {"version"}
-    monkeypatch.setattr("multihot.run.code_version", lambda: {"version": "9.9"})
+    monkeypatch.setattr("multihot.run.folder.code_version", lambda: {"version": "9.9"})
     train("name=a", "epochs=3")
     assert "the code is not what the run began with" in caplog.text
     assert read(run / "code.json")["went_on_with"] == {"version": "9.9"}
@@ -354,7 +354,7 @@ def test_an_empty_name_is_refused(train, name):
 
 @pytest.mark.parametrize("override", ["monitor=map", "threshold=2", "monitor=val_raw/map"])
 def test_what_is_measured_is_checked_before_the_model_is_made(train, monkeypatch, override):
-    monkeypatch.setattr("multihot.build.build_model", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("multihot.training.build.build_model", lambda *_: pytest.fail("too late"))
     with pytest.raises(InputError, match=override.partition("=")[0]):
         train("name=a", override)
 
@@ -419,7 +419,7 @@ def test_the_same_evaluation_may_be_repeated(run, evaluate, tmp_path):
 def test_a_new_run_replaces_nothing_that_is_not_ours(train, tmp_path, monkeypatch, file):
     (tmp_path / "a" / file).parent.mkdir(parents=True)
     (tmp_path / "a" / file).write_text("mine")
-    monkeypatch.setattr("multihot.build.build_model", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("multihot.training.build.build_model", lambda *_: pytest.fail("too late"))
     for _ in range(2):
         with pytest.raises(InputError, match=r"give .*another name"):
             train("name=a")

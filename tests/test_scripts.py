@@ -16,9 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from test_processes import launch
 
-from multihot import training
 from multihot.errors import InputError
-from multihot.session import start_processes
+from multihot.processes.session import start_processes
+from multihot.training import epoch
 
 
 def read_json(path):
@@ -128,14 +128,14 @@ def test_a_resumed_run_equals_an_unbroken_one(train, tmp_path, monkeypatch, num_
         f"num_workers={num_workers}",
     )
     train("name=unbroken", *changes)
-    original = training.train_one_epoch
+    original = epoch.train_one_epoch
 
     def break_in_epoch_two(trainer, batches):
         if trainer.state.epoch == 1:
             raise KeyboardInterrupt
         return original(trainer, batches)
 
-    monkeypatch.setattr(training, "train_one_epoch", break_in_epoch_two)
+    monkeypatch.setattr(epoch, "train_one_epoch", break_in_epoch_two)
     with pytest.raises(KeyboardInterrupt):
         train("name=broken", *changes)
     monkeypatch.undo()
@@ -161,7 +161,7 @@ def test_a_run_is_never_overwritten(train, tmp_path):
 
 
 def test_a_start_that_failed_does_not_lock_the_name(train, tmp_path, monkeypatch):
-    monkeypatch.setattr("multihot.checkpoint.Checkpoints.save", lambda *_: exec("raise KeyboardInterrupt"))
+    monkeypatch.setattr("multihot.run.checkpoint.Checkpoints.save", lambda *_: exec("raise KeyboardInterrupt"))
     with pytest.raises(KeyboardInterrupt):
         train("name=a", "epochs=0")
     monkeypatch.undo()
@@ -179,7 +179,7 @@ def test_a_kill_while_folders_are_replaced_loses_none(train, evaluate, tmp_path)
 
 def test_a_finished_run_says_so_and_gives_its_score_at_once(train, tmp_path, monkeypatch, caplog):
     best = train("name=a")
-    monkeypatch.setattr("multihot.session.open_session", None)
+    monkeypatch.setattr("multihot.processes.session.open_session", None)
     assert train("name=a") == best
     assert f"{tmp_path}/a is complete" in caplog.text
 

@@ -18,10 +18,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from multihot import cluster
-from multihot.cluster import check_devices, find_address, join_slurm, requeued_by_submitit
 from multihot.errors import InputError
 from multihot.interrupt import CTRL_C, REQUEUE, Interrupted, leave_to_parent
+from multihot.processes import cluster
+from multihot.processes.cluster import check_devices, find_address, join_slurm, requeued_by_submitit
 
 JOINED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 STEP = {  # what srun tells the fourth of five tasks on three nodes
@@ -86,7 +86,7 @@ def test_a_process_that_is_alone_or_placed_already_joins_nobody(environment, cha
 
 
 def test_tasks_of_one_srun_work_as_one():
-    code = "from multihot.session import start_processes; print(start_processes().num_processes)"
+    code = "from multihot.processes.session import start_processes; print(start_processes().num_processes)"
     step = {**STEP, "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_LOCALID": "0"}
     places = [{"SLURM_PROCID": str(number), "SLURM_NODEID": str(number)} for number in range(2)]
     tasks = [

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from multihot.errors import InputError
-from multihot.sweep import Job, SweepCallback, describe_error, name_job
+from multihot.run.sweep import Job, SweepCallback, describe_error, name_job
 
 
 def read_json(path):

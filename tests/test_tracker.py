@@ -20,14 +20,14 @@ from conftest import SMALL_DIGITS, train_as_told
 from hydra.core.hydra_config import HydraConfig
 from scipy.sparse import csr_array
 
-from multihot.checkpoint import find_whole
-from multihot.code import code_version
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.evaluation import evaluate, format_evaluation
+from multihot.evaluation.predict import evaluate, format_evaluation
+from multihot.evaluation.predictions import Predictions
 from multihot.interrupt import REQUEUE, Interrupted
 from multihot.labels import LabelSpace
-from multihot.predictions import Predictions
+from multihot.run.checkpoint import find_whole
+from multihot.run.code import code_version
 from multihot.tracking.filing import GROUP_LENGTH, group_name
 from multihot.tracking.tracker import overwrite, read_told
 from multihot.tracking.wandb_tracker import WandbRun, caption, wandb_arguments
@@ -243,7 +243,7 @@ def test_a_checkout_is_known_by_its_commit_and_an_installed_package_by_its_versi
     (tmp_path / "other.py").write_text("")
     git("add", "other.py")
     git("commit", "-m", "one")
-    monkeypatch.setattr("multihot.code.__file__", str(module))
+    monkeypatch.setattr("multihot.run.code.__file__", str(module))
     assert list(code_version()) == ["version"]  # somebody else's repository is around it
     git("add", "tracker.py")
     git("commit", "-m", "two")
@@ -340,7 +340,7 @@ def test_a_service_that_is_killed_does_not_stop_the_training(train, without_wand
                 process.kill()
                 process.wait()
 
-    monkeypatch.setattr("multihot.training.check_finite", kill_service)
+    monkeypatch.setattr("multihot.training.epoch.check_finite", kill_service)
     train("name=a", "tracker=wandb", "epochs=2")
     check_whole(tmp_path / "a", without_wandb)
     assert "the run goes on without wandb" in caplog.text
@@ -353,16 +353,16 @@ def test_a_service_that_is_killed_does_not_stop_the_training(train, without_wand
 
 def stop_after(monkeypatch, update, how):
     """Lets something happen after an update."""
-    import multihot.training
+    import multihot.training.epoch
 
-    make_update = multihot.training.update
+    make_update = multihot.training.epoch.update
 
     def act(trainer):
         make_update(trainer)
         if trainer.state.update == update:
             how()
 
-    monkeypatch.setattr(multihot.training, "update", act)
+    monkeypatch.setattr(multihot.training.epoch, "update", act)
 
 
 def train_and_kill(train, monkeypatch, *overrides):

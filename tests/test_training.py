@@ -14,18 +14,18 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from multihot.checkpoint import Checkpoints, TrainingState
 from multihot.data.loader import create_evaluation_batches, create_training_batches
 from multihot.data.manifest import Manifest, target_of
 from multihot.data.readers.digits import LABELS, create_digits
 from multihot.data.sampling import TrainingOrder
 from multihot.errors import InputError
-from multihot.evaluation import check_each_once, predict
+from multihot.evaluation.predict import check_each_once, predict
+from multihot.evaluation.predictions import Predictions
 from multihot.labels import LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
-from multihot.predictions import Predictions
-from multihot.schedule import create_schedule
-from multihot.training import Trainer, train_one_epoch
+from multihot.run.checkpoint import Checkpoints, TrainingState
+from multihot.training.epoch import Trainer, train_one_epoch
+from multihot.training.schedule import create_schedule
 
 PREPROCESSING = {"input_size": (3, 36, 36), "mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 1.0}
 NUM_IMAGES = 22

@@ -8,7 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from multihot.cli import explain
 from multihot.errors import InputError
-from multihot.typed_overrides import check_typed
+from multihot.settings.typed_overrides import check_typed
 
 
 def explain_typed(line):

@@ -10,7 +10,7 @@ from conftest import SMALL_DIGITS, run_script
 from safetensors.torch import load_file
 
 from multihot.errors import InputError
-from multihot.zero import check_config
+from multihot.processes.zero import check_config
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 CONFIG = ("--config_file=conf/accelerate/deepspeed.yaml", "--num_processes=2", "--main_process_port=0")

@@ -9,9 +9,9 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from multihot.errors import InputError, is_lost
-from multihot.hydra_errors import NO_OPTION, explain_hydra
 from multihot.interrupt import CTRL_C
-from multihot.typed_overrides import check_typed
+from multihot.settings.hydra_errors import NO_OPTION, explain_hydra
+from multihot.settings.typed_overrides import check_typed
 
 
 def run_script(main: Callable) -> None:

@@ -8,7 +8,7 @@ from multihot.comparison.thresholds import read_threshold
 from multihot.errors import InputError
 from multihot.files import damaged, read_json
 from multihot.json_shapes import CODE, FINISHED, HISTORY, MANIFESTS, METRICS
-from multihot.settings import flatten, read_config
+from multihot.settings.saved import flatten, read_config
 
 HASH_LENGTH = 8  # characters of a hash that are shown
 HASHES = ("data.train", "data.val", "data.test")  # of the splits; they stand among the settings

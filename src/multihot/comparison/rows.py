@@ -12,7 +12,7 @@ from multihot.comparison.results import HASHES, Result, split_of
 from multihot.comparison.thresholds import THRESHOLDS, hangs_on_threshold
 from multihot.errors import InputError
 from multihot.monitor import is_better_lower
-from multihot.settings import FREE_ON_RESUME, GONE, SINCE, is_inside
+from multihot.settings.saved import FREE_ON_RESUME, GONE, SINCE, is_inside
 
 # what repeats a run, or is without effect on its scores
 NOT_COMPARED = ("seed", "mixed_precision", "kernels", *(key for key in FREE_ON_RESUME if key != "patience"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from accelerate.tracking import TensorBoardTracker
 
-from multihot.code import code_version
 from multihot.errors import InputError
 from multihot.interrupt import Interrupted
+from multihot.run.code import code_version
 from multihot.tracking.filing import flat_values, group_name, tags_of
 from multihot.tracking.tracker import RunTracker, Tracker
 

@@ -14,6 +14,7 @@ from accelerate import Accelerator, PartialState
 from torch import nn
 
 from multihot.data.loader import Batches
+from multihot.evaluation.predictions import ORIGIN, Predictions, Share, create_predictions
 from multihot.files import publish_folder, remove_folder, stage_folder, staged_name, write_json, write_text, writing
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import MultiLabelLoss, share_known
@@ -21,9 +22,8 @@ from multihot.metrics import SCORES, Evaluation, measure
 from multihot.metrics.checks import list_thresholds
 from multihot.metrics.single_label import SINGLE_LABEL_SCORES, measure_single_label
 from multihot.ownership import EVALUATION
-from multihot.predictions import ORIGIN, Predictions, Share, create_predictions
 from multihot.progress import Progress
-from multihot.run import in_process_0
+from multihot.run.folder import in_process_0
 from multihot.seal import seal
 
 LOSS_ENTRIES = 1 << 25  # as many are judged as one batch

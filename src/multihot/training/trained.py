@@ -7,11 +7,11 @@ from accelerate import Accelerator
 from torch import nn
 
 from multihot.errors import InputError
-from multihot.fsdp import gather, outline_shards
 from multihot.labels import LabelSpace
 from multihot.model.features import HeadOnFeatures, complete_model
 from multihot.model.finetune import merge_lora
 from multihot.model.saved import save_model
+from multihot.processes.fsdp import gather, outline_shards
 
 
 class Trained:

@@ -12,12 +12,12 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
 
-from multihot.allowed.environment import check_environment, check_group
-from multihot.cluster import join_slurm
 from multihot.errors import InputError
-from multihot.fsdp import follow_fsdp
 from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
-from multihot.zero import ZeroAccelerator, is_deepspeed
+from multihot.processes.cluster import join_slurm
+from multihot.processes.environment import check_environment, check_group
+from multihot.processes.fsdp import follow_fsdp
+from multihot.processes.zero import ZeroAccelerator, is_deepspeed
 
 
 @dataclass(frozen=True)

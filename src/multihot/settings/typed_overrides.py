@@ -8,10 +8,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from multihot.allowed.kinds import Kind
-from multihot.allowed.table import SCRIPTS
 from multihot.command_line import quote, quote_for_shell
 from multihot.errors import InputError
+from multihot.settings.kinds import Kind
+from multihot.settings.table import SCRIPTS
 
 KEY = re.compile(r"[+~]*[A-Za-z_][\w/@.-]*")
 KINDS: dict[str, Kind] = {key: kind for table in reversed(SCRIPTS.values()) for key, kind in table.items()}

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from multihot.allowed.kinds import whole
 from multihot.errors import InputError
+from multihot.settings.kinds import whole
 
 VARIABLES = {
     "RANK": whole(0),

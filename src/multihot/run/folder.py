@@ -13,15 +13,15 @@ from accelerate.utils import broadcast_object_list
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from multihot.checkpoint import list_checkpoints
-from multihot.code import code_version
 from multihot.data.manifest import SPLITS
 from multihot.errors import InputError, check_choice, list_first
 from multihot.files import damaged, read_json, recover_folder, write_json, write_text, writing
 from multihot.json_shapes import CODE, CONFIG, COUNTS, FINISHED, HISTORY, LABELS, MANIFESTS, find_misfit
 from multihot.known_classes import check_targets
 from multihot.ownership import CHECKPOINT, EVALUATION, MODEL, Kind, check_replaceable
-from multihot.settings import drop_gone, read_config, with_absolute_paths
+from multihot.run.checkpoint import list_checkpoints
+from multihot.run.code import code_version
+from multihot.settings.saved import drop_gone, read_config, with_absolute_paths
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
-from multihot.allowed.check import list_arguments
-from multihot.allowed.table import SCRIPTS
 from multihot.command_line import write_value
-from multihot.settings import GONE, MOVED
+from multihot.settings.check import list_arguments
+from multihot.settings.saved import GONE, MOVED
+from multihot.settings.table import SCRIPTS
 
 KIND_OF_FILE = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".gz": "csv", ".jsonl": "jsonl", ".json": "coco",

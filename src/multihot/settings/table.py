@@ -4,7 +4,7 @@ A setting of something that a `_target_` names (a loss, a head, a reader with a 
 that name; all others under their dotted names.
 """
 
-from multihot.allowed.kinds import (
+from multihot.settings.kinds import (
     ANYTHING,
     COLUMNS,
     FLAG,

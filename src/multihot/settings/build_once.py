@@ -17,7 +17,7 @@ from multihot.model.architecture import BUILD_ERRORS
 from multihot.model.create import create_model
 from multihot.model.finetune import Lora, check_combination
 from multihot.model.heads import install_head
-from multihot.settings import to_plain
+from multihot.settings.saved import to_plain
 
 WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin", "shipped:vit_digits")  # they say nothing of how a model is made
 IMAGE = {"input_size": (3, 32, 32)}  # that augmentation is built for

@@ -10,13 +10,13 @@ from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from multihot.checkpoint import Checkpoints, TrainingState
 from multihot.data.loader import Batches, seeded
 from multihot.data.mixup import MultiLabelMixup
 from multihot.errors import InputError
 from multihot.failures import explaining_failures
 from multihot.loss import FactoredLogits, MultiLabelLoss
 from multihot.progress import Progress
+from multihot.run.checkpoint import Checkpoints, TrainingState
 from multihot.tracking.tracker import Tracker
 
 

@@ -12,8 +12,6 @@ from timm.data import resolve_input_data_config
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from multihot.before_training import check_answers, check_measured, no_warning
-from multihot.checkpoint import Checkpoints, TrainingState
 from multihot.data import create_reader, load_split, source_settings
 from multihot.data.bad_images import save_dropped
 from multihot.data.checks.pictures import warn_of_pictures
@@ -22,9 +20,7 @@ from multihot.data.manifest import Manifest
 from multihot.data.mixup import MultiLabelMixup, create_mixup
 from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
 from multihot.errors import name_first
-from multihot.features import FeatureCache, create_feature_batches
 from multihot.files import write_text, writing
-from multihot.fsdp import create_ema
 from multihot.known_classes import create
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import MANY_LABELS, MultiLabelLoss, UnknownStrategy, can_factor, check_loss, create_loss
@@ -35,13 +31,17 @@ from multihot.model.heads import factor_head, install_head
 from multihot.model.saved import check_model
 from multihot.model.sources import check_source, read_classifier
 from multihot.model.start import FreshHead, format_table, log_table
-from multihot.optimizer import create_optimizer
-from multihot.run import UNWRITABLE, Run
-from multihot.schedule import create_schedule
-from multihot.trained import Trained
-from multihot.training import Trainer, num_updates
-from multihot.validation import Validator
-from multihot.zero import ZeroAccelerator
+from multihot.processes.fsdp import create_ema
+from multihot.processes.zero import ZeroAccelerator
+from multihot.run.checkpoint import Checkpoints, TrainingState
+from multihot.run.folder import UNWRITABLE, Run
+from multihot.training.checks import check_answers, check_measured, no_warning
+from multihot.training.epoch import Trainer, num_updates
+from multihot.training.features import FeatureCache, create_feature_batches
+from multihot.training.optimizer import create_optimizer
+from multihot.training.schedule import create_schedule
+from multihot.training.trained import Trained
+from multihot.training.validation import Validator
 
 log = logging.getLogger(__name__)
 

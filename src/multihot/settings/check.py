@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from multihot.allowed.kinds import Kind
-from multihot.allowed.table import MODEL_KWARGS, PREPROCESSING, SCRIPTS, TARGET_KEYS, TARGETS
 from multihot.command_line import write_value
 from multihot.errors import InputError
 from multihot.known_classes import check_targets
-from multihot.settings import MOVED, is_inside
+from multihot.settings.kinds import Kind
+from multihot.settings.saved import MOVED, is_inside
+from multihot.settings.table import MODEL_KWARGS, PREPROCESSING, SCRIPTS, TARGET_KEYS, TARGETS
 
 BUILT = ("start", "loss.function", "optimizer.factory", "schedule.factory", "augment", "finetune")  # from a class each
 BY_OPTION = ("data.", "start.", "tracker.")  # which settings there are depends on the option of the group
@@ -26,7 +26,7 @@ def check_settings(cfg: DictConfig, script: str) -> None:
     check_targets(cfg)
     faults = find_faults(cfg, script)
     if not faults and script in ("train", "benchmark"):
-        from multihot.allowed.build_once import find_misfits  # imports torch, which other scripts need not wait for
+        from multihot.settings.build_once import find_misfits  # imports torch, which other scripts need not wait for
 
         faults = find_misfits(cfg)
     if faults:

@@ -13,21 +13,21 @@ from accelerate import Accelerator
 from omegaconf import OmegaConf
 from torch import nn
 
-from multihot.checkpoint import PLAIN, TrainingState, name_layout
 from multihot.data.answer_kinds import count_kinds
 from multihot.data.loader import Batches, ManifestDataset
 from multihot.data.manifest import Manifest
-from multihot.evaluation import evaluate, evaluate_split, predict, save_evaluation, staging
+from multihot.evaluation.predict import evaluate, evaluate_split, predict, save_evaluation, staging
+from multihot.evaluation.predictions import Predictions, hash_model, identify
 from multihot.failures import explaining_failures
 from multihot.files import write_json, writing
 from multihot.labels import LabelSpace
 from multihot.loss import MultiLabelLoss
 from multihot.metrics import Evaluation
 from multihot.monitor import is_better
-from multihot.predictions import Predictions, hash_model, identify
-from multihot.run import Run, in_process_0
-from multihot.trained import Trained
-from multihot.training import Trainer
+from multihot.run.checkpoint import PLAIN, TrainingState, name_layout
+from multihot.run.folder import Run, in_process_0
+from multihot.training.epoch import Trainer
+from multihot.training.trained import Trained
 
 log = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from multihot.data.answer_kinds import count_kinds, num_unknown
 from multihot.data.manifest import Manifest, target_of
 from multihot.data.unlearnable import check_learnable, describe_alike, describe_lacking, ways_to_absent
 from multihot.errors import InputError, check_choice
-from multihot.evaluation import evaluate_split, score_names
+from multihot.evaluation.predict import evaluate_split, score_names
+from multihot.evaluation.predictions import Predictions
 from multihot.labels import LabelSpace
 from multihot.loss import MultiLabelLoss
 from multihot.metrics import check_group_names
 from multihot.metrics.checks import check_threshold
-from multihot.predictions import Predictions
-from multihot.run import Run
+from multihot.run.folder import Run
 
 FEW_IMAGES = 1000
 

@@ -17,15 +17,15 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig
 
-from multihot.allowed import check_settings
-from multihot.checkpoint import list_checkpoints
 from multihot.errors import InputError
 from multihot.files import writing
 from multihot.ownership import check_name, find_run_around
-from multihot.run import LOCK, Run, in_process_0
+from multihot.run.checkpoint import list_checkpoints
+from multihot.run.folder import LOCK, Run, in_process_0
+from multihot.run.sweep import Job, name_job
 from multihot.seal import read_seal
-from multihot.settings import DECIDED, check_same_config, hash_config, with_absolute_paths
-from multihot.sweep import Job, name_job
+from multihot.settings.check import check_settings
+from multihot.settings.saved import DECIDED, check_same_config, hash_config, with_absolute_paths
 
 log = logging.getLogger(__name__)
 
