@@ -23,7 +23,7 @@ REPO = Path(__file__).resolve().parents[1]
 SETTINGS = (
     "data.num_images={train:96,val:30,test:10}", "model.kwargs.depth=2", "+model.kwargs.drop_rate=0.2",
     "model.weights=null", "batch_size=8", "epochs=4", "accumulate_steps=2", "augment=light", "ema.decay=0.9",
-    "mix.mixup=0.5", "num_workers=1", "checkpoint.every_updates=2", "mixed_precision=no", "kernels=default",
+    "mix.mixup=0.5", "num_workers=1", "checkpoint.every_minutes=0.001", "mixed_precision=no", "kernels=default",
     "tracker=none",
 )  # fmt: skip
 FOLDER_SECONDS = 120.0  # until a start has made its run folder

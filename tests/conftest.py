@@ -93,6 +93,11 @@ def train(tmp_path) -> Callable[..., float]:
     return run
 
 
+def save_every(monkeypatch: pytest.MonkeyPatch, num_updates: int) -> None:
+    """Lets trainings save by their updates, not by a clock."""
+    monkeypatch.setattr("multihot.run.checkpoint.Checkpoints.is_due", lambda self: self.state.update % num_updates == 0)
+
+
 @pytest.fixture
 def evaluate() -> Callable[..., None]:
     """evaluate("run=...", "split=test"): runs evaluate.py in this process."""

@@ -97,7 +97,7 @@ def create_config(script, overrides):
         ("+model.kwargs.num_classes=5", "it follows from the labels of the data"),
         ("+model.kwargs.global_pool=mean", "Only avg, avgmax"),
         ("+model.kwargs.pretrained_cfg_overlay={crop_pct:2}", "pretrained_cfg_overlay.crop_pct=2"),
-        ("checkpoint.every_minutes=0", "checkpoint.every_minutes=0"),
+        ("checkpoint.every_minutes=-1", "checkpoint.every_minutes=-1"),
         ("tracker.project=null", "tracker.project=null"),
         ("+tracker.tagz=[a]", "Did you mean tags?"),
         ("runs_folder=null", "runs_folder=null"),

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import REPO, SMALL_DIGITS, run_script, train_as_told
+from conftest import REPO, SMALL_DIGITS, run_script, save_every, train_as_told
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
@@ -65,31 +65,29 @@ def test_a_script_kills_at_random_moments_and_every_end_is_the_same_to_the_bit()
     assert "4 of 4 kills ended bit-identical (1 processes)" in result.stdout
 
 
-CHECKPOINTS = (*CHANGES, "epochs=2", "checkpoint.every_updates=2")
-
-
 @pytest.fixture(scope="module")
-def with_checkpoints(tmp_path_factory) -> Path:
-    """A training of two epochs with checkpoints in the middle of each."""
+def changed(tmp_path_factory) -> Path:
+    """A training of two epochs with much that a resume could get wrong."""
     folder = tmp_path_factory.mktemp("runs")
-    train_as_told(*SMALL_DIGITS, *CHECKPOINTS, f"runs_folder={folder}", "name=a")
+    train_as_told(*SMALL_DIGITS, *CHANGES, "epochs=2", f"runs_folder={folder}", "name=a")
     return folder / "a"
 
 
 @pytest.mark.parametrize("update", [3, 5, 8])  # in the first epoch; at its checkpoint; in the last
-def test_a_kill_in_the_middle_of_an_epoch_changes_nothing(with_checkpoints, train, tmp_path, monkeypatch, update):
+def test_a_kill_in_the_middle_of_an_epoch_changes_nothing(changed, train, tmp_path, monkeypatch, update):
     # 50 images in batches of 8: 7 a epoch, 4 updates
+    save_every(monkeypatch, 2)
     kill_at(monkeypatch, update)
     with pytest.raises(Killed):
-        train("name=killed", *CHECKPOINTS)
+        train("name=killed", *CHANGES, "epochs=2")
     monkeypatch.undo()
     assert read_seal(tmp_path / "killed/last")["update"] == {3: 2, 5: 4, 8: 6}[update]
-    train("name=killed", *CHECKPOINTS)
-    assert same_run(tmp_path / "killed", with_checkpoints)
+    train("name=killed", *CHANGES, "epochs=2")
+    assert same_run(tmp_path / "killed", changed)
 
 
 def test_so_many_checkpoints_are_kept_and_each_is_whole(train, tmp_path):
-    train("name=a", "epochs=2", "checkpoint.every_updates=1", "checkpoint.keep=3")
+    train("name=a", "epochs=2", "checkpoint.every_minutes=0", "checkpoint.keep=3")
     kept = list_checkpoints(tmp_path / "a/last")
     assert [path.name for path in kept] == ["last", "last.1", "last.2"]
     assert [read_seal(path)["update"] for path in kept] == [14, 14, 13]  # the last: after the last update, and measured
@@ -168,7 +166,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(train, tmp_path, monkeypatc
         with pytest.raises(
             InputError, match=r"could not be written \(\d+ MB free on its disk\)\. The last checkpoint is whole"
         ):
-            train("name=a", f"runs_folder={disk}", "epochs=3", "checkpoint.every_updates=1")
+            train("name=a", f"runs_folder={disk}", "epochs=3", "checkpoint.every_minutes=0")
         assert find_fault(find_whole(disk / "a/last")) is None
         filler.unlink()
         train("name=a", f"runs_folder={disk}", "epochs=3")
@@ -221,7 +219,7 @@ def test_what_a_machine_runs_out_of_is_said_with_the_setting_to_lower(train, tmp
     original = epoch.compute_loss
     monkeypatch.setattr(epoch, "compute_loss", fail)
     with pytest.raises(InputError) as raised:
-        train("name=a", "checkpoint.every_updates=1")
+        train("name=a", "checkpoint.every_minutes=0")
     text = str(raised.value)
     assert "at update 4 (epoch 1)" in text
     assert ("batch_size=8 lower and accumulate_steps higher" in text) == (words == "memory")

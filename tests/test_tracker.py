@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_DIGITS, train_as_told
+from conftest import SMALL_DIGITS, save_every, train_as_told
 from hydra.core.hydra_config import HydraConfig
 from scipy.sparse import csr_array
 
@@ -372,6 +372,7 @@ def train_and_kill(train, monkeypatch, *overrides):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
+        save_every(patch, 3)
         stop_after(patch, 14, kill)
         with pytest.raises(KeyboardInterrupt):
             train(*overrides)
@@ -387,7 +388,7 @@ def steps_of(rows):
     return steps
 
 
-RESUMED = ("name=a", "epochs=2", "log_every=1", "checkpoint.every_updates=3")  # 7 updates an epoch
+RESUMED = ("name=a", "epochs=2", "log_every=1")  # 7 updates an epoch
 
 
 def test_a_run_that_is_killed_and_goes_on_tells_nothing_twice(train, tmp_path, monkeypatch):

@@ -50,9 +50,7 @@ def create_trainer(ema_decay=None, lr=0.1, loss=None, **changes):
     settings = {"mix": None, "seed": 0, "accumulate_steps": 1, "clip_norm": None, "log_every": 10, **changes}
     loss = loss or MultiLabelLoss(BinaryCrossEntropy(), LabelSpace(LABELS))
     state = TrainingState()
-    checkpoints = Checkpoints(
-        accelerator, optimizer, Path("last"), state, 8, keep=1, every_updates=None, every_minutes=None
-    )
+    checkpoints = Checkpoints(accelerator, optimizer, Path("last"), state, 8, keep=1, every_minutes=None)
     return Trainer(
         accelerator=accelerator, model=model, loss=loss, optimizer=optimizer, schedule=schedule, ema=ema, state=state,
         checkpoints=checkpoints, **settings,

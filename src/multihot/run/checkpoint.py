@@ -74,7 +74,6 @@ class Checkpoints:
     state: TrainingState
     global_batch_size: int  # images of a batch in all processes
     keep: int
-    every_updates: int | None
     every_minutes: float | None
     frozen_weights: str | None = None  # their hash, where a checkpoint is without them
     stop: StopSignal = field(default_factory=StopSignal)
@@ -101,8 +100,7 @@ class Checkpoints:
     def is_due(self) -> bool:
         """Returns whether this process finds that it is time to save."""
         minutes = (time.monotonic() - self.saved_at) / 60
-        by_updates = self.every_updates is not None and self.state.update % self.every_updates == 0
-        return by_updates or (self.every_minutes is not None and minutes >= self.every_minutes)
+        return self.every_minutes is not None and minutes >= self.every_minutes
 
     def agree(self, is_asked: bool, is_due: bool) -> tuple[bool, bool]:
         """Returns what is true in any process, for all to do the same."""

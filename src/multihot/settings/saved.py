@@ -28,6 +28,7 @@ GONE = {
     "loss.unknown.rejection": 0.2,
     "mix.probability": 1.0,
     "ema.warmup": True,
+    "checkpoint.every_updates": None,  # free on resume
     "ema.evaluate": "instead",
     "data.feature_cache": None,  # free on resume
 }  # settings that there are no more, and the value that is still meant, see drop_gone
@@ -44,7 +45,8 @@ MOVED = {
     "head.aliases": "start.aliases (start=by_name)",
     "head.grow": "start.grow (start=keep)",
     "data.feature_cache": "data.cache_folder (features are in its folder features)",
-}  # settings that have another name now
+    "checkpoint.every_updates": "checkpoint.every_minutes",
+}  # settings that have another name now, or one in their place
 FREE_ON_RESUME = (
     "resume",
     "patience",
