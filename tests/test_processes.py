@@ -31,7 +31,7 @@ PLACES = {  # the function that fails, and at which call
     "reading": ("multihot.data.load_split", 1),
     "training": ("multihot.training.epoch.compute_loss", 3),
     "validation": ("multihot.training.validation.predict", 2),
-    "saving": ("multihot.model.saved.save_model", 1),
+    "saving": ("multihot.training.trained.save_model", 1),
 }
 
 SERVER = multiprocessing.get_context("forkserver")  # it imports everything once: a process takes a second, not six
