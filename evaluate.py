@@ -63,7 +63,7 @@ def find_predictions(predict: str, folders: tuple[Path, ...], run, data, space, 
         predict: auto | again.
     """
     from multihot.evaluation.predictions import find_same, hash_model, identify
-    from multihot.model.saved import check_model
+    from multihot.seal import check_model
 
     check_model(run.best)
     origin = identify(data, space, OmegaConf.to_container(trained)) | {"model": hash_model(run.best)}

@@ -77,7 +77,7 @@ def fine_tune(cfg: DictConfig, accelerator, run, job) -> float | None:
 def train(cfg: DictConfig, trainer, train_batches, validator, run, job) -> None:
     """Goes through the epochs that are left, and notes that the run has come to its end."""
     from multihot.interrupt import noting_signals
-    from multihot.model.saved import check_model
+    from multihot.seal import check_model
     from multihot.training.epoch import train_one_epoch
 
     state, checkpoints = trainer.state, trainer.checkpoints

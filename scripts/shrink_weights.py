@@ -11,10 +11,10 @@ from pathlib import Path
 from multihot.cli import fail
 from multihot.errors import InputError
 from multihot.files import prepare_file, save_tensors, temporary_name, writing
-from multihot.model.saved import check_model
 from multihot.model.sources import is_multi_label
 from multihot.model.state import check_finite
 from multihot.model.weight_files import read_json_file, read_tensors
+from multihot.seal import check_model
 
 
 def main() -> None:

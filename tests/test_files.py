@@ -148,9 +148,9 @@ def test_features_that_are_cut_short_are_made_anew(tmp_path):
     assert open_values(Accelerator(cpu=True), path, (1, 3, 2)).shape == (1, 3, 2)
 
 
-@pytest.mark.parametrize("place", ["evaluation.write_json", "predictions.take_space", "evaluation.publish_folder"])
+@pytest.mark.parametrize("place", ["predict.write_json", "predictions.take_space", "predict.publish_folder"])
 def test_an_evaluation_that_cannot_be_written_says_where_else(run, evaluate, monkeypatch, place):
-    monkeypatch.setattr(f"multihot.{place}", raising(FULL))
+    monkeypatch.setattr(f"multihot.evaluation.{place}", raising(FULL))
     with pytest.raises(InputError, match=r"could not be written .*give another folder by out="):
         evaluate(f"run={run}", "split=test")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL_MODEL, run_script, train_as_told
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from scipy.sparse import csr_array
@@ -175,8 +176,6 @@ def test_a_disk_without_space_is_said_before_anything_is_predicted(tmp_path, mon
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A folder with a run `a` on drawn images, in `photos`."""
-    from conftest import SMALL_MODEL, train_as_told
-
     folder = tmp_path_factory.mktemp("trained")
     (folder / "photos").mkdir()
     rows = ["image,split,labels"]
@@ -222,6 +221,17 @@ def test_saved_logits_are_used_until_something_is_asked_anew(run, tmp_path, capl
         assert all(torch.equal(after[name], before[name]) for name in before)
     assert run("split=train")
     assert not run("split=train")
+
+
+def test_another_threshold_loads_no_model(run, tmp_path):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['evaluate.py', 'run={tmp_path}/a', 'threshold=0.3']\n"
+        "runpy.run_path('evaluate.py', run_name='__main__')\n"
+        "print(sorted({'timm', 'torchvision', 'torchmetrics'} & set(sys.modules)))"
+    )
+    ended = run_script("-c", code)
+    assert ended.stdout.splitlines()[-1] == "[]", ended.stderr
 
 
 def test_another_precision_is_computed_anew(run):

@@ -47,6 +47,15 @@ def find_fault(folder: Path, name: str = SEAL) -> str | None:
     return None
 
 
+def check_model(folder: Path) -> None:
+    """Raises InputError if a `best/` folder is not as it was written."""
+    fault = find_fault(folder) if (folder / SEAL).exists() or not folder.exists() else None  # older runs have no seal
+    if fault is not None:
+        raise InputError(
+            f"the best model {folder} is damaged ({fault}): bring it back from a copy, or train under a new name"
+        )
+
+
 def checksum(path: Path) -> int:
     """Returns the CRC-32 of a file."""
     number = 0

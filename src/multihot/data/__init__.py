@@ -45,12 +45,13 @@ def load_split(
     """
     from multihot.data.bad_images import drop_bad_images
     from multihot.data.depth import read_value_range
-    from multihot.data.loader import default_num_workers
 
     value_range = read_value_range(value_range)
     manifest = read(split, labels=labels, must_exist=bad_images == "error").thin_out(max_images)
     manifest = manifest.with_value_range(value_range)
     if bad_images == "error" or not len(manifest):
         return manifest
+    from multihot.data.loader import default_num_workers  # which imports timm
+
     num_workers = default_num_workers() if num_workers is None else num_workers
     return drop_bad_images(manifest, Path(cache_folder) / "checked", num_workers)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator, PartialState
 from torch import nn
 
-from multihot.data.loader import Batches
 from multihot.evaluation.predictions import ORIGIN, Predictions, Share, create_predictions
 from multihot.files import publish_folder, remove_folder, stage_folder, staged_name, write_json, write_text, writing
 from multihot.labels import LabelSpace, show_label
@@ -25,6 +25,9 @@ from multihot.ownership import EVALUATION
 from multihot.progress import Progress
 from multihot.run.folder import in_process_0
 from multihot.seal import seal
+
+if TYPE_CHECKING:
+    from multihot.data.loader import Batches  # which imports timm; what scores saved logits need not wait for it
 
 LOSS_ENTRIES = 1 << 25  # as many are judged as one batch
 ROWS_SHOWN = 25
@@ -46,7 +49,7 @@ def staging(folder: Path) -> Iterator[Path]:
 def predict(
     accelerator: Accelerator,
     model: nn.Module,
-    batches: Batches,
+    batches: "Batches",
     folder: Path,
     title: str,
     *,

@@ -17,7 +17,7 @@ from multihot.model.heads import install_head
 from multihot.model.state import check_finite
 from multihot.model.weight_files import read_json_file, read_tensors
 from multihot.ownership import MODEL
-from multihot.seal import SEAL, find_fault, seal
+from multihot.seal import check_model, seal
 
 
 def save_model(model: nn.Module, folder: Path, *, space: LabelSpace, head: Mapping | None) -> None:
@@ -37,15 +37,6 @@ def save_model(model: nn.Module, folder: Path, *, space: LabelSpace, head: Mappi
     )
     seal(new, {})
     publish_folder(folder, MODEL)
-
-
-def check_model(folder: Path) -> None:
-    """Raises InputError if a `best/` folder is not as it was written."""
-    fault = find_fault(folder) if (folder / SEAL).exists() or not folder.exists() else None  # older runs have no seal
-    if fault is not None:
-        raise InputError(
-            f"the best model {folder} is damaged ({fault}): bring it back from a copy, or train under a new name"
-        )
 
 
 def load_model(folder: Path, labels: tuple[str, ...]) -> nn.Module:

@@ -20,7 +20,6 @@ from multihot.labels import LabelSpace
 from multihot.model.architecture import outline_of
 from multihot.model.hub import explain_hub_errors
 from multihot.model.huggingface import HF_MODELS, read_hf_folder
-from multihot.model.saved import check_model
 from multihot.model.state import check_finite, check_state, pick_state
 from multihot.model.weight_file_kinds import SAFETENSORS, describe_place, find_kind
 from multihot.model.weight_files import (
@@ -33,6 +32,7 @@ from multihot.model.weight_files import (
     read_tensors,
     split_classifier,
 )
+from multihot.seal import check_model
 
 ALLOWED = "a .safetensors or .pth file, a timm folder, a Hugging Face ViT or DINOv2 folder, or a run folder"
 

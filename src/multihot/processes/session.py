@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -13,11 +14,12 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
 
 from multihot.errors import InputError
-from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
 from multihot.processes.cluster import join_slurm
 from multihot.processes.environment import check_environment, check_group
-from multihot.processes.fsdp import follow_fsdp
 from multihot.processes.zero import ZeroAccelerator, is_deepspeed
+
+if TYPE_CHECKING:
+    from multihot.model.kernels import Compute
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Session:
     """What a script works with."""
 
     accelerator: Accelerator
-    compute: Compute
+    compute: "Compute"
 
 
 def start_processes() -> PartialState:
@@ -69,6 +71,10 @@ def open_session(
         model: settings of the timm model that is tried out where one of the first two is `auto`.
         seed: of torch, numpy and random, after the trial.
     """
+    # These import timm, which processes that only join need not wait for.
+    from multihot.model.kernels import choose_compute, pick_architecture, use_kernels
+    from multihot.processes.fsdp import follow_fsdp
+
     state = start_processes()
     compute = None
     if state.is_main_process:

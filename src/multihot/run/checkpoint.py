@@ -18,7 +18,6 @@ from safetensors import safe_open
 from multihot.errors import InputError
 from multihot.files import follow_umask, publish_folder, remove_folder, retire, set_aside, stage_folder, writing
 from multihot.interrupt import StopSignal
-from multihot.model.state import is_finite
 from multihot.ownership import CHECKPOINT
 from multihot.seal import find_fault, read_seal, seal
 
@@ -222,6 +221,8 @@ def find_whole(folder: Path) -> Path | None:
 
 def find_nan(folder: Path) -> str | None:
     """Returns the first tensor of a checkpoint's whole weights that is not finite, with its file; None if all are."""
+    from multihot.model.state import is_finite  # which imports timm
+
     for path in sorted(folder.glob("model*.safetensors")):
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118 (it is no mapping)

@@ -287,7 +287,7 @@ def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str,
         beside = f"; runs beside it:\n{list_first(known, limit=10)}" if known else ""
         raise InputError(f"run={folder} is no complete run: {', '.join(missing)} missing{beside}")
     saved = drop_gone(run.read_config())
-    check_targets(saved)
+    check_targets(saved, is_called=False)
     for key in changes.get("data", {}):
         if key not in saved.data:
             check_choice("a setting of data", key, known_settings(saved.data))

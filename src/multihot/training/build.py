@@ -28,13 +28,13 @@ from multihot.model.create import create_model
 from multihot.model.features import hash_backbone
 from multihot.model.finetune import check_combination, count_parameters
 from multihot.model.heads import factor_head, install_head
-from multihot.model.saved import check_model
 from multihot.model.sources import check_source, read_classifier
 from multihot.model.start import FreshHead, format_table, log_table
 from multihot.processes.fsdp import create_ema
 from multihot.processes.zero import ZeroAccelerator
 from multihot.run.checkpoint import Checkpoints, TrainingState
 from multihot.run.folder import UNWRITABLE, Run
+from multihot.seal import check_model
 from multihot.training.checks import check_answers, check_measured, no_warning
 from multihot.training.epoch import Trainer, num_updates
 from multihot.training.features import FeatureCache, create_feature_batches
