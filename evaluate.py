@@ -139,21 +139,12 @@ def read_split(split: str, trained: DictConfig, labels: tuple[str, ...]):
     Args:
         trained: the settings of the run.
     """
-    from multihot.data import create_reader, load_split
+    from multihot.data import create_source
     from multihot.data.answer_kinds import count_kinds
     from multihot.data.unlearnable import describe_source, ways_to_absent
     from multihot.errors import InputError
 
-    data = load_split(
-        create_reader(trained.data),
-        split,
-        labels,
-        max_images=trained.max_images,
-        bad_images=trained.data.bad_images,
-        cache_folder=trained.data.cache_folder,
-        num_workers=trained.num_workers,
-        value_range=trained.data.value_range,
-    )
+    data = create_source(trained.data, trained.max_images, trained.num_workers)(split, labels)
     settings = OmegaConf.to_container(trained.data)
     if not data.label_count().any():
         raise InputError(

@@ -28,6 +28,7 @@ def main(cfg: DictConfig) -> float | None:
     from multihot.run.enter import open_run
     from multihot.run.sweep import Job
     from multihot.training.build import check_finished  # imports torch, which --help need not wait for
+    from multihot.training.recipe import read_recipe
 
     start_processes()
     job, told = Job.of_hydra(), cfg
@@ -35,25 +36,26 @@ def main(cfg: DictConfig) -> float | None:
         told.name = run.folder.name  # where a sweep looks for what the job came to
         finished = run.read_finished(cfg.epochs, cfg.patience)
         if finished is not None:
-            check_finished(cfg, run)
+            check_finished(read_recipe(OmegaConf.to_container(cfg, resolve=True)), run)
             job.report(run.read_history(), cfg.monitor)
             best = f"best score {finished['score']} after epoch {finished['epoch']}"
             log.info("%s is complete: %s; nothing to do (another name trains again)", run.folder, best)
             return finished["score"]
         with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
             cfg.mixed_precision, cfg.kernels = session.compute.mixed_precision, session.compute.kernels
-            return fine_tune(cfg, session.accelerator, run, job)
+            recipe = read_recipe(OmegaConf.to_container(cfg, resolve=True))
+            return fine_tune(recipe, session.accelerator, run, job)
 
 
-def fine_tune(cfg: DictConfig, accelerator, run, job) -> float | None:
+def fine_tune(recipe, accelerator, run, job) -> float | None:
     """Trains the model, measures it before the first epoch and after each, and keeps the best in the run folder."""
     from multihot.tracking.open import open_tracker
     from multihot.training.build import build
 
-    trainer, train_batches, validator = build(cfg, accelerator, run)
+    trainer, batches, validator = build(recipe, accelerator, run)
     state = trainer.state
     tracking = open_tracker(
-        OmegaConf.to_container(cfg, resolve=True),
+        recipe.settings,
         run.folder,
         overrides=job.overrides,
         is_sweep=job.number is not None,
@@ -63,18 +65,18 @@ def fine_tune(cfg: DictConfig, accelerator, run, job) -> float | None:
     )
     with tracking as tracker:
         trainer = replace(trainer, tracker=tracker)
-        train(cfg, trainer, train_batches, validator, run, job)
+        train(recipe, trainer, batches, validator, run, job)
     if state.best_score is not None and math.isnan(state.best_score):
-        log.warning("%s was nan in all epochs: the model after epoch %d is kept", cfg.monitor, state.best_epoch)
+        log.warning("%s was nan in all epochs: the model after epoch %d is kept", recipe.monitor, state.best_epoch)
     elif state.best_score is None:
         log.info("nothing was measured (data.val_fraction=0): the model after epoch %d is kept", state.best_epoch)
     else:
-        log.info("best %s %.4f after epoch %d", cfg.monitor, state.best_score, state.best_epoch)
+        log.info("best %s %.4f after epoch %d", recipe.monitor, state.best_score, state.best_epoch)
     log.info("run folder: %s\nevaluate it: python evaluate.py run=%s split=test", run.folder, run.folder)
     return state.best_score
 
 
-def train(cfg: DictConfig, trainer, train_batches, validator, run, job) -> None:
+def train(recipe, trainer, batches, validator, run, job) -> None:
     """Goes through the epochs that are left, and notes that the run has come to its end."""
     from multihot.interrupt import noting_signals
     from multihot.seal import check_model
@@ -91,14 +93,14 @@ def train(cfg: DictConfig, trainer, train_batches, validator, run, job) -> None:
             log.info("going on after epoch %d and %d batches", state.epoch, state.batch)
         else:
             validator.measure(trainer, train_loss=None)
-        while state.epoch < cfg.epochs and not validator.has_waited(state, cfg.patience):
+        while state.epoch < recipe.epochs and not validator.has_waited(state, recipe.patience):
             checkpoints.end_if_asked(is_saved=True)
-            pruned = job.is_hopeless(state.history, cfg.monitor)
+            pruned = job.is_hopeless(state.history, recipe.monitor)
             if pruned:
                 break
-            train_loss = train_one_epoch(trainer, train_batches)
+            train_loss = train_one_epoch(trainer, batches)
             validator.measure(trainer, train_loss)
-        job.report(state.history, cfg.monitor)
+        job.report(state.history, recipe.monitor)
     if trainer.accelerator.is_main_process:
         run.finish(
             score=state.best_score,

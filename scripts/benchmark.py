@@ -47,6 +47,7 @@ from multihot.settings.check import check_settings
 from multihot.tracking.open import open_tracker
 from multihot.training.build import build
 from multihot.training.epoch import Trainer, train_one_epoch
+from multihot.training.recipe import Recipe, read_recipe
 
 SCRIPTS = Path(__file__).resolve().parent
 METRIC_SIZES = ((5_000, 1_000), (40_000, 1_000), (5_000, 10_000))  # images, labels
@@ -78,8 +79,13 @@ def main(cfg: DictConfig) -> None:
 def open_training(cfg: DictConfig, folder: Path) -> Iterator[tuple[Session, Trainer, Batches]]:
     """Gives a session, a trainer and its batches, as train.py has them."""
     with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
-        trainer, batches, _ = build(cfg, session.accelerator, Run(folder))
+        trainer, batches, _ = build(to_recipe(cfg), session.accelerator, Run(folder))
         yield session, trainer, batches
+
+
+def to_recipe(cfg: DictConfig) -> Recipe:
+    """Returns what the settings say of the training that is measured."""
+    return read_recipe(OmegaConf.to_container(cfg, resolve=True))
 
 
 def train_epoch(trainer: Trainer, batches: Batches) -> None:
@@ -162,7 +168,7 @@ def measure_input(cfg: DictConfig, folder: Path) -> None:
     cfg.data.cache, cfg.data.cache_folder = "none", f"{folder}/cache"
     with open_training(cfg, folder) as (session, trainer, batches):
         cfg.data.cache = "resized"
-        _, from_copies, _ = build(cfg, session.accelerator, Run(folder))
+        _, from_copies, _ = build(to_recipe(cfg), session.accelerator, Run(folder))
         dataset = batches.dataset
         images = dataset.manifest.images
         pictures = [dataset.read(images[row]) for row in range(min(len(images), cfg.batch_size))]

@@ -1,6 +1,7 @@
 """Every source becomes one Manifest; a Manifest becomes batches."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,12 @@ def create_reader(settings: Mapping) -> Callable:
     data group.
     """
     return create("data", source_settings(settings), _convert_="all")
+
+
+def create_source(settings: Mapping, max_images: int | None, num_workers: int | None) -> Callable[..., "Manifest"]:
+    """Returns (split, labels=None) -> Manifest, see `load_split`, from the settings of a data group."""
+    options = {key: settings[key] for key in ("bad_images", "cache_folder", "value_range")}
+    return partial(load_split, create_reader(settings), max_images=max_images, num_workers=num_workers, **options)
 
 
 def load_split(

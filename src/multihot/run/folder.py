@@ -144,7 +144,7 @@ class Run:
                 f"another name\n{list_first(there)}"
             )
 
-    def save(self, cfg: DictConfig, labels: tuple[str, ...], counts: Mapping, splits: Mapping[str, Mapping]) -> None:
+    def save(self, settings: Mapping, labels: tuple[str, ...], counts: Mapping, splits: Mapping[str, Mapping]) -> None:
         """Writes what a training begins or goes on with: config, label list, counts, the splits, the code.
 
         Raises:
@@ -158,8 +158,8 @@ class Run:
             write_json(self.labels, list(labels))
             write_json(self.counts, counts)
             write_json(self.manifests, {**self.read_splits(), **splits})
-            settings = OmegaConf.merge(cfg, {"batch_size": self.batch_size})
-            write_text(self.config, OmegaConf.to_yaml(settings, resolve=True))
+            as_asked = OmegaConf.create({**settings, "batch_size": self.batch_size})
+            write_text(self.config, OmegaConf.to_yaml(as_asked, resolve=True))
 
     def note_code(self) -> None:
         """Writes down the version of the code, and warns if the run began with another."""

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from multihot.data.answer_kinds import count_kinds, num_unknown
 from multihot.data.manifest import Manifest, target_of
@@ -19,6 +18,7 @@ from multihot.loss import MultiLabelLoss
 from multihot.metrics import check_group_names
 from multihot.metrics.checks import check_threshold
 from multihot.run.folder import Run
+from multihot.training.recipe import Recipe
 
 FEW_IMAGES = 1000
 
@@ -75,7 +75,7 @@ def no_warning(line: str) -> None:
 
 
 def check_answers(
-    cfg: DictConfig,
+    recipe: Recipe,
     run: Run,
     train_data: Manifest,
     val_data: Manifest,
@@ -85,20 +85,20 @@ def check_answers(
     """Warns of labels that cannot be learnt or measured; raises InputError where that leaves nothing to learn, or
     nothing to choose the best epoch by. A run that has begun so and goes on is only warned of.
     """
-    settings, space = OmegaConf.to_container(cfg.data), loss.space
+    settings, space = recipe.settings["data"], loss.space
     with warning_instead(run.goes_on, warn):
         check_learnable(train_data, space, loss.unknown, settings)
-    is_cut = len(train_data) == cfg.max_images
+    is_cut = len(train_data) == recipe.max_images
     for line in describe_lacking(train_data, val_data, space, loss.unknown, settings, is_cut=is_cut):
         warn(line)
     with warning_instead(run.goes_on, warn):
-        check_choosable(cfg.monitor, val_data, space, cfg.threshold, loss, settings)
+        check_choosable(recipe.monitor, val_data, space, recipe.threshold, loss, settings)
     for line in describe_alike(val_data):
         warn(line)
     if run.is_trial and not len(val_data):
         raise InputError("a search compares scores, which need val images: data.val_fraction=0.1, or rows of their own")
-    if cfg.patience is not None and not len(val_data):
-        warn(f"patience={cfg.patience} never ends a training without val images (data.val_fraction=0)")
+    if recipe.patience is not None and not len(val_data):
+        warn(f"patience={recipe.patience} never ends a training without val images (data.val_fraction=0)")
 
 
 @contextmanager
