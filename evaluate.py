@@ -90,9 +90,9 @@ def tell_threshold(threshold: object, space, run, folder: Path) -> None:
     from multihot.json_shapes import METRICS
     from multihot.metrics import Evaluation
     from multihot.metrics.checks import list_thresholds
-    from multihot.settings.saved import read_config, to_plain
+    from multihot.settings.saved import to_plain
 
-    own = to_plain(read_config(run.config).threshold)
+    own = to_plain(run.read_config().threshold)
     is_own = list_thresholds(threshold, space) == list_thresholds(own, space)
     if not is_own:
         log.info("decided by threshold=%s, not by the run's own; metrics.json and labels.csv say so", threshold)

@@ -110,11 +110,11 @@ def enter_run(run: Run, cfg: DictConfig, overrides: list[str]) -> tuple[Run, Dic
     """Returns whether the run goes on, and the settings with which it does."""
     in_process_0(run.recover)
     goes_on = bool(list_checkpoints(run.last))  # a start that failed before its first one has left nothing to lose
-    if cfg.resume is False and (goes_on or run.finished.exists()):
+    if cfg.resume is False and (goes_on or run.has_ended()):
         raise InputError(
             f"{run.folder} holds a run already: resume=auto goes on with it, another name starts a new one"
         )
-    if not goes_on and run.finished.exists() and run.read_finished(cfg.epochs, cfg.patience) is None:
+    if not goes_on and run.has_ended() and run.read_finished(cfg.epochs, cfg.patience) is None:
         raise InputError(
             f"{run.folder} holds a finished run of other settings and no checkpoint to go on from: give this a new name"
         )

@@ -25,59 +25,28 @@ from multihot.settings.saved import drop_gone, read_config, with_absolute_paths
 
 log = logging.getLogger(__name__)
 
+CONFIG_FILE = "config.yaml"  # all settings, resolved
+LABELS_FILE = "labels.json"  # the label list: the columns of every (.., C) tensor in their order
+COUNTS_FILE = "train_counts.json"  # label counts of the train split, which weights of the loss may follow
+SPLITS_FILE = "manifests.json"  # size and hash of each split that the run has seen
+START_FILE = "head_start.csv"  # where each label's first weights come from
+HISTORY_FILE = "history.json"  # one row of scores an epoch
+FINISHED_FILE = "finished.json"  # score and settings of a training that has come to its end
+CODE_FILE = "code.json"  # version and commit of the code
+TRACKER_FILE = "tracker.json"  # the run's id in W&B, and what its tracker has been told
 LOCK = ".lock"  # in a run folder, from when the first training enters it
 UNWRITABLE = "Make space or set that right, or set runs_folder to another"
 
 
 @dataclass(frozen=True)
 class Run:
-    """The paths of one run's files."""
+    """One run: its folder, and how a training has entered it."""
 
     folder: Path
     goes_on: bool = False  # from a checkpoint
     config_sha256: str = ""  # of the settings as they were asked for
     is_trial: bool = False  # of a search, which may give it up
     batch_size: int | None = None  # as it was asked for: another number of processes trains with another
-
-    @property
-    def config(self) -> Path:
-        """All settings, resolved."""
-        return self.folder / "config.yaml"
-
-    @property
-    def labels(self) -> Path:
-        """The label list: the columns of every (.., C) tensor in their order."""
-        return self.folder / "labels.json"
-
-    @property
-    def counts(self) -> Path:
-        """Label counts of the train split, which weights of the loss may follow."""
-        return self.folder / "train_counts.json"
-
-    @property
-    def manifests(self) -> Path:
-        """Size and hash of each split that the run has seen."""
-        return self.folder / "manifests.json"
-
-    @property
-    def head_start(self) -> Path:
-        """Where each label's first weights come from."""
-        return self.folder / "head_start.csv"
-
-    @property
-    def history(self) -> Path:
-        """One row of scores an epoch."""
-        return self.folder / "history.json"
-
-    @property
-    def finished(self) -> Path:
-        """Score and settings of a training that has come to its end."""
-        return self.folder / "finished.json"
-
-    @property
-    def code(self) -> Path:
-        """Version and commit of the code."""
-        return self.folder / "code.json"
 
     @property
     def best(self) -> Path:
@@ -109,10 +78,10 @@ class Run:
 
     def read_config(self) -> DictConfig:
         """Returns all settings; raises InputError if their file is damaged."""
-        saved = read_config(self.config)
+        saved = read_config(self.folder / CONFIG_FILE)
         fault = find_misfit(OmegaConf.to_container(saved), CONFIG)
         if fault is not None:
-            raise damaged(self.config, fault)
+            raise damaged(self.folder / CONFIG_FILE, fault)
         return saved
 
     def recover(self) -> None:
@@ -133,10 +102,13 @@ class Run:
 
     def check_unused(self) -> None:
         """Raises InputError if the folder holds files of the names of ours, and no training has begun in it."""
-        if (self.folder / LOCK).exists() or self.finished.exists() or list_checkpoints(self.last):
+        if (self.folder / LOCK).exists() or self.has_ended() or list_checkpoints(self.last):
             return
-        ours = (self.config, self.labels, self.counts, self.manifests, self.head_start, self.history, self.code)
-        there = [path.name for path in (*ours, self.finished, self.folder / "tracker.json") if os.path.lexists(path)]
+        ours = (
+            CONFIG_FILE, LABELS_FILE, COUNTS_FILE, SPLITS_FILE, START_FILE, HISTORY_FILE, CODE_FILE, FINISHED_FILE,
+            TRACKER_FILE,
+        )  # fmt: skip
+        there = [name for name in ours if os.path.lexists(self.folder / name)]
         there += [f"{path.name}/" for path in self.parts if path.is_dir() and any(path.iterdir())]
         if there:
             raise InputError(
@@ -154,41 +126,45 @@ class Run:
             self.note_code()
             if self.goes_on:
                 self.check_same_data(labels, splits)
-            self.finished.unlink(missing_ok=True)
-            write_json(self.labels, list(labels))
-            write_json(self.counts, counts)
-            write_json(self.manifests, {**self.read_splits(), **splits})
+            (self.folder / FINISHED_FILE).unlink(missing_ok=True)
+            write_json(self.folder / LABELS_FILE, list(labels))
+            write_json(self.folder / COUNTS_FILE, counts)
+            write_json(self.folder / SPLITS_FILE, {**self.read_splits(), **splits})
             as_asked = OmegaConf.create({**settings, "batch_size": self.batch_size})
-            write_text(self.config, OmegaConf.to_yaml(as_asked, resolve=True))
+            write_text(self.folder / CONFIG_FILE, OmegaConf.to_yaml(as_asked, resolve=True))
 
     def note_code(self) -> None:
         """Writes down the version of the code, and warns if the run began with another."""
-        now = code_version()
-        before = read_json(self.code, CODE) if self.goes_on and self.code.exists() else now
+        path, now = self.folder / CODE_FILE, code_version()
+        before = read_json(path, CODE) if self.goes_on and path.exists() else now
         if before != now:
-            log.warning("the code is not what the run began with (%s): %s then, %s now", self.code, before, now)
-        write_json(self.code, before | ({"went_on_with": now} if before != now else {}))
+            log.warning("the code is not what the run began with (%s): %s then, %s now", path, before, now)
+        write_json(path, before | ({"went_on_with": now} if before != now else {}))
 
     def has_other_code(self) -> bool:
         """Returns whether the run began with another version of the code, or with one that did not write it down."""
-        return not self.code.exists() or read_json(self.code, CODE) != code_version()
+        return not (self.folder / CODE_FILE).exists() or read_json(self.folder / CODE_FILE, CODE) != code_version()
 
     def check_same_data(self, labels: tuple[str, ...], splits: Mapping[str, Mapping]) -> None:
         """Raises InputError if labels or splits are not those that the run began with."""
         if self.read_labels() != labels:
-            raise InputError(f"the data has other labels than {self.labels}; a new name starts a new run")
+            raise InputError(f"the data has other labels than {self.folder / LABELS_FILE}; a new name starts a new run")
         faults = [fault for split in splits if (fault := self.find_other_data(split, splits[split]))]
         if faults:
             raise InputError(
                 f"the data is not what the run began with; bring it back or give it a new name:\n{list_first(faults)}"
             )
 
+    def has_ended(self) -> bool:
+        """Returns whether a training has come to its end here, of whatever settings."""
+        return (self.folder / FINISHED_FILE).exists()
+
     def read_finished(self, epochs: int, patience: int | None) -> dict | None:
         """Returns score and epoch of a training of the same settings that has come to its end, else None.
 
         An end that more patience, or training it by itself after a search gave it up, would put off is none.
         """
-        finished = read_json(self.finished, FINISHED) if self.finished.exists() else None
+        finished = read_json(self.folder / FINISHED_FILE, FINISHED) if self.has_ended() else None
         if finished is None or finished["config_sha256"] != self.config_sha256:
             return None
         if finished.get("pruned"):
@@ -208,14 +184,14 @@ class Run:
         end = {"score": score, "epoch": epoch, "last_epoch": last_epoch, "pruned": pruned}
         end |= {"global_batch_size": global_batch_size, "config_sha256": self.config_sha256}
         with writing(self.folder, "What is trained is in best/; the same command writes the rest"):
-            write_json(self.finished, end)
+            write_json(self.folder / FINISHED_FILE, end)
 
     def note_split(self, split: str, identity: Mapping) -> None:
         """Writes down the data of an evaluation, and warns if it is not what the run has seen before."""
         fault = self.find_other_data(split, identity)
         if fault is None:
             with writing(self.folder, "give another folder by out="):
-                write_json(self.manifests, {**self.read_splits(), split: dict(identity)})
+                write_json(self.folder / SPLITS_FILE, {**self.read_splits(), split: dict(identity)})
         else:
             log.warning("%s; scores cannot be compared. out=<folder> would leave the run's own as they are", fault)
 
@@ -227,29 +203,29 @@ class Run:
         num_before = before.get("num_images", "other")
         return (
             f"the {split} split is not the one that this run has seen: {num_before} images then, "
-            f"{identity['num_images']} now; their names, order, answers or labels differ ({self.manifests})"
+            f"{identity['num_images']} now; their names, order, answers or labels differ ({self.folder / SPLITS_FILE})"
         )
 
     def read_splits(self) -> dict[str, dict]:
         """Returns size and hash of each split that the run has seen."""
-        return read_json(self.manifests, MANIFESTS) if self.manifests.exists() else {}
+        return read_json(self.folder / SPLITS_FILE, MANIFESTS) if (self.folder / SPLITS_FILE).exists() else {}
 
     def read_history(self) -> list[dict]:
         """Returns one row of scores an epoch; none before the first measurement."""
-        return read_json(self.history, HISTORY) if self.history.exists() else []
+        return read_json(self.folder / HISTORY_FILE, HISTORY) if (self.folder / HISTORY_FILE).exists() else []
 
     def read_counts(self, num_labels: int) -> dict[str, int | list[int]]:
         """Returns what the loss knows of the train split."""
-        counts = read_json(self.counts, COUNTS)
+        counts = read_json(self.folder / COUNTS_FILE, COUNTS)
         if {len(counts["label_count"]), len(counts["num_known"])} != {num_labels}:
-            raise damaged(self.counts, f"it does not count {num_labels} labels")
+            raise damaged(self.folder / COUNTS_FILE, f"it does not count {num_labels} labels")
         return counts
 
     def read_labels(self) -> tuple[str, ...]:
         """Returns the label list."""
-        labels = tuple(read_json(self.labels, LABELS))
+        labels = tuple(read_json(self.folder / LABELS_FILE, LABELS))
         if not labels or len(set(labels)) < len(labels):
-            raise damaged(self.labels, "it names a label twice" if labels else "it names no label")
+            raise damaged(self.folder / LABELS_FILE, "it names a label twice" if labels else "it names no label")
         return labels
 
 
@@ -281,7 +257,7 @@ def load_run(folder: str, changes: Mapping) -> tuple[Run, DictConfig, tuple[str,
     """
     run = Run(Path(folder))
     in_process_0(run.recover)
-    missing = [path.name for path in (run.config, run.labels, run.best) if not path.exists()]
+    missing = [name for name in (CONFIG_FILE, LABELS_FILE, run.best.name) if not (run.folder / name).exists()]
     if missing:
         known = sorted(str(path.parent) for path in run.folder.parent.glob("*/config.yaml"))
         beside = f"; runs beside it:\n{list_first(known, limit=10)}" if known else ""

@@ -15,10 +15,10 @@ from multihot.errors import InputError
 from multihot.files import read_json
 from multihot.json_shapes import TOLD
 from multihot.metrics import Evaluation
+from multihot.run.folder import TRACKER_FILE
 
 log = logging.getLogger(__name__)
 
-TOLD_FILE = "tracker.json"  # in the run folder
 Decide = Callable[[np.ndarray], torch.Tensor]  # rows (K,) -> which labels are predicted there, bool (K, C)
 
 
@@ -62,7 +62,7 @@ class RunTracker(Tracker):
             log.warning("the run goes on without %s", self.backend.name)
             self.is_lost = True
             self.forget()
-        survives(partial(overwrite, self.folder / TOLD_FILE, json.dumps(self.told)))
+        survives(partial(overwrite, self.folder / TRACKER_FILE, json.dumps(self.told)))
 
     def pass_on(self, values: Mapping[str, object], step: int) -> None:
         """Gives the backend values that are new to it."""
@@ -93,7 +93,7 @@ def survives(action: Callable[[], object]) -> bool:
 
 def read_told(folder: Path) -> dict:
     """Returns the id of the W&B run and, for each backend, the last update at which it was told each value."""
-    path = folder / TOLD_FILE
+    path = folder / TRACKER_FILE
     try:
         return read_json(path, TOLD) if path.exists() else {}
     except InputError:

@@ -22,7 +22,8 @@ from multihot.labels import show_label
 from multihot.metrics import Evaluation
 from multihot.monitor import is_better
 from multihot.network import answers
-from multihot.tracking.tracker import TOLD_FILE, Decide, RunTracker, read_told, survives
+from multihot.run.folder import HISTORY_FILE, TRACKER_FILE
+from multihot.tracking.tracker import Decide, RunTracker, read_told, survives
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class WandbRun(RunTracker):
     def note_best(self) -> dict:
         """Returns the best epoch's row, {} if nothing was measured, and puts it into the summary as `best/<name>`."""
         monitor, best = self.run.config["monitor"], {}
-        for row in read_json(self.folder / "history.json", HISTORY):
+        for row in read_json(self.folder / HISTORY_FILE, HISTORY):
             score = row.get(monitor)
             if score is not None and is_better(score, best.get(monitor), monitor):
                 best = row
@@ -149,7 +150,7 @@ def wandb_arguments(folder: Path, group: str, tags: list[str], mode: str) -> dic
     if "wandb_run_id" not in told:
         of_agent = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
         told["wandb_run_id"] = of_agent or secrets.token_hex(4)
-        write_json(folder / TOLD_FILE, told)
+        write_json(folder / TRACKER_FILE, told)
     return {
         "id": told["wandb_run_id"],
         "resume": "allow",

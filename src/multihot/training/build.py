@@ -30,7 +30,7 @@ from multihot.model.start import FreshHead, format_table, log_table
 from multihot.processes.fsdp import create_ema
 from multihot.processes.zero import ZeroAccelerator
 from multihot.run.checkpoint import Checkpoints, TrainingState
-from multihot.run.folder import UNWRITABLE, Run
+from multihot.run.folder import START_FILE, UNWRITABLE, Run
 from multihot.seal import check_model
 from multihot.training.checks import check_answers, check_measured, no_warning
 from multihot.training.epoch import Trainer, num_updates
@@ -139,8 +139,9 @@ def build_model(recipe: Recipe, accelerator: Accelerator, run: Run, data: Data, 
         table = recipe.start.set_weights(fresh)
         log_table(table)
         if accelerator.is_main_process:
-            with writing(run.head_start, UNWRITABLE):
-                write_text(run.head_start, format_table(table))
+            path = run.folder / START_FILE
+            with writing(path, UNWRITABLE):
+                write_text(path, format_table(table))
     if recipe.grad_checkpointing:
         model.set_grad_checkpointing()
     recipe.finetune.apply(model)

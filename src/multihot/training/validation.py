@@ -25,7 +25,7 @@ from multihot.loss import MultiLabelLoss
 from multihot.metrics import Evaluation
 from multihot.monitor import is_better
 from multihot.run.checkpoint import PLAIN, TrainingState, name_layout
-from multihot.run.folder import Run, in_process_0
+from multihot.run.folder import HISTORY_FILE, Run, in_process_0
 from multihot.training.epoch import Trainer
 from multihot.training.trained import Trained
 
@@ -69,10 +69,10 @@ class Validator:
                         origin = identity and {**identity, "model": hash_model(self.run.best)}
                         save_evaluation(self.run.split("val"), evaluation, origin)
                 if accelerator.is_main_process:
-                    write_json(self.run.history, state.history)
+                    write_json(self.run.folder / HISTORY_FILE, state.history)
         trainer.checkpoints.save()
         trainer.tracker.log(scores | {"epoch": state.epoch}, state.update)
-        log.info(describe(row, self.monitor, is_best=state.best_epoch == state.epoch))
+        log.info(sum_up(row, self.monitor, is_best=state.best_epoch == state.epoch))
 
     def warn_of_older_scores(self, state: TrainingState) -> None:
         """Warns where epochs were measured by a version in which labels without a known negative had AP 1 in `map`."""
@@ -140,12 +140,12 @@ class Validator:
         return identify(self.data, self.space, OmegaConf.to_container(self.run.read_config()))
 
 
-def describe(row: dict[str, float], monitor: str, is_best: bool) -> str:
+def sum_up(row: dict[str, float], monitor: str, is_best: bool) -> str:
     """Returns an epoch in one line.
 
-    >>> describe({"epoch": 2, "update": 50, "train/loss": 0.25, "val/map": 0.5, "val/loss": 0.3}, "val/map", True)
+    >>> sum_up({"epoch": 2, "update": 50, "train/loss": 0.25, "val/map": 0.5, "val/loss": 0.3}, "val/map", True)
     'epoch 2: train/loss 0.2500  val/loss 0.3000  val/map 0.5000 (best)'
-    >>> describe({"epoch": 0, "update": 0}, "val/map", True)  # data.val_fraction=0
+    >>> sum_up({"epoch": 0, "update": 0}, "val/map", True)  # data.val_fraction=0
     'before training: nothing to measure'
     """
     names = dict.fromkeys(["train/loss", "val/loss", "val/micro_f1", "val/macro_f1", "val/accuracy", monitor])
