@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> None:
         if PartialState().is_main_process:
             if same is not None:
                 log.info("the logits are those in %s: model, data and preprocessing are the same (predict=again)", same)
-                take_over(same, new)
+                take_over(same, new, WAY_OUT)
             if folder == own:
                 run.note_split(cfg.split, data.identity())
             log.info("%s of %s", cfg.split, run.folder)

@@ -1,5 +1,6 @@
 """Predictions of any size: the same scores in any blocks and shares; saved ones are used where nothing has changed."""
 
+import errno
 import math
 import os
 import shutil
@@ -221,6 +222,13 @@ def test_saved_logits_are_used_until_something_is_asked_anew(run, tmp_path, capl
         assert all(torch.equal(after[name], before[name]) for name in before)
     assert run("split=train")
     assert not run("split=train")
+
+
+def test_saved_logits_are_copied_to_another_disk(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "Invalid cross-device link")))
+    assert not run(f"out={tmp_path}/other")
+    for name in ("predictions.safetensors", "images.json", "predictions.json"):
+        assert (tmp_path / "other" / name).read_bytes() == (tmp_path / "a/val" / name).read_bytes()
 
 
 def test_another_threshold_loads_no_model(run, tmp_path):

@@ -189,10 +189,11 @@ def find_same(folders: Sequence[Path], origin: Mapping) -> Path | None:
     return None
 
 
-def take_over(folder: Path, new: Path) -> None:
+def take_over(folder: Path, new: Path, way_out: str) -> None:
     """Puts the predictions of a folder into an empty one, without a copy where the disk is the same."""
     for name in (MATRICES, IMAGES, ORIGIN):
         try:
             os.link(folder / name, new / name)
-        except OSError:
-            shutil.copy2(folder / name, new / name)
+        except OSError:  # another disk
+            with writing(new / name, way_out):
+                shutil.copy2(folder / name, new / name)
