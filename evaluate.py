@@ -195,8 +195,9 @@ def measure(new: Path, data, space, trained: DictConfig, counts: dict, folder: P
         origin: what the predictions depend on.
     """
     from multihot.data.bad_images import save_dropped
-    from multihot.evaluation.predict import evaluate_split, format_evaluation, save_evaluation
+    from multihot.evaluation.predict import save_evaluation
     from multihot.evaluation.predictions import Predictions
+    from multihot.evaluation.scores import evaluate_split, format_evaluation
     from multihot.files import writing
     from multihot.known_classes import create
     from multihot.loss import create_loss

@@ -18,9 +18,10 @@ from timing import peak_memory, restart_peak
 
 from multihot.data.manifest import Manifest, target_of
 from multihot.data.sampling import EvaluationOrder
-from multihot.evaluation import predict as evaluation
-from multihot.evaluation.predict import evaluate_split, predict, staging
+from multihot.evaluation import scores as scoring
+from multihot.evaluation.predict import predict, staging
 from multihot.evaluation.predictions import Predictions
+from multihot.evaluation.scores import evaluate_split
 from multihot.labels import LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
 from multihot.metrics import blocks
@@ -84,7 +85,7 @@ def main(folder: Path, num_images: int, num_labels: int, in_memory: bool) -> Non
     restart_peak()
     start = time.perf_counter()
     if in_memory:
-        blocks.ENTRIES_IN_BLOCK = blocks.ENTRIES_OF_LABELS = evaluation.LOSS_ENTRIES = ALL
+        blocks.ENTRIES_IN_BLOCK = blocks.ENTRIES_OF_LABELS = scoring.LOSS_ENTRIES = ALL
         predictions = Predictions(torch.cat([model(batch["image"]) for batch in batches]), target_of(data), space)
         written = time.perf_counter()
         scores = evaluate_split(predictions, None, loss).scores

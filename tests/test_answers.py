@@ -332,7 +332,7 @@ def test_good_scenes_have_no_warnings(train, caplog):
 )
 def test_a_score_that_is_nan_is_never_the_best(train, tmp_path, monkeypatch, caplog, losses, best, last, message):
     made_up = iter([0.0, 1.0, *losses])  # two to see that the loss tells epochs apart
-    monkeypatch.setattr("multihot.evaluation.predict.mean_loss", lambda *given: next(made_up))
+    monkeypatch.setattr("multihot.evaluation.scores.mean_loss", lambda *given: next(made_up))
     settings = [
         "monitor=val/loss",
         "patience=2",

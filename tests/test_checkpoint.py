@@ -12,8 +12,9 @@ from scipy.sparse import csr_array
 
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.evaluation.predict import evaluate, format_evaluation, mean_loss, save_evaluation
+from multihot.evaluation.predict import save_evaluation
 from multihot.evaluation.predictions import Predictions, Share, create_predictions
+from multihot.evaluation.scores import evaluate, format_evaluation, mean_loss
 from multihot.files import publish_folder, recover_folder, stage_folder
 from multihot.labels import Group, LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss

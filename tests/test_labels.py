@@ -6,8 +6,8 @@ import sklearn.metrics
 import torch
 
 from multihot.errors import InputError
-from multihot.evaluation.predict import evaluate, score_names
 from multihot.evaluation.predictions import Predictions
+from multihot.evaluation.scores import evaluate, score_names
 from multihot.labels import Group, LabelSpace, log_sum_exp_of_others, read_groups
 from multihot.metrics import SCORES, evaluate_logits
 

@@ -17,8 +17,8 @@ from scipy.sparse import csr_array
 
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.evaluation.predict import evaluate, mean_loss
 from multihot.evaluation.predictions import Predictions, Share, create_predictions
+from multihot.evaluation.scores import evaluate, mean_loss
 from multihot.labels import Group, LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
 from multihot.metrics import SCORES, blocks
@@ -67,7 +67,7 @@ def in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets blocks be of 96 images, and five labels be ranked at a time."""
     monkeypatch.setattr(blocks, "ENTRIES_IN_CHUNK", 3 * NUM_LABELS)
     monkeypatch.setattr(blocks, "ENTRIES_IN_BLOCK", 1)
-    monkeypatch.setattr("multihot.evaluation.predict.LOSS_ENTRIES", 1)
+    monkeypatch.setattr("multihot.evaluation.scores.LOSS_ENTRIES", 1)
     monkeypatch.setattr(blocks, "ENTRIES_OF_LABELS", 5 * NUM_IMAGES)
 
 
@@ -318,7 +318,7 @@ def test_a_run_on_features_is_predicted_by_the_whole_model(train, evaluate, tmp_
 
 def test_an_evaluation_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
     before = sorted(path.name for path in (tmp_path / "a").iterdir())
-    monkeypatch.setattr("multihot.evaluation.predict.mean_loss", lambda *_: [][0])
+    monkeypatch.setattr("multihot.evaluation.scores.mean_loss", lambda *_: [][0])
     with pytest.raises(IndexError):
         run("split=train")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == before

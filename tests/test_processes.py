@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 
 from multihot.data.readers.digits import LABELS
 from multihot.errors import InputError
-from multihot.evaluation.predict import evaluate
 from multihot.evaluation.predictions import Predictions
+from multihot.evaluation.scores import evaluate
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 PLACES = {  # the function that fails, and at which call

@@ -22,8 +22,8 @@ from scipy.sparse import csr_array
 
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.evaluation.predict import evaluate, format_evaluation
 from multihot.evaluation.predictions import Predictions
+from multihot.evaluation.scores import evaluate, format_evaluation
 from multihot.interrupt import REQUEUE, Interrupted
 from multihot.labels import LabelSpace
 from multihot.run.checkpoint import find_whole

@@ -1,4 +1,4 @@
-"""Starts the scripts: a user's mistake ends in a few lines that help, a bug in a traceback."""
+"""How every script is called: a mistake of the user ends in a few lines that help, a bug in a traceback."""
 
 import os
 import sys

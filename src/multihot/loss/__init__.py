@@ -1,4 +1,7 @@
-"""From logits to one number: binary losses, exclusive groups, unknown and many labels."""
+"""From logits to one number: binary losses, exclusive groups, unknown and many labels.
+
+multi_label.py is the loss of a run; it leaves unknown answers out, or takes them for what data/unknown.py says.
+"""
 
 from multihot.data.unknown import UnknownStrategy
 from multihot.loss.checks import check_loss

@@ -1,1 +1,5 @@
-"""The training: built from the settings, epoch by epoch, with a validation after each that keeps the best model."""
+"""The training of a run, whose loop over epochs is in train.py.
+
+recipe.py holds what the settings say, build.py reads the data and makes loss, model and batches, epoch.py trains one
+epoch, validation.py measures it and writes history.json, val/, best/ (trained.py) and last/. finished.json comes last.
+"""

@@ -11,8 +11,8 @@ from multihot.data.answer_kinds import count_kinds, num_unknown
 from multihot.data.manifest import Manifest, target_of
 from multihot.data.unlearnable import check_learnable, describe_alike, describe_lacking, ways_to_absent
 from multihot.errors import InputError, check_choice
-from multihot.evaluation.predict import evaluate_split, score_names
 from multihot.evaluation.predictions import Predictions
+from multihot.evaluation.scores import evaluate_split, score_names
 from multihot.labels import LabelSpace
 from multihot.loss import MultiLabelLoss
 from multihot.metrics import check_group_names

@@ -16,8 +16,9 @@ from torch import nn
 from multihot.data.answer_kinds import count_kinds
 from multihot.data.loader import Batches, ManifestDataset
 from multihot.data.manifest import Manifest
-from multihot.evaluation.predict import evaluate, evaluate_split, predict, save_evaluation, staging
+from multihot.evaluation.predict import predict, save_evaluation, staging
 from multihot.evaluation.predictions import Predictions, hash_model, identify
+from multihot.evaluation.scores import evaluate, evaluate_split
 from multihot.failures import explaining_failures
 from multihot.files import write_json, writing
 from multihot.labels import LabelSpace
