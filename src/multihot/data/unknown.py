@@ -29,6 +29,7 @@ class UnknownStrategy:
     def num_trained(self, num_known: Tensor, num_images: int) -> Tensor:
         """Returns how many answers (C,) of each label the loss is given, an unknown one counting its weight.
 
+        >>> import torch
         >>> UnknownStrategy("weak_negative", weight=0.25).num_trained(torch.tensor([20, 100]), num_images=100)
         tensor([ 40., 100.])
         """
