@@ -12,9 +12,8 @@ from multihot.labels import LabelSpace
 ENTRIES_IN_CHUNK = 1 << 20  # probabilities and decisions at a time: they stay in the processor's cache
 ENTRIES_IN_BLOCK = 1 << 24
 ENTRIES_OF_LABELS = 1 << 25  # that are ranked at a time
-VECTOR = (
-    32  # torch rounds the last few entries of a tensor otherwise: where the length is a multiple of 32 there are none
-)
+# Torch rounds the last few entries of a tensor otherwise: where the length is a multiple of this there are none.
+VECTOR = 32
 
 
 @dataclass(frozen=True)

@@ -243,6 +243,12 @@ DECODER = {
 FOCUS = {"gamma": number(0), "alpha": SHARE | NULL}
 NEEDS_PATH = {"path": PATH}
 
+ASYMMETRIC = {
+    "gamma_neg": number(0),
+    "gamma_pos": number(0),
+    "clip": number(0, below=1) | NULL,
+    "eps": number(above=0, below=1),
+}
 TARGETS = {  # and the arguments that have a range; others are checked by their names and by calling it
     "multihot.data.readers.chexpert.ChexpertReader": NEEDS_PATH,
     "multihot.data.readers.coco.CocoReader": NEEDS_PATH,
@@ -267,19 +273,8 @@ TARGETS = {  # and the arguments that have a range; others are checked by their 
     "multihot.loss.BinaryCrossEntropy": {},
     "multihot.loss.ProbabilityBinaryCrossEntropy": {},
     "multihot.loss.FocalLoss": FOCUS,
-    "multihot.loss.AsymmetricLoss": {
-        "gamma_neg": number(0),
-        "gamma_pos": number(0),
-        "clip": number(0, below=1) | NULL,
-        "eps": number(above=0, below=1),
-        "disable_torch_grad_focal_loss": FLAG,
-    },
-    "timm.loss.AsymmetricLossMultiLabel": {
-        "gamma_neg": number(0),
-        "gamma_pos": number(0),
-        "clip": number(0, below=1) | NULL,
-        "eps": number(above=0, below=1),
-    },
+    "multihot.loss.AsymmetricLoss": ASYMMETRIC | {"disable_torch_grad_focal_loss": FLAG},
+    "timm.loss.AsymmetricLossMultiLabel": ASYMMETRIC,
     "timm.loss.PolyBinaryCrossEntropy": FOCUS | {"epsilon": number(-1), "reduction": choice("none")},
     "timm.loss.TwoWayLoss": {"tp": number(above=0), "tn": number(above=0)},
     "timm.loss.ZlprLoss": {},
