@@ -8,6 +8,7 @@ known negative has nothing to rank, any model's average precision is 1: `map` an
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -85,12 +86,12 @@ def measure(
 ) -> Evaluation:
     """Returns what `evaluate_logits` does for logits and targets of any size; soft answers are present from 0.5 up."""
     check_group_names(space.groups)
-    threshold = check_threshold(threshold, space)
+    decide = partial(space.decide, threshold=check_threshold(threshold, space))
     decisions, images, winners = None, [], []
     for rows, logits, target in matrices.blocks():
         check_finite(logits, first_row=rows.start)
         target = harden(target)
-        for sums in sum_chunks(logits, target, space, threshold):
+        for sums in sum_chunks(logits, target, decide):
             decisions = sums if decisions is None else decisions.add(sums)
         images.append(rank_images(space.log_odds(logits).numpy(), target.numpy()))
         winners.append(judge_groups(logits, target, space))

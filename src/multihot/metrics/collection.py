@@ -17,6 +17,7 @@ Why none of torchmetrics' own is used (1.9.0; the first four are shown by a test
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ class Decisions(Metric):
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Adds a batch: logits (B, C), target (B, C)."""
         logits, target = check_logits_and_target(logits, target, len(self.space.labels))
-        for sums in sum_chunks(logits, target, self.space, self.threshold):
+        for sums in sum_chunks(logits, target, partial(self.space.decide, threshold=self.threshold)):
             for name, value in sums._asdict().items():
                 state = getattr(self, name)
                 setattr(self, name, state + torch.as_tensor(value, device=state.device))

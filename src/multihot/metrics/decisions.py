@@ -4,14 +4,16 @@ Macro averages run over the labels with at least one known positive: a label wit
 counting it as 0 (torchmetrics) makes the average depend on which labels happen to be in the split.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from multihot.labels import LabelSpace
-from multihot.metrics.blocks import rows_in_chunk
+from multihot.metrics.blocks import LogitsAndTarget, harden, rows_in_chunk
+
+Decide = Callable[[Tensor], Tensor]  # logits float32 (B, C) -> which labels are predicted, bool (B, C)
 
 
 class DecisionSums(NamedTuple):
@@ -31,11 +33,17 @@ class DecisionSums(NamedTuple):
         return DecisionSums(*(own + more for own, more in zip(self, other, strict=True)))
 
 
-def sum_chunks(logits: Tensor, target: Tensor, space: LabelSpace, threshold: np.ndarray) -> Iterator[DecisionSums]:
+def measure_decisions(matrices: LogitsAndTarget, decide: Decide) -> dict[str, np.ndarray]:
+    """Returns what `score_decisions` gives for logits and targets of any size."""
+    blocks = (sum_chunks(logits, harden(target), decide) for _, logits, target in matrices.blocks())
+    return score_decisions(reduce(DecisionSums.add, (sums for block in blocks for sums in block)))
+
+
+def sum_chunks(logits: Tensor, target: Tensor, decide: Decide) -> Iterator[DecisionSums]:
     """Yields the counts of the decisions about chunk after chunk: logits (N, C), target (N, C) of 1, 0 and -1."""
-    num_rows = rows_in_chunk(len(space.labels))
+    num_rows = rows_in_chunk(logits.shape[1])
     for chunk, chunk_target in zip(logits.split(num_rows), target.split(num_rows), strict=True):
-        yield sum_decisions(space.decide(chunk, threshold).numpy(), chunk_target.numpy())
+        yield sum_decisions(decide(chunk).numpy(), chunk_target.numpy())
 
 
 def sum_decisions(decision: np.ndarray, target: np.ndarray) -> DecisionSums:
