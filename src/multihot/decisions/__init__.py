@@ -1,0 +1,1 @@
+"""Decisions: what turns logits into answers, and how far those can be believed; pure functions of predictions."""
