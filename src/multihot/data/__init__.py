@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from multihot.data.manifest import Manifest
 
 # The settings of data in conf/train.yaml, which are about any source.
-OF_ANY_SOURCE = ("bad_images", "cache", "cache_folder", "sampling", "shuffle_window", "value_range")
+OF_ANY_SOURCE = ("bad_images", "cache", "cache_folder", "corrections", "sampling", "shuffle_window", "value_range")
 
 
 def source_settings(settings: Mapping) -> dict:
@@ -21,9 +21,14 @@ def source_settings(settings: Mapping) -> dict:
 
 def create_reader(settings: Mapping) -> Callable:
     """Returns the reader of a data source, (split, labels=None, must_exist=True) -> Manifest, from the settings of a
-    data group.
+    data group. The answers are corrected where the settings say so.
     """
-    return create("data", source_settings(settings), _convert_="all")
+    read = create("data", source_settings(settings), _convert_="all")
+    if settings["corrections"] is None:
+        return read
+    from multihot.data.corrections import CorrectedReader  # imports torch, which --help need not wait for
+
+    return CorrectedReader(read, settings["corrections"])
 
 
 def create_source(settings: Mapping, max_images: int | None, num_workers: int | None) -> Callable[..., "Manifest"]:

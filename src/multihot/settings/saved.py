@@ -18,12 +18,14 @@ log = logging.getLogger(__name__)
 DECIDED = ("mixed_precision", "kernels")  # when a run begins
 SINCE = {
     "data.value_range": "auto",
+    "data.corrections": None,
     "data.answers": None,
     "data.agree": "error",
     "data.ignore_columns": None,
     "data.none_labels": None,
     "data.image_suffix": None,
 }  # what runs that began before there were these settings had
+OF_ANY_DATA = ("value_range", "corrections")  # of SINCE, those that every source has
 GONE = {
     "loss.unknown.rejection": 0.2,
     "mix.probability": 1.0,
@@ -72,7 +74,7 @@ def read_config(path: Path) -> DictConfig:
         if not isinstance(cfg, DictConfig) or not cfg:
             raise ValueError("it is empty")
         OmegaConf.resolve(cfg)
-        return OmegaConf.merge({"data": {"value_range": SINCE["data.value_range"]}}, move_start(cfg))
+        return OmegaConf.merge({"data": {name: SINCE[f"data.{name}"] for name in OF_ANY_DATA}}, move_start(cfg))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise damaged(path, error) from error
 
@@ -158,7 +160,7 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     """Returns the config with every local path of data and weights absolute, so that the run can be used anywhere."""
     cfg = cfg.copy()
     for key, value in cfg.data.items():
-        if isinstance(value, str) and key.endswith(("path", "root", "folder")):
+        if isinstance(value, str) and key.endswith(("path", "root", "folder", "corrections")):
             cfg.data[key] = absolute(value)
     if cfg.model.weights and not is_address(cfg.model.weights.removeprefix("local-dir:")):
         cfg.model.weights = absolute(cfg.model.weights.removeprefix("local-dir:"))

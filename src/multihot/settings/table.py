@@ -47,6 +47,7 @@ DATA = {
     "data._partial_": FLAG,
     "data.bad_images": choice("error", "skip"),
     "data.value_range": choice("auto") | list_of(number(), [2], rising=True, once=True),
+    "data.corrections": PATH | NULL,
     "data.sampling.strategy": choice("uniform", "class_balanced", "repeat_factor"),
     "data.sampling.threshold": number(above=0, high=1),
     "data.shuffle_window": whole(1) | NULL,
