@@ -15,6 +15,15 @@ VERSION = {"commit?": (str, NoneType), "dirty?": bool}
 CODE = VERSION | {"went_on_with?": VERSION}
 SEAL = {"files": {...: [int]}, "global_batch_size?": int, "epoch?": int, "batch?": int, "update?": int}
 TOLD = {"wandb_run_id?": str, ...: {...: int}}  # of each tracker, the last update at which it was told a value
+DECISIONS = {
+    "label_space": {},
+    "common_threshold": SCORE,
+    "cuts": [SCORE],
+    "own": [int],
+    "kept": {...: str},
+    "calibration": {"kind": str, "labels": [(list, dict, NoneType)], "temperatures": [NUMBER]},
+    "fitted": {},
+}
 BAD_IMAGES = [{"row": int, "image": str, "reason": str}]
 
 

@@ -76,7 +76,7 @@ class CorrectedReader:
         return read_corrections(self.file)
 
     def resolve(self, split: str, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns row, column and answer of each correction of a split, int64 (K,); raises InputError for a wrong one."""
+        """Returns row, column and answer (K,) of each correction of a split; raises InputError for a wrong one."""
         problems: Problems = defaultdict(Cases)
         places, column_of = self.locate(labels), {label: column for column, label in enumerate(labels)}
         told: dict[tuple[Place, str], Line] = {}

@@ -1,0 +1,269 @@
+"""What thresholds are chosen for. An aim finds one for all labels, as log-odds, and one a label, as logits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import beta as beta_distribution
+
+from multihot.decisions.ascent import climb
+from multihot.decisions.cuts import Cuts, f_score, list_cuts
+from multihot.decisions.evidence import MOST_OF_IMAGES, Evidence, count_from
+from multihot.errors import InputError
+
+CONFIDENCE = 0.95  # of a promised precision
+MOST_ROUNDS = 50
+
+
+@dataclass(frozen=True)
+class Own:
+    """Thresholds of labels by themselves: logits by column, and why other labels keep the common one."""
+
+    cuts: Mapping[int, float]
+    kept: Mapping[int, str]
+
+
+NO_POSITIVE = "has no positive"
+
+
+@dataclass(frozen=True)
+class OfLabels:
+    """An aim that each label can reach for itself."""
+
+    def own(self, evidence: Evidence, common: float) -> Own:
+        """Returns the best cut of each label; one without a positive keeps the common threshold."""
+        cuts, kept = {}, {}
+        for column, logits, target in evidence.labels():
+            if not target.any():
+                kept[column] = NO_POSITIVE
+                continue
+            of_label = list_cuts(logits, target, self.expected(evidence, column, logits))
+            place = self.choose(of_label)
+            if place is None:
+                kept[column] = self.refusal(of_label)
+            else:
+                cuts[column] = float(of_label.cut[place])
+        return Own(cuts, kept)
+
+    def expected(self, evidence: Evidence, column: int, logits: np.ndarray) -> np.ndarray | None:
+        """Returns the calibrated log-odds by which a rare label is cut."""
+        return evidence.calibration.of_label(column, logits)
+
+    def choose(self, cuts: Cuts) -> int | None:
+        """Returns the place of the best cut; None if none is good enough."""
+        raise NotImplementedError
+
+    def refusal(self, cuts: Cuts) -> str:
+        """Returns why no cut is good enough."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class MicroF1:
+    """The best micro F-beta, of all decisions together."""
+
+    beta: float = 1.0
+
+    def common(self, evidence: Evidence) -> float:
+        """Returns the best threshold of all labels, as calibrated log-odds."""
+        candidates = evidence.candidates()
+        hits, predicted, positives = (part.sum() for part in evidence.of_groups)
+        for _, counts in evidence.count_labels(candidates):
+            hits, predicted = hits + counts.hits[0], predicted + counts.predicted[0]
+            positives += counts.positives.item()
+        best = np.argmax(f_score(hits, predicted, positives, self.beta))
+        return evidence.lower_edge(candidates[best])
+
+    def own(self, evidence: Evidence, common: float) -> Own:
+        """Returns the cuts of all labels that are best together, by Dinkelbach's method.
+
+        F = (1 + beta^2) hits / (predicted + beta^2 positives) can be more than a value v exactly if the largest sum of
+        (1 + beta^2) hits - v predicted is above v beta^2 positives, and that sum each label makes largest for itself.
+        """
+        hits, predicted, positives = (float(part.sum()) for part in evidence.of_groups)
+        labels, kept = {}, {}
+        for column, logits, target in evidence.labels():
+            if target.any():
+                labels[column] = list_cuts(logits, target, evidence.calibration.of_label(column, logits))
+                positives += labels[column].positives
+            else:
+                kept[column] = NO_POSITIVE
+                predicted += np.count_nonzero(evidence.calibration.of_label(column, logits) > common)
+        value, places = 0.0, {}
+        for _ in range(MOST_ROUNDS):
+            places = {
+                column: int(np.argmax((1 + self.beta**2) * cuts.hits - value * cuts.num_predicted))
+                for column, cuts in labels.items()
+            }
+            all_hits = hits + sum(labels[column].hits[place] for column, place in places.items())
+            all_predicted = predicted + sum(labels[column].num_predicted[place] for column, place in places.items())
+            better = float(f_score(np.array([all_hits]), all_predicted, positives, self.beta)[0])
+            if better <= value:
+                break
+            value = better
+        return Own({column: float(labels[column].cut[place]) for column, place in places.items()}, kept)
+
+
+@dataclass(frozen=True)
+class MacroF1(OfLabels):
+    """The best macro F-beta, the mean over labels with a positive."""
+
+    beta: float = 1.0
+
+    def common(self, evidence: Evidence) -> float:
+        """Returns the best threshold of all labels, as calibrated log-odds."""
+        candidates = evidence.candidates()
+        total = np.zeros(len(candidates))
+        for _, counts in evidence.count_labels(candidates):
+            if counts.positives.item():
+                total += f_score(counts.hits[0], counts.predicted[0], counts.positives[0], self.beta)
+        return evidence.lower_edge(candidates[np.argmax(total)])
+
+    def choose(self, cuts: Cuts) -> int:
+        """Returns the place of the cut of the highest F-beta, expected of a rare label."""
+        return int(np.argmax(cuts.f_score(self.beta)))
+
+
+@dataclass(frozen=True)
+class SamplesF1:
+    """The best samples F-beta, the mean over images with a known answer."""
+
+    beta: float = 1.0
+
+    def common(self, evidence: Evidence) -> float:
+        """Returns the best threshold of all labels, as calibrated log-odds."""
+        candidates = evidence.candidates(MOST_OF_IMAGES)
+        total, start = np.zeros(len(candidates)), 0
+        for log_odds, target in evidence.blocks():
+            counts = count_from(log_odds, target, candidates)
+            hits, predicted, positives = (part[start : start + len(target), None] for part in evidence.of_groups)
+            total += f_score(
+                counts.hits + hits, counts.predicted + predicted, counts.positives + positives, self.beta
+            ).sum(axis=0)
+            start += len(target)
+        return evidence.lower_edge(candidates[np.argmax(total)])
+
+    def own(self, evidence: Evidence, common: float) -> Own:
+        """Returns the cuts of all labels that no label alone can improve, by coordinate ascent from the common one."""
+        return Own(*climb(evidence, common, self.beta, NO_POSITIVE))
+
+
+@dataclass(frozen=True)
+class Precision(OfLabels):
+    """The most decisions of which at least this share is right: by the lower Clopper-Pearson bound (95%, one-sided).
+
+    The cut that just reached it on the fitted images would miss it on others every second time.
+    """
+
+    at_least: float
+
+    def common(self, evidence: Evidence) -> float:
+        """Returns the lowest threshold of all labels that keeps the promise for all decisions together.
+
+        Raises:
+            InputError: none does.
+        """
+        candidates = evidence.candidates()
+        hits = predicted = 0
+        for _, counts in evidence.count_labels(candidates):
+            hits, predicted = hits + counts.hits[0], predicted + counts.predicted[0]
+        kept = np.flatnonzero(lowest_precision(hits, predicted) >= self.at_least)
+        if not kept.size:
+            raise InputError(
+                f"no threshold has a precision of which {self.at_least} can be promised: the best has "
+                f"{np.max(hits / predicted):.3f}. Ask for less by decisions.aim.at_least="
+            )
+        return evidence.lower_edge(candidates[kept[0]])
+
+    def expected(self, evidence: Evidence, column: int, logits: np.ndarray) -> None:
+        """Returns None: a promise needs answers."""
+
+    def choose(self, cuts: Cuts) -> int | None:
+        """Returns the place of the lowest cut that keeps the promise."""
+        kept = np.flatnonzero(lowest_precision(cuts.hits, cuts.num_predicted) >= self.at_least)
+        return int(kept[-1]) if kept.size else None
+
+    def refusal(self, cuts: Cuts) -> str:
+        """Returns why no cut is good enough."""
+        return f"no precision of {self.at_least} can be promised with {cuts.positives:.0f} positives"
+
+
+@dataclass(frozen=True)
+class Recall(OfLabels):
+    """The least decisions that find at least this share of what is there, on new images like these (conformal).
+
+    With one threshold: the mean share over images with a label (risk control, arxiv.org/abs/2208.02814). With one a
+    label: a new positive of the label lies above its cut with this probability (the k-th smallest of P positives,
+    k = floor((P + 1) (1 - at_least))).
+    """
+
+    at_least: float
+
+    def common(self, evidence: Evidence) -> float:
+        """Returns the highest threshold of all labels that keeps the promise.
+
+        Raises:
+            InputError: the images are too few for it.
+        """
+        log_odds, rows = evidence.positives
+        _, place, num_positives = np.unique(rows, return_inverse=True, return_counts=True)
+        order, num_images = np.argsort(log_odds, kind="stable"), len(num_positives)
+        missed = np.cumsum(1 / num_positives[place][order])  # below the next higher positive
+        allowed = (num_images + 1) * (1 - self.at_least) - 1
+        num_missed = int(np.searchsorted(missed, allowed * (1 + 1e-12), side="right"))
+        if allowed < 0:
+            raise InputError(
+                f"a recall of {self.at_least} cannot be promised by {num_images} images with a label: it needs "
+                f"{needed(self.at_least)}, or a smaller decisions.aim.at_least"
+            )
+        return evidence.lower_edge(log_odds[order][min(num_missed, len(order) - 1)])
+
+    def expected(self, evidence: Evidence, column: int, logits: np.ndarray) -> None:
+        """Returns None: a promise needs answers."""
+
+    def choose(self, cuts: Cuts) -> int | None:
+        """Returns the place of the cut right below the k-th smallest positive."""
+        num_missed = int((cuts.positives + 1) * (1 - self.at_least) * (1 + 1e-12)) - 1
+        if num_missed < 0:
+            return None
+        return int(np.searchsorted(cuts.hits, cuts.positives - num_missed))
+
+    def refusal(self, cuts: Cuts) -> str:
+        """Returns why no cut is good enough."""
+        return f"a recall of {self.at_least} needs {needed(self.at_least)} positives, it has {cuts.positives:.0f}"
+
+
+@dataclass(frozen=True)
+class Cost(OfLabels):
+    """The least cost of wrong decisions: each miss and each false alarm costs so much."""
+
+    miss: float
+    false_alarm: float
+
+    def common(self, evidence: Evidence) -> float:
+        """Returns the threshold false_alarm / (false_alarm + miss) of calibrated probabilities, as log-odds."""
+        return float(np.log(self.false_alarm) - np.log(self.miss))
+
+    def choose(self, cuts: Cuts) -> int:
+        """Returns the place of the cheapest cut."""
+        wrong = self.miss * (cuts.positives - cuts.hits) + self.false_alarm * (cuts.num_predicted - cuts.hits)
+        return int(np.argmin(wrong))
+
+
+def lowest_precision(hits: np.ndarray, num_predicted: np.ndarray) -> np.ndarray:
+    """Returns the lower Clopper-Pearson bound of hits / num_predicted, 0 without hits.
+
+    >>> lowest_precision(np.array([0, 29]), np.array([3, 30])).round(4).tolist()
+    [0.0, 0.8514]
+    """
+    bound = beta_distribution.ppf(1 - CONFIDENCE, hits, num_predicted - hits + 1)
+    return np.where(hits > 0, bound, 0.0)
+
+
+def needed(recall: float) -> int:
+    """Returns how many positives a promised recall needs.
+
+    >>> needed(0.9), needed(0.95)
+    (9, 19)
+    """
+    return int(np.ceil(1 / (1 - recall) - 1 - 1e-9))
