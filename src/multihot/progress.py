@@ -3,7 +3,8 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from accelerate import PartialState
 from tqdm import tqdm
@@ -11,6 +12,7 @@ from tqdm import tqdm
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
+SECONDS_BEFORE_BAR = 3.0
 
 
 class Progress:
@@ -55,3 +57,10 @@ class Progress:
         '123 images/s, loss 0.5000'
         """
         return f"{images_per_second:.0f} images/s" + (f", loss {self.loss:.4f}" if self.loss is not None else "")
+
+
+@contextmanager
+def show_progress(title: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Gives what advances a bar on a terminal, which shows itself if the work takes longer than a moment."""
+    with tqdm(total=total, desc=title, disable=None, delay=SECONDS_BEFORE_BAR, leave=False) as bar:
+        yield bar.update

@@ -101,7 +101,7 @@ def measure(
         **score_image_rankings(ImageRankings(*map(np.concatenate, zip(*images, strict=True)))),
     }
     accuracies = {
-        f"{group.name}_accuracy": torch.cat(right).float().mean().item()  # NaN if no image has an answer
+        f"{group.name}_accuracy": mean_of_known(torch.cat(right))
         for group, *right in zip(space.groups, *winners, strict=True)
     }
     columns = [result[f"label_{name}"].tolist() for name in COLUMNS]
@@ -116,7 +116,7 @@ def multi_label_scores(logits: Tensor, target: Tensor, threshold: float | Sequen
 
 
 def judge_groups(logits: Tensor, target: Tensor, space: LabelSpace) -> list[Tensor]:
-    """Returns for each exclusive group whether its winner is right, bool (K,), of the K images with an answer.
+    """Returns for each exclusive group whether its winner is right, float32 (N,), NaN for an image without an answer.
 
     An image has one if a member is present, or if all are known to be absent ("none").
     """
@@ -125,8 +125,14 @@ def judge_groups(logits: Tensor, target: Tensor, space: LabelSpace) -> list[Tens
     for columns in space.columns:
         truth = target[:, columns]
         known = (truth == 1).any(dim=1) | (truth == 0).all(dim=1)
-        result.append((decision[:, columns] == (truth == 1)).all(dim=1)[known])
+        right = (decision[:, columns] == (truth == 1)).all(dim=1)
+        result.append(right.float().masked_fill(~known, torch.nan))
     return result
+
+
+def mean_of_known(values: Tensor) -> float:
+    """Returns the mean of those of the values (N,) that are not NaN, NaN if all are."""
+    return values[~values.isnan()].mean().item()
 
 
 def check_group_names(groups: Sequence[Group]) -> None:

@@ -57,18 +57,24 @@ def sum_decisions(decision: np.ndarray, target: np.ndarray) -> DecisionSums:
     is_positive = target == 1
     is_predicted = decision & known
     is_hit = is_predicted & is_positive
-    num_hits, num_known = is_hit.sum(axis=1), known.sum(axis=1)
+    counts = (matrix.sum(axis=0) for matrix in (is_hit, is_predicted, is_positive))
+    return DecisionSums(*counts, *(values.sum() for values in judge_images(decision, target)))
+
+
+def judge_images(decision: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Returns what each image (N,) adds to the sums over images: F1, Jaccard, whether all of its decisions are right,
+    the number of its known labels, and whether it has one; decision bool (N, C), target (N, C) of 1, 0 and -1.
+
+    >>> [values.tolist() for values in judge_images(np.array([[True, True]]), np.array([[1, 0]]))]
+    [[0.6666666666666666], [0.5], [False], [2], [True]]
+    """
+    known, is_positive = target >= 0, target == 1
+    is_predicted = decision & known
+    num_hits, num_known = (is_predicted & is_positive).sum(axis=1), known.sum(axis=1)
     num_marked = is_predicted.sum(axis=1) + is_positive.sum(axis=1)
-    return DecisionSums(
-        true_positives=is_hit.sum(axis=0),
-        predicted=is_predicted.sum(axis=0),
-        support=is_positive.sum(axis=0),
-        f1=_divide(2 * num_hits, num_marked).sum(),
-        jaccard=_divide(num_hits, num_marked - num_hits).sum(),
-        num_exact=((num_marked == 2 * num_hits) & (num_known > 0)).sum(),
-        num_known=num_known.sum(),
-        num_images=(num_known > 0).sum(),
-    )
+    is_exact = (num_marked == 2 * num_hits) & (num_known > 0)
+    f1, jaccard = _divide(2 * num_hits, num_marked), _divide(num_hits, num_marked - num_hits)
+    return f1, jaccard, is_exact, num_known, num_known > 0
 
 
 def score_decisions(sums: DecisionSums) -> dict[str, np.ndarray]:
