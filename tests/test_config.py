@@ -76,6 +76,7 @@ def assert_every_setting_has_an_entry(cfg, script):
     ("script", "needed"),
     [
         ("evaluate", ["run=runs/a"]),
+        ("report", ["run=runs/a"]),
         ("validate_data", ["data.path=x.csv"]),
         ("split_data", ["data.path=x.csv", "out=y.csv", "num_folds=5"]),
         ("benchmark", []),
@@ -113,14 +114,14 @@ def read_help(name):
     return {setting: " ".join(text.split()) for setting, text in settings}
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "validate_data"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "report", "validate_data"])
 def test_every_setting_has_its_unit_or_choices_beside_it(name):
     comments = read_comments(name)
     inside = {key.rpartition(".")[0] for key in comments}
     assert [key for key, comment in comments.items() if not comment and key not in inside] == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "validate_data"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "report", "validate_data"])
 def test_help_says_of_a_setting_what_stands_beside_it(name):
     said = read_help(name)
     assert said == {setting: read_comments(name)[setting] for setting in said}

@@ -24,6 +24,7 @@ DECISIONS = {
     "calibration": {"kind": str, "labels": [(list, dict, NoneType)], "temperatures": [NUMBER]},
     "fitted": {},
 }
+DATA_REPORT = {"findings": [{"kind": str, "count": int}]}  # of scripts/validate_data.py
 BAD_IMAGES = [{"row": int, "image": str, "reason": str}]
 
 

@@ -37,6 +37,7 @@ EVALUATION = Kind(
         "images.json": b"[",
         "predictions.json": b"{",
         "predictions.safetensors": b"",
+        "report*.html": b"<!doctype html",
     },
     proof=("metrics.json", b'"num_images"'),
 )

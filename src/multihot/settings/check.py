@@ -40,7 +40,7 @@ def find_faults(cfg: DictConfig, script: str) -> list[str]:
     faults, values, groups = [], set(), set()
     for key, value, kind in walk(settings, table):
         (groups if kind is None else values).add(key)
-        if script == "evaluate" and key.startswith("data.") and isinstance(kind, Refused):
+        if script in ("evaluate", "report") and key.startswith("data.") and isinstance(kind, Refused):
             continue  # load_run knows which settings the data of the run has
         if kind is not None and not (value == "???" and key == "fractions"):  # of split_data, which has num_folds too
             faults.append(f"{key} has no value; set it: {key}=..." if value == "???" else kind.find_fault(key, value))

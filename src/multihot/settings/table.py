@@ -207,6 +207,14 @@ SCRIPTS = {
         "mixed_precision": choice("no", "bf16", "fp16") | NULL,
         "num_workers": whole(0) | NULL,
     },
+    "report": DATA
+    | {
+        "run": NAME | list_of(NAME, [2], once=True),
+        "split": choice("val", "test", "train"),
+        "out": PATH | NULL,
+        "pictures": whole(0),
+        "doctor": PATH | NULL,
+    },
     "validate_data": DATA
     | {
         "out": PATH,

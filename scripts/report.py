@@ -1,0 +1,46 @@
+"""Writes a page about a run on a split, or about two runs beside each other, from saved predictions.
+
+python scripts/report.py run=runs/<name> split=test
+python scripts/report.py run=[runs/a,runs/b] split=test out=a_and_b.html
+"""
+
+import logging
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from multihot.cli import run_script
+
+log = logging.getLogger("multihot")
+
+WAY_OUT = "give another file by out="
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="report")
+def main(cfg: DictConfig) -> None:
+    """Writes report.html."""
+    from multihot.files import absolute, prepare_file, write_text, writing
+    from multihot.report.page import MARK, create_page
+    from multihot.report.result import create_read, name_file, read_doctor, read_result
+    from multihot.run.folder import load_run
+    from multihot.settings.check import check_settings
+
+    check_settings(cfg, "report")
+    folders = [cfg.run] if isinstance(cfg.run, str) else OmegaConf.to_container(cfg.run)
+    runs = [load_run(folder, changes={"data": cfg.data}) for folder in folders]
+    results = [read_result(*loaded, cfg.split) for loaded in runs]
+    file = name_file([run for run, *_ in runs], cfg.split) if cfg.out is None else Path(absolute(cfg.out))
+    prepare_file(file, MARK, WAY_OUT)
+    _, trained, labels = runs[0]
+    read, why = create_read(trained.data, cfg.split, labels) if cfg.pictures else (None, None)
+    page = create_page(
+        results, read, num_pictures=cfg.pictures, doctor=read_doctor(cfg.doctor), why_no_pictures=why
+    )  # fmt: skip
+    with writing(file, WAY_OUT):
+        write_text(file, page, errors="backslashreplace")
+    log.info("written to %s", file)
+
+
+if __name__ == "__main__":
+    run_script(main)

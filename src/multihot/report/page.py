@@ -1,0 +1,130 @@
+"""Writes the report: one HTML file that needs no other and no network."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import jinja2
+
+from multihot.errors import InputError
+from multihot.metrics.intervals import ap_interval
+from multihot.report.confusions import Confusions, find_confusions
+from multihot.report.numbers import Numbers, count
+from multihot.report.payload import describe_labels, describe_pictures, list_labels, short_name, shrink
+from multihot.report.picks import pick
+from multihot.report.pictures import Read, embed
+from multihot.report.result import Result
+from multihot.report.summary import describe_decisions, describe_training, draw_history, list_scores
+from multihot.report.warnings import warn
+
+MARK = b"<title>Report of "  # by which an earlier file is known
+NUM_PAIRS = 20  # of labels that are confused, of each kind
+NUM_SWAPS = 5  # of them, whose images are shown whatever else is
+EXAMPLES = 24  # images of each kind that are candidates of a label
+
+
+def create_page(
+    results: Sequence[Result],
+    read: Read | None,
+    *,
+    num_pictures: int,
+    doctor: Mapping | None = None,
+    why_no_pictures: str | None = None,
+) -> str:
+    """Returns the page about one result, or about two beside each other.
+
+    Args:
+        read: (image, min_side) -> picture; None: the page has none, `why_no_pictures` says why.
+        doctor: report.json of scripts/validate_data.py.
+
+    Raises:
+        InputError: the results are of other labels, images or splits.
+    """
+    check_same(results)
+    first = results[0]
+    num_pictures = num_pictures if read is not None else 0
+    numbers = [count(result, num_pictures, EXAMPLES if num_pictures else 0) for result in results]
+    confusions = find_confusions(first.predictions, first.decisions.decide, num_pairs=NUM_PAIRS)
+    rows, lists = pick(numbers[0], num_pictures, [row for swap in confusions.swaps[:NUM_SWAPS] for row in swap.rows])
+    names = [str(first.predictions.images[row]) for row in rows]
+    urls, why = embed(names, read, len(first.space.labels)) if rows else ([], why_no_pictures)
+    payload = {
+        "labels": list_labels(first.space.labels),
+        "grouped": [column for columns in first.space.columns for column in columns],
+        "split": first.split,
+        "num_images": len(first.predictions),
+        "pictures": [
+            {"row": row, "name": short_name(name), "url": url} for row, name, url in zip(rows, names, urls, strict=True)
+        ],
+        "lists": lists,
+        "confusions": describe_confusions(confusions),
+        "runs": [describe_run(result, own, rows) for result, own in zip(results, numbers, strict=True)],
+    }
+    return render(
+        title=" and ".join(result.name for result in results),
+        split=first.split,
+        now=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        runs=[describe_summary(result, own) for result, own in zip(results, numbers, strict=True)],
+        warnings=warn(first, numbers[0], doctor),
+        why_no_pictures=why,
+        num_unread=sum(url is None for url in urls),
+        num_pictures=len(rows),
+        payload=payload,
+    )
+
+
+def check_same(results: Sequence[Result]) -> None:
+    """Raises InputError unless all results are of the same labels and images."""
+    first = results[0]
+    for other in results[1:]:
+        if other.space.labels != first.space.labels:
+            raise InputError(f"{first.name} and {other.name} have other labels: a report is about runs of the same")
+        if list(other.predictions.images) != list(first.predictions.images):
+            raise InputError(
+                f"{first.name} and {other.name} have predicted other {first.split} images: evaluate both on the same"
+            )
+
+
+def describe_run(result: Result, numbers: Numbers, rows: Sequence[int]) -> dict[str, object]:
+    """Returns all that the page's script needs of a result."""
+    low, high = ap_interval([label.ap for label in numbers.labels], [label.support for label in numbers.labels])
+    return {
+        "name": result.name,
+        "is_fitted": result.fitted is not None,
+        **describe_labels(result, numbers, {"low": low, "high": high}),
+        **describe_pictures(result, numbers, rows),
+    }
+
+
+def describe_confusions(confusions: Confusions) -> dict[str, object]:
+    """Returns the pairs of labels that are confused beyond chance, as lists in the order of their fields."""
+    limit = confusions.z_limit
+    together = [pair for pair in (*confusions.too_often, *confusions.too_rarely) if abs(pair.z) > limit]
+    together.sort(key=lambda pair: -abs(pair.z))
+    return {
+        "together": [[*map(float, pair)] for pair in together[:NUM_PAIRS]],
+        "swaps": [
+            [*map(float, swap[:-1]), [int(row) for row in swap.rows]] for swap in confusions.swaps if swap.surplus > 0
+        ],
+        "num_labels": confusions.num_labels,
+    }
+
+
+def describe_summary(result: Result, numbers: Numbers) -> dict[str, object]:
+    """Returns what the first screen says of a result."""
+    return {
+        "name": result.name,
+        "facts": describe_training(result),
+        "decisions": describe_decisions(result),
+        "scores": list_scores(result, numbers),
+        "history": draw_history(result, 200, 60),
+        "is_fitted": result.fitted is not None,
+    }
+
+
+def render(*, payload: Mapping, **values: object) -> str:
+    """Returns the page with the values in it."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("multihot.report"),
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    return environment.get_template("report.html").render(payload=shrink(payload), **values)

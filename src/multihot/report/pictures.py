@@ -1,0 +1,41 @@
+"""Small pictures inside of the page."""
+
+import base64
+import io
+import logging
+from collections.abc import Callable, Sequence
+
+from PIL import Image
+
+from multihot.errors import InputError, first_line
+
+log = logging.getLogger(__name__)
+
+SIDE, SIDE_OF_MANY = 160, 96  # pixels of the longer side; where many labels take the room
+MANY_LABELS = 1000
+TINY = 64  # pixels, up to which a picture is kept as it is, without loss
+QUALITY = 75
+
+Read = Callable[..., Image.Image]  # (image, min_side=None) -> picture
+
+
+def embed(images: Sequence[str], read: Read, num_labels: int) -> tuple[list[str | None], str | None]:
+    """Returns each picture as a data URL, None for what cannot be read, and why the first of those cannot."""
+    side = SIDE if num_labels <= MANY_LABELS else SIDE_OF_MANY
+    pictures, why = [], None
+    for image in images:
+        try:
+            pictures.append(encode(read(image, min_side=side), side))
+        except (InputError, OSError) as error:
+            pictures.append(None)
+            why = why or first_line(error)
+    return pictures, why
+
+
+def encode(picture: Image.Image, side: int) -> str:
+    """Returns a picture, no side larger than `side`, as a data URL."""
+    file, kind = io.BytesIO(), "PNG" if max(picture.size) <= TINY else "JPEG"
+    picture = picture.copy()
+    picture.thumbnail((side, side))
+    picture.save(file, kind, **{"PNG": {"optimize": True}, "JPEG": {"quality": QUALITY, "optimize": True}}[kind])
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

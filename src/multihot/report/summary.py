@@ -1,0 +1,114 @@
+"""The first screen: what was trained on what, and how good it is beside the frequencies alone and beside 0.5."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+
+import torch
+
+from multihot.evaluation.scores import evaluate
+from multihot.labels import LabelSpace
+from multihot.monitor import is_better_lower
+from multihot.report.numbers import Numbers
+from multihot.report.result import Result
+
+TITLES = {
+    "map": "mAP",
+    "micro_ap": "micro AP",
+    "macro_auroc": "macro AUROC",
+    "accuracy": "accuracy",
+    "micro_f1": "micro F1",
+    "macro_f1": "macro F1",
+    "samples_f1": "samples F1",
+}
+OF_DECISIONS = ("micro_f1", "macro_f1", "samples_f1")
+
+
+def describe_training(result: Result) -> list[tuple[str, str]]:
+    """Returns what was trained on what, as pairs of a word and what it is."""
+    settings, counts = result.settings, result.counts
+    data, function = settings["data"], settings["loss"]["function"]["_target_"].rpartition(".")[2]
+    source = data.get("path") or data.get("name") or ""
+    kind = data["_target_"].split(".")[-2].replace("_", " ")
+    images = f"{counts['num_images']:,} images" if counts else "images"
+    best = max(result.history, key=lambda row: row["epoch"], default={"epoch": settings["epochs"]})["epoch"]
+    return [
+        ("model", f"{settings['model']['name']} at {settings['model']['image_size']} px"),
+        ("trained on", f"{images} of {' '.join(filter(None, [kind, PurePath(str(source)).name]))}"),
+        ("loss", function),
+        ("fine-tuning", settings["finetune"]["_target_"].rpartition(".")[2]),
+        ("epochs", f"{best} of {settings['epochs']}"),
+        ("measured on", f"{result.metrics['num_images']:,} {result.split} images, {len(result.space.labels):,} labels"),
+    ]
+
+
+def describe_decisions(result: Result) -> str:
+    """Returns how labels are decided, in a few words."""
+    if result.fitted is not None:
+        aim = f" for {result.fitted['aim']}" if "aim" in result.fitted else ""
+        return f"calibrated, thresholds fitted{aim} on {result.fitted.get('split', 'another split')}"
+    if not result.space.independent:
+        return "the largest logit decides"
+    threshold = result.metrics.get("threshold")
+    return "a threshold a label" if isinstance(threshold, list) else f"threshold {threshold}, not calibrated"
+
+
+def list_scores(result: Result, numbers: Numbers) -> list[dict[str, object]]:
+    """Returns the scores, each with its interval if there is one, that of the frequencies alone, and that at 0.5."""
+    alone = score_frequencies(result)
+    intervals = result.metrics.get("intervals") or {}
+    names = [*TITLES, *(f"{group.name}_accuracy" for group in result.space.groups)]
+    rows = []
+    for name in names:
+        is_fitted = result.fitted is not None and name in OF_DECISIONS
+        value = numbers.decided[name] if name in OF_DECISIONS and result.space.independent else result.metrics.get(name)
+        if value is None or math.isnan(value):
+            continue
+        rows.append({
+            "title": TITLES.get(name, name.replace("_", " ")),
+            "value": value,
+            "interval": intervals.get(f"fitted_{name}" if is_fitted else name),
+            "alone": alone.get(name),
+            "usual": numbers.usual[name] if is_fitted else None,
+        })  # fmt: skip
+    return rows
+
+
+def score_frequencies(result: Result) -> dict[str, float]:
+    """Returns the scores of the frequencies of the train split alone, which are the same for each image."""
+    if result.counts is None:
+        return {}
+    logits = frequency_logits(result.space, result.counts).expand(len(result.predictions), -1)
+    return evaluate(replace(result.predictions, logits=logits, mapped=None)).scores
+
+
+def frequency_logits(space: LabelSpace, counts: Mapping[str, Sequence[float]]) -> torch.Tensor:
+    """Returns the logits (C,) by which each label has its frequency among the train answers as probability.
+
+    >>> frequency_logits(LabelSpace(("cat", "dog")), {"label_count": [5, 0], "num_known": [10, 10]})
+    tensor([ 0.0000, -3.0445])
+    """
+    present, known = (torch.tensor(counts[name], dtype=torch.float64) for name in ("label_count", "num_known"))
+    margin = 0.5 / (known + 1)
+    frequency = (present / known.clamp(min=1)).clamp(margin, 1 - margin)
+    logits = torch.logit(frequency)
+    for group, columns in zip(space.groups, space.columns, strict=True):
+        rest = (1 - frequency[columns].sum()).clamp(min=1e-6) if group.none else torch.ones(())
+        logits[columns] = torch.log(frequency[columns] / rest)
+    return logits.float()
+
+
+def draw_history(result: Result, width: int, height: int) -> dict[str, object] | None:
+    """Returns the monitored score of each epoch as the points of a line, with the best; None of fewer than two."""
+    name = result.monitor
+    scores = {row["epoch"]: row[name] for row in result.history if row.get(name) is not None}
+    if len(scores) < 2:
+        return None
+    low, high, last = min(scores.values()), max(scores.values()), max(scores)
+    best = (min if is_better_lower(name) else max)(scores, key=scores.get)
+    points = {
+        epoch: (round(width * epoch / last, 1), round(height * (high - score) / ((high - low) or 1), 1))
+        for epoch, score in scores.items()
+    }
+    return {"monitor": name, "points": points, "scores": scores, "best": best, "last": last}
