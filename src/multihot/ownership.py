@@ -51,6 +51,20 @@ REPORT = Kind(
     {"report.json": b"{", "report.html": b"<!doctype html", "clusters.csv": b"image,cluster"},
     proof=("report.json", b'"findings"'),
 )
+LABEL_ERRORS = Kind(
+    "suspected label errors",
+    {
+        "label_errors.json": b"{",
+        "suspects.csv": b"image,label",
+        "index.html": b"<!doctype html",
+        "label_studio.json": b"[",
+        "label_studio.xml": b"<View>",
+        "out_of_fold.safetensors": b"",
+        "planted.csv": b"image,label",
+        **{name: begin for name, begin in EVALUATION.files.items() if name not in ("metrics.json", "labels.csv")},
+    },
+    proof=("label_errors.json", b'"num_suspects"'),
+)
 # accelerate's names, of every layout
 PARTS = (
     "model",

@@ -16,6 +16,7 @@ from multihot.settings.saved import MOVED, is_inside
 from multihot.settings.table import MODEL_KWARGS, PREPROCESSING, SCRIPTS, TARGET_KEYS, TARGETS
 
 BUILT = ("start", "loss.function", "optimizer.factory", "schedule.factory", "augment", "finetune")  # from a class each
+OF_A_RUN = ("evaluate", "find_label_errors", "report")  # scripts that change settings of a run's data
 BY_OPTION = ("data.", "start.", "tracker.")  # which settings there are depends on the option of the group
 OUTSIDE = ("multihot.", "timm.", "torch.")  # where a class may come from
 ARGUMENTS = {"model.kwargs": MODEL_KWARGS, "model.kwargs.pretrained_cfg_overlay": PREPROCESSING}
@@ -40,7 +41,7 @@ def find_faults(cfg: DictConfig, script: str) -> list[str]:
     faults, values, groups = [], set(), set()
     for key, value, kind in walk(settings, table):
         (groups if kind is None else values).add(key)
-        if script in ("evaluate", "report") and key.startswith("data.") and isinstance(kind, Refused):
+        if script in OF_A_RUN and key.startswith("data.") and isinstance(kind, Refused):
             continue  # load_run knows which settings the data of the run has
         if kind is not None and not (value == "???" and key == "fractions"):  # of split_data, which has num_folds too
             faults.append(f"{key} has no value; set it: {key}=..." if value == "???" else kind.find_fault(key, value))

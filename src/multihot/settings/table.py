@@ -215,6 +215,20 @@ SCRIPTS = {
         "pictures": whole(0),
         "doctor": PATH | NULL,
     },
+    "find_label_errors": DATA
+    | {
+        "run": NAME | list_of(NAME, once=True),
+        "split": choice("train", "val", "test"),
+        "out": PATH | NULL,
+        "num_folds": whole(2),
+        "num_shown": whole(1),
+        "clusters": PATH | NULL,
+        "plant": number(0, below=1),
+        "seed": SEED,
+        "image_root": PATH | NULL,
+        "batch_size": whole(1) | NULL,
+        "num_workers": whole(0) | NULL,
+    },
     "validate_data": DATA
     | {
         "out": PATH,
