@@ -56,6 +56,19 @@ def test_targets_name_the_digits_that_stand_in_the_cells():
         assert set(manifest.targets[[row]].indices) == set(sources[cells[cells != digits.EMPTY]])
 
 
+def test_places_are_where_the_ink_of_the_digits_is():
+    manifest = create("test", num_clutter=0)
+    for row, image in enumerate(manifest.images):
+        places, scene = manifest.read.find_places(image), pixels(manifest, row)[..., 0]
+        assert {place.digit for place in places} == set(manifest.targets[[row]].indices)
+        ink = np.zeros_like(scene, bool)
+        for _, top, left, bottom, right in places:
+            ink[top:bottom, left:right] = True
+            assert scene[top:bottom, left:right].max() > 100
+            assert max(bottom - top, right - left) <= digits.STAMP_SIZE
+        assert scene[~ink].max() < 40  # the noise
+
+
 def test_an_unknown_split_or_label_list_is_refused():
     with pytest.raises(InputError, match="train, val, test"):
         create("training")

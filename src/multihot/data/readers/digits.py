@@ -5,6 +5,7 @@ https://archive.ics.uci.edu/dataset/80). Train, val and test scenes are drawn fr
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -54,7 +55,7 @@ def create_digits(
     rows, places = np.nonzero(cells != EMPTY)
     present = np.zeros((count, len(LABELS)), np.int8)
     present[rows, digits[cells[rows, places]]] = 1
-    draw = SceneReader(create_stamps(pixels), cells, num_clutter, scene_seed)
+    draw = SceneReader(create_stamps(pixels), digits, cells, num_clutter, scene_seed)
     scenes = Manifest(LABELS, [f"digits/{split}/{row}" for row in range(count)], csr_array(present), draw)
     return scenes.hide(hidden_fraction, seed) if split == "train" else scenes
 
@@ -90,20 +91,41 @@ def place_digits(rng: np.random.Generator, count: int, num_sources: int, max_dig
     return np.where(rank < num_digits, rng.integers(num_sources, size=rank.shape), EMPTY)
 
 
+class Place(NamedTuple):
+    """A digit, and the rows and columns of pixels that its ink is on; `bottom` and `right` are the first below and
+    beside it.
+    """
+
+    digit: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
 @dataclass(frozen=True)
 class SceneReader:
     """Draws a scene from its locator `digits/<split>/<row>`; the same locator always gives the same picture."""
 
     stamps: np.ndarray  # (M, V, 14, 14) uint8
+    digits: np.ndarray  # (M,)
     cells: np.ndarray  # (N, 9) int64
     num_clutter: int
     seed: tuple[int, int]
 
     def __call__(self, locator: str, min_side: int | None = None, value_range: ValueRange = None) -> Image.Image:
         """Returns the scene as an RGB image of 36 x 36 pixels: noise, pieces of digits, and the digits over them."""
+        return Image.fromarray(self.draw(locator)[0]).convert("RGB")
+
+    def find_places(self, locator: str) -> list[Place]:
+        """Returns where the digits of a scene stand; a digit may cover a little of the one before it."""
+        return self.draw(locator)[1]
+
+    def draw(self, locator: str) -> tuple[np.ndarray, list[Place]]:
+        """Returns the pixels (36, 36) uint8 of a scene and where its digits stand."""
         row = int(locator.rsplit("/", 1)[1])
         rng = np.random.default_rng([*self.seed, row])
-        scene = rng.integers(0, 40, (SCENE_SIZE, SCENE_SIZE), dtype=np.uint8)
+        scene, places = rng.integers(0, 40, (SCENE_SIZE, SCENE_SIZE), dtype=np.uint8), []
         for _ in range(self.num_clutter):
             (height, width), (top, left) = rng.integers(3, 7, size=2), rng.integers(0, 6, size=2)
             piece = self.pick(rng, rng.integers(len(self.stamps)))[top : top + height, left : left + width]
@@ -111,12 +133,25 @@ class SceneReader:
         for place, digit in enumerate(self.cells[row]):
             if digit != EMPTY:
                 corner = CELL * np.array(divmod(place, GRID)) + rng.integers(0, 2, size=2)
-                stamp(scene, self.pick(rng, digit), corner, rng.uniform(0.6, 1.0))
-        return Image.fromarray(scene).convert("RGB")
+                pixels = self.pick(rng, digit)
+                stamp(scene, pixels, corner, rng.uniform(0.6, 1.0))
+                places.append(Place(int(self.digits[digit]), *find_ink(pixels, corner)))
+        return scene, places
 
     def pick(self, rng: np.random.Generator, digit: int) -> np.ndarray:
         """Returns one of the stamps (14, 14) of a source digit."""
         return self.stamps[digit, rng.integers(NUM_VARIANTS)]
+
+
+def find_ink(pixels: np.ndarray, corner: np.ndarray) -> tuple[int, int, int, int]:
+    """Returns top, left, bottom and right of the ink of pixels (h, w) that are drawn onto a scene from a corner.
+
+    >>> find_ink(np.array([[0, 9, 0], [0, 9, 0], [0, 0, 0]]), np.array([10, 20]))
+    (10, 21, 12, 22)
+    """
+    ends = [np.flatnonzero(pixels.any(axis=axis))[[0, -1]] + place for axis, place in zip((1, 0), corner, strict=True)]
+    (top, bottom), (left, right) = np.minimum(ends, SCENE_SIZE - 1).tolist()
+    return top, left, bottom + 1, right + 1
 
 
 def stamp(scene: np.ndarray, pixels: np.ndarray, corner: np.ndarray, brightness: float) -> None:
