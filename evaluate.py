@@ -52,7 +52,8 @@ def main(cfg: DictConfig) -> None:
                 run.note_split(cfg.split, data.identity())
             log.info("%s of %s", cfg.split, run.folder)
             tell_threshold(to_plain(trained.threshold), space, run, folder)
-            measure(new, data, space, trained, run.read_counts(len(labels)), folder, origin)
+            decisions = read_decisions(run, space)
+            measure(cfg.split, new, data, space, trained, run.read_counts(len(labels)), folder, origin, decisions)
 
 
 def find_predictions(predict: str, folders: tuple[Path, ...], run, data, space, trained: DictConfig):
@@ -72,15 +73,14 @@ def find_predictions(predict: str, folders: tuple[Path, ...], run, data, space, 
 
 def check_threshold(trained: DictConfig, labels: tuple[str, ...]) -> None:
     """Raises InputError for thresholds that do not fit the labels of a run, and for groups called as scores are."""
-    from multihot.labels import LabelSpace, read_groups
+    from multihot.evaluation.decided import read_space
     from multihot.metrics import check_group_names
     from multihot.metrics.checks import check_decided
     from multihot.settings.saved import to_plain
 
-    groups = read_groups(trained.data.groups) if "groups" in trained.data else ()
-    check_group_names(groups)
-    several = LabelSpace(labels, groups, activation=trained.activation)
-    check_decided(to_plain(trained.threshold), LabelSpace.single_label(labels) if trained.single_label else several)
+    space = read_space(trained, labels)
+    check_group_names(space.groups)
+    check_decided(to_plain(trained.threshold), space)
 
 
 def tell_threshold(threshold: object, space, run, folder: Path) -> None:
@@ -107,6 +107,15 @@ def tell_threshold(threshold: object, space, run, folder: Path) -> None:
             "%s was decided by threshold %s and is replaced by what %s decides; out=<another folder> would keep it",
             folder, earlier, now,
         )  # fmt: skip
+
+
+def read_decisions(run, space):
+    """Returns the decisions that were fitted for the model; None if none were, or for other groups of labels."""
+    decisions = run.read_decisions()
+    if decisions is not None and decisions.space != space:
+        log.warning("%s is of other labels or groups and is not used: fit_decisions.py fits anew", run.best)
+        return None
+    return decisions
 
 
 def check_output(folder: Path, run, is_own: bool) -> None:
@@ -187,14 +196,18 @@ def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained
             predict(session.accelerator, model, batches, folder, split, way_out=WAY_OUT)
 
 
-def measure(new: Path, data, space, trained: DictConfig, counts: dict, folder: Path, origin: dict) -> None:
+def measure(
+    split: str, new: Path, data, space, trained: DictConfig, counts: dict, folder: Path, origin: dict, decisions=None
+) -> None:
     """Adds what the predictions in a staged folder come to, moves it into place, and prints it.
 
     Args:
         counts: how often the train split has each label, which the loss may depend on.
         origin: what the predictions depend on.
+        decisions: fitted ones, by which it is scored too.
     """
     from multihot.data.bad_images import save_dropped
+    from multihot.evaluation.decided import add_decisions
     from multihot.evaluation.predict import save_evaluation
     from multihot.evaluation.predictions import Predictions
     from multihot.evaluation.scores import evaluate_split, format_evaluation
@@ -204,8 +217,10 @@ def measure(new: Path, data, space, trained: DictConfig, counts: dict, folder: P
     from multihot.settings.saved import to_plain
 
     loss = create_loss(**create("loss", trained.loss, _convert_="all"), space=space, **counts)
-    evaluation = evaluate_split(Predictions.load(new, space), to_plain(trained.threshold), loss, len(data.dropped))
+    predictions = Predictions.load(new, space)
+    evaluation = evaluate_split(predictions, to_plain(trained.threshold), loss, len(data.dropped))
     with writing(folder, WAY_OUT):
+        add_decisions(evaluation, predictions, decisions, new, split, origin)
         save_dropped(data, dropped_beside(folder))
         save_evaluation(folder, evaluation, origin)
     log.info("%s\n\nwritten to %s", format_evaluation(evaluation), folder)

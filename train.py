@@ -102,6 +102,7 @@ def train(recipe, trainer, batches, validator, run, job) -> None:
             validator.measure(trainer, train_loss)
         job.report(state.history, recipe.monitor)
     if trainer.accelerator.is_main_process:
+        decide(recipe, validator)
         run.finish(
             score=state.best_score,
             epoch=state.best_epoch,
@@ -110,6 +111,22 @@ def train(recipe, trainer, batches, validator, run, job) -> None:
             global_batch_size=checkpoints.global_batch_size,
         )
     validator.show_best(trainer)
+
+
+def decide(recipe, validator) -> None:
+    """Fits the decisions of the best model to the validation part; says why if that cannot be."""
+    from multihot.errors import InputError
+    from multihot.evaluation.decided import fit_run
+    from multihot.evaluation.predictions import Predictions
+
+    decisions = recipe.settings["decisions"]
+    if decisions["aim"] is None or not len(validator.data):
+        return
+    predictions = Predictions.load(validator.run.split("val"), validator.space)
+    try:
+        fit_run(validator.run, "val", decisions, predictions, validator.decide)
+    except InputError as error:
+        log.warning("no decisions are fitted: %s", error)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ KNOWN = {
     "schedule.factory": "timm.scheduler.",
     "augment": "timm.data.",
     "finetune": "multihot.model.finetune.",
+    "decisions.aim": "multihot.decisions.aims.",
 }  # setting -> where the classes are defined that its `_target_` may name
 FUNCTIONS = ("multihot.data.readers.digits.create_digits", "timm.data.transforms_factory.create_transform")
 

@@ -34,6 +34,7 @@ EVALUATION = Kind(
     {
         "metrics.json": b"{",
         "labels.csv": b"label,",
+        "calibration.csv": b"label,",
         "images.json": b"[",
         "predictions.json": b"{",
         "predictions.safetensors": b"",
@@ -43,7 +44,13 @@ EVALUATION = Kind(
 )
 MODEL = Kind(
     "a model",
-    {"config.json": b"{", "model.safetensors": b"", "pytorch_model.bin": b"", "seal.json": b"{"},
+    {
+        "config.json": b"{",
+        "model.safetensors": b"",
+        "pytorch_model.bin": b"",
+        "seal.json": b"{",
+        "decisions.json": b"{",
+    },
     proof=("config.json", b'"architecture"'),
 )
 REPORT = Kind(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from multihot.comparison.results import HASH_LENGTH, Result, split_of
 from multihot.comparison.rows import Row, in_words
-from multihot.comparison.thresholds import hangs_on_threshold
+from multihot.comparison.thresholds import find_threshold
 
 NUM_NAMES = 10  # in one sentence
 
@@ -15,7 +15,8 @@ def find_doubts(rows: Sequence[Row], scores: Sequence[str]) -> list[str]:
     runs = [run for row in rows for run in row.runs]
     splits = dict.fromkeys(map(split_of, scores))
     doubts = [doubt for split in splits for doubt in doubt_data(runs, split)]
-    doubts += [doubt for split in splits for doubt in doubt_thresholds(runs, split, scores)]
+    keys = [f"{split}.threshold" for split in splits] + [find_threshold(score) for score in scores]
+    doubts += [doubt for key in dict.fromkeys(filter(None, keys)) for doubt in doubt_thresholds(runs, key, scores)]
     doubts += [doubt for row in rows for doubt in doubt_row(row)]
     return doubts + doubt_code(runs)
 
@@ -31,10 +32,14 @@ def doubt_data(runs: Sequence[Result], split: str) -> list[str]:
     ]
 
 
-def doubt_thresholds(runs: Sequence[Result], split: str, scores: Sequence[str]) -> list[str]:
-    """Returns whether a split was decided by several thresholds, or by some that are not written down."""
-    key = f"{split}.threshold"
-    of_decisions = [score for score in scores if split_of(score) == split and hangs_on_threshold(score)]
+def doubt_thresholds(runs: Sequence[Result], key: str, scores: Sequence[str]) -> list[str]:
+    """Returns whether a split was decided by several thresholds or decisions, or by some that are not written down.
+
+    Args:
+        key: of the settings, <split>.threshold or <split>.decisions.
+    """
+    split, _, kind = key.partition(".")
+    of_decisions = [score for score in scores if find_threshold(score) == key]
     known = Counter(run.settings[key] for run in runs if key in run.settings)
     unknown = [
         run.name for run in runs if key not in run.settings and any(score in run.scores for score in of_decisions)
@@ -43,7 +48,8 @@ def doubt_thresholds(runs: Sequence[Result], split: str, scores: Sequence[str]) 
     if len(known) > 1:
         effect = f"{', '.join(of_decisions)} depend on it" if of_decisions else "the scores shown do not depend on it"
         each = describe_counts(known)
-        doubts.append(f"{split} was decided by {len(known)} different thresholds ({each}); {effect}")
+        kinds = "thresholds" if kind == "threshold" else kind
+        doubts.append(f"{split} was decided by {len(known)} different {kinds} ({each}); {effect}")
     if unknown:
         doubts.append(
             f"by which threshold {split} was decided is not written down for {list_names(unknown)}: evaluate.py "

@@ -12,6 +12,7 @@ from multihot.settings.saved import flatten, read_config
 
 HASH_LENGTH = 8  # characters of a hash that are shown
 HASHES = ("data.train", "data.val", "data.test")  # of the splits; they stand among the settings
+NO_SCORES = ("threshold", "decisions", "intervals")  # in metrics.json
 UNFINISHED = ("not finished", "ended early by the search")
 
 
@@ -70,12 +71,17 @@ def read_result(run: Path) -> Result:
         f"{split}/{name}": score
         for split, metrics in measured.items()
         for name, score in metrics.items()
-        if name != "threshold"
+        if name not in NO_SCORES
     }
     thresholds = {
         f"{split}.threshold": read_threshold(split, metrics, settings, history) for split, metrics in measured.items()
     }
     settings |= {key: threshold for key, threshold in thresholds.items() if threshold is not None}
+    settings |= {
+        f"{split}.decisions": metrics["decisions"]["description"]
+        for split, metrics in measured.items()
+        if "decisions" in metrics
+    }
     finished = read_if_there(run / "finished.json", FINISHED, None)
     if finished is not None and "global_batch_size" in finished:  # older runs lack it
         settings["batch_size"] = finished["global_batch_size"]  # 1 x 64 and 8 x 8 images train the same

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 
 from multihot.comparison.results import HASHES, Result, split_of
-from multihot.comparison.thresholds import THRESHOLDS, hangs_on_threshold
+from multihot.comparison.thresholds import THRESHOLDS, find_threshold
 from multihot.errors import InputError
 from multihot.monitor import is_better_lower
 from multihot.settings.saved import FREE_ON_RESUME, GONE, SINCE, is_inside
@@ -69,7 +69,7 @@ def compare(runs: Sequence[Result], by: Sequence[str], scores: Sequence[str]) ->
     """
     check_by(by, runs)
     measured_on = [f"data.{split_of(score)}" for score in scores]
-    measured_on += [f"{split_of(score)}.threshold" for score in scores if hangs_on_threshold(score)]
+    measured_on += [key for score in scores if (key := find_threshold(score))]
     differing = [
         key for key in find_differing(runs) if key in measured_on or (is_chosen(key, by) and key not in THRESHOLDS)
     ]

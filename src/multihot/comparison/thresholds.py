@@ -1,4 +1,4 @@
-"""By which thresholds the decisions of a split were made: runs of different ones are no repetitions of each other."""
+"""By what the decisions of a split were made: runs of different thresholds are no repetitions of each other."""
 
 import hashlib
 import json
@@ -7,18 +7,23 @@ from collections.abc import Mapping, Sequence
 
 OF_DECISIONS = ("f1", "precision", "recall", "hamming_loss", "jaccard", "subset_accuracy")  # in the names of scores
 DEFAULTS = {"sigmoid": 0.5, "tanh": 0.0, "identity": 0.0}  # as in multihot.labels, which needs torch
-THRESHOLDS = ("train.threshold", "val.threshold", "test.threshold")  # they stand among the settings
+# They stand among the settings: the threshold of micro_f1, and how the decisions of fitted_micro_f1 were chosen.
+THRESHOLDS = tuple(f"{split}.{kind}" for split in ("train", "val", "test") for kind in ("threshold", "decisions"))
+FITTED = "fitted_"
 NO_THRESHOLD = "largest logit"
 MOST_SHOWN = 4  # thresholds in a row
 
 
-def hangs_on_threshold(score: str) -> bool:
-    """Returns whether a score is one of decisions, and not of the ranking.
+def find_threshold(score: str) -> str | None:
+    """Returns the setting that says by what a score was decided; None for one of the ranking.
 
-    >>> hangs_on_threshold("val/micro_f1"), hangs_on_threshold("val/map")
-    (True, False)
+    >>> find_threshold("val/micro_f1"), find_threshold("test/fitted_micro_f1"), find_threshold("val/map")
+    ('val.threshold', 'test.decisions', None)
     """
-    return any(name in score for name in OF_DECISIONS)
+    split, _, name = score.partition("/")
+    if name.startswith(FITTED):
+        return f"{split}.decisions"
+    return f"{split}.threshold" if any(part in name for part in OF_DECISIONS) else None
 
 
 def read_threshold(split: str, metrics: Mapping, settings: Mapping, history: Sequence[Mapping]) -> str | None:
@@ -36,7 +41,7 @@ def read_threshold(split: str, metrics: Mapping, settings: Mapping, history: Seq
         return describe(metrics["threshold"])
     if settings.get("single_label"):
         return NO_THRESHOLD
-    decided = {name: score for name, score in metrics.items() if hangs_on_threshold(name) and score is not None}
+    decided = {name: score for name, score in metrics.items() if is_decided(name) and score is not None}
     is_of_training = split == "val" and any(
         all(is_same(score, row.get(f"val/{name}")) for name, score in decided.items()) for row in history
     )
@@ -44,6 +49,11 @@ def read_threshold(split: str, metrics: Mapping, settings: Mapping, history: Seq
         return None
     own = settings["threshold"]
     return describe(DEFAULTS.get(settings.get("activation", "sigmoid")) if own is None else own)
+
+
+def is_decided(name: str) -> bool:
+    """Returns whether a score is one of decisions by the threshold."""
+    return find_threshold(f"any/{name}") == "any.threshold"
 
 
 def is_same(score: float, other: float | None) -> bool:

@@ -4,6 +4,7 @@ Platt's two numbers a label are the default. Beta calibration (proceedings.mlr.p
 isotonic regression makes ties, which cost average precision, and gives true answers probability 0: only on request.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ KINDS = ("platt", "beta", "isotonic", "none")
 LEAST_POSITIVES = 300  # of a label that gets an isotonic regression; and as many negatives
 HALVINGS = 80  # of the interval in which a logit is looked for
 WIDEST = 1e4  # logits
+MOST_THREADS = 8
 
 Columns = Callable[[np.ndarray], np.ndarray]
 
@@ -85,17 +87,21 @@ class Calibration:
     maps: Sequence[Slopes | Steps | None]  # (C,); None: as they are, and of a label in a group
     temperatures: Sequence[float]  # (G,)
 
-    def log_odds(self, logits: Tensor) -> Tensor:
-        """Returns the log-odds float64 (N, C) of calibrated probabilities: logits (N, C)."""
-        result = logits.double()
+    def log_odds(self, logits: Tensor, labels: slice = slice(None)) -> Tensor:
+        """Returns the log-odds float64 (N, C) of calibrated probabilities: logits (N, C).
+
+        Args:
+            labels: those that are wanted, of logits (N, C) of all.
+        """
         if self.space.groups:
+            logits = logits.double()
             for columns, temperature in zip(self.space.columns, self.temperatures, strict=True):
-                result[:, columns] /= temperature
-            result = self.space.log_odds(result)
+                logits[:, columns] /= temperature
+        result = self.space.log_odds(logits, labels).to(torch.float64, copy=True)
         values = result.numpy()
-        for column in self.space.independent:
+        for place, column in enumerate(range(len(self.maps))[labels]):
             if self.maps[column] is not None:
-                values[:, column] = self.maps[column](values[:, column])
+                values[:, place] = self.maps[column](values[:, place])
         return result
 
     def of_label(self, column: int, logits: np.ndarray) -> np.ndarray:
@@ -147,18 +153,26 @@ def calibrate(matrices: LogitsAndTarget, space: LabelSpace, kind: str = "platt")
 
     Args:
         kind: platt | beta | isotonic (of labels with LEAST_POSITIVES and as many negatives, else Platt) | none.
+
+    Raises:
+        InputError: no label has enough answers for an isotonic regression.
     """
     check_choice("calibration", kind, KINDS)
     if kind == "none":
         return Calibration(space, kind, [None] * len(space.labels), [1.0] * len(space.groups))
     independent, maps, column = set(space.independent), [None] * len(space.labels), 0
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
         for logits, target in matrices.label_chunks(space):
             rows = [row for row in range(len(logits)) if column + row in independent]
             jobs = [pool.submit(fit_map, kind, logits[row].numpy(), target[row].numpy()) for row in rows]
             for row, job in zip(rows, jobs, strict=True):
                 maps[column + row] = job.result()
             column += len(logits)
+    if kind == "isotonic" and not any(isinstance(each, Steps) for each in maps):
+        raise InputError(
+            f"calibration=isotonic needs a label with {LEAST_POSITIVES} positives and as many negatives, and there is "
+            "none: take platt"
+        )
     temperatures = [fit_temperature(matrices, space, group) for group in range(len(space.groups))]
     return Calibration(space, kind, maps, temperatures)
 
@@ -210,12 +224,3 @@ def fit_temperature(matrices: LogitsAndTarget, space: LabelSpace, group: int) ->
         return losses.item() + RIDGE / 2 * (slope - 1) ** 2
 
     return float(np.exp(-minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-8}).x))
-
-
-def check_isotonic(kind: str, num_positives: Sequence[int]) -> None:
-    """Raises InputError if no label has enough positives for an isotonic regression."""
-    if kind == "isotonic" and max(num_positives, default=0) < LEAST_POSITIVES:
-        raise InputError(
-            f"calibration=isotonic needs a label with {LEAST_POSITIVES} positives; the most that one has is "
-            f"{max(num_positives, default=0)}: take platt"
-        )

@@ -4,6 +4,7 @@ The expected calibration error (ECE) of perfect probabilities is not 0: the shar
 sample. `ece_expected` is what it would be on the same images, and only what `ece` has above it speaks against a label.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -54,6 +55,11 @@ class Reliability:
         middle = (self.bin_positives + squared / 2) / total
         half = np.sqrt(squared * (self.bin_count * share * (1 - share) + squared / 4)) / total
         return middle - half, middle + half
+
+    @classmethod
+    def join(cls, parts: Sequence["Reliability"]) -> "Reliability":
+        """Returns the measures of the labels of all parts."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     def overall(self) -> dict[str, float]:
         """Returns means over known answers, means over labels (`macro_`), and the ratio of all labels together."""

@@ -87,7 +87,8 @@ def save_evaluation(folder: Path, evaluation: Evaluation, origin: Mapping | None
     new = staged_name(folder)
     if origin is not None and not (new / ORIGIN).exists():
         seal(new, origin, ORIGIN)
-    write_json(new / "metrics.json", evaluation.scores | {THRESHOLD: evaluation.threshold})
+    decided_by = {"decisions": evaluation.decided_by} if evaluation.decided_by else {}
+    write_json(new / "metrics.json", evaluation.scores | {THRESHOLD: evaluation.threshold} | decided_by)
     text = StringIO()
     writer = csv.DictWriter(text, fieldnames=[*evaluation.table[0], THRESHOLD])
     writer.writeheader()

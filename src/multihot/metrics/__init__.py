@@ -54,6 +54,7 @@ class Evaluation:
     scores: dict[str, float]
     table: list[dict[str, str | float]]
     thresholds: list[float | None] = field(default_factory=list)  # None: of a group, where the largest logit decides
+    decided_by: dict[str, str] = field(default_factory=dict)  # fitted decisions of the scores `fitted_...`
 
     @property
     def threshold(self) -> float | list[float | None] | None:

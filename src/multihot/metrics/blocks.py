@@ -3,17 +3,23 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
-
-from multihot.labels import LabelSpace
 
 ENTRIES_IN_CHUNK = 1 << 20  # probabilities and decisions at a time: they stay in the processor's cache
 ENTRIES_IN_BLOCK = 1 << 24
 ENTRIES_OF_LABELS = 1 << 25  # that are ranked at a time
 # Torch rounds the last few entries of a tensor otherwise: where the length is a multiple of this there are none.
 VECTOR = 32
+
+
+class HasLogOdds(Protocol):
+    """What gives each label's log-odds (N, c), of some labels, from the logits (N, C) of all."""
+
+    def log_odds(self, logits: Tensor, labels: slice = slice(None)) -> Tensor:
+        """Returns them."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,18 @@ class LogitsAndTarget:
             yield rows, self.logits[rows].float(), self.target[rows]
             self.release()
 
-    def label_chunks(self, space: LabelSpace) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields log-odds float32 (c, N) and hard target int8 (c, N) of some labels after the others, to be used before
-        the next are asked for.
+    def label_chunks(self, space: "HasLogOdds", dtype: torch.dtype = torch.float32) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields log-odds (c, N) and hard target int8 (c, N) of some labels after the others, to be used before the
+        next are asked for.
+
+        Args:
+            space: of the labels, or a calibration of them.
+            dtype: of the log-odds.
         """
         num_labels = self.logits.shape[1]
         step = min(num_labels, max(1, ENTRIES_OF_LABELS // len(self)))
-        log_odds, target = torch.empty(step, len(self)), torch.empty(step, len(self), dtype=torch.int8)
+        log_odds = torch.empty(step, len(self), dtype=dtype)
+        target = torch.empty(step, len(self), dtype=torch.int8)
         for start in range(0, num_labels, step):
             labels = slice(start, min(start + step, num_labels))
             own = slice(labels.stop - start)

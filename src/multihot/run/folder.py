@@ -14,6 +14,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from multihot.data.manifest import SPLITS
+from multihot.decisions.decisions import DECISIONS_FILE, Decisions
 from multihot.errors import InputError, check_choice, list_first
 from multihot.files import damaged, read_json, recover_folder, write_json, write_text, writing
 from multihot.json_shapes import CODE, CONFIG, COUNTS, FINISHED, HISTORY, LABELS, MANIFESTS, find_misfit
@@ -205,6 +206,10 @@ class Run:
             f"the {split} split is not the one that this run has seen: {num_before} images then, "
             f"{identity['num_images']} now; their names, order, answers or labels differ ({self.folder / SPLITS_FILE})"
         )
+
+    def read_decisions(self) -> Decisions | None:
+        """Returns the decisions that were fitted for the best model; None if none were."""
+        return Decisions.load(self.best) if (self.best / DECISIONS_FILE).exists() else None
 
     def read_splits(self) -> dict[str, dict]:
         """Returns size and hash of each split that the run has seen."""

@@ -64,6 +64,7 @@ FREE_ON_RESUME = (
     "log_every",
     "grad_checkpointing",
     "name",
+    "decisions",
 )  # may differ when a run goes on
 
 

@@ -127,63 +127,75 @@ DATA = {
     "data.seed": whole(0),
 }
 
-TRAIN = DATA | {
-    "name": RUN_NAME,
-    "seed": SEED,
-    "epochs": whole(0),
-    "batch_size": whole(1),
-    "resume": choice("auto", True, False),
-    "monitor": TEXT,
-    "patience": whole(1) | NULL,
-    "single_label": FLAG,
-    "activation": TEXT,  # softmax has an answer of its own
-    "threshold": number() | list_of(number()) | NULL,
-    "max_images": whole(1) | NULL,
-    "head.layer": NULL,  # or a class, see TARGETS
-    "start.class_names": PATH | LABELS | NULL,
-    "start.aliases": PATH | NULL,
-    "start.grow": FLAG,
-    "loss.weight": SOME_WEIGHT | NULL,
-    "loss.pos_weight": WEIGHT | BALANCE | NULL,
-    "loss.smoothing": number(0, below=1),
-    "loss.reduction": choice("mean", "batchmean", "sum", "none"),  # none has an answer of its own
-    "loss.unknown.strategy": choice("ignore", "negative", "weak_negative"),
-    "loss.unknown.weight": SHARE,
-    "mix.mixup": number(0),
-    "mix.cutmix": number(0),
-    "model.name": TEXT,
-    "model.pretrained": FLAG,
-    "model.weights": PATH | NULL,
-    "model.image_size": whole(1) | NULL,
-    "optimizer.lr": number(above=0),
-    "optimizer.head_lr": number(above=0) | NULL,
-    "optimizer.weight_decay": number(0),
-    "optimizer.layer_decay": number(above=0, high=1) | NULL,
-    "schedule.warmup_fraction": SHARE,
-    "grad_checkpointing": FLAG,
-    "accumulate_steps": whole(1),
-    "clip_norm": number(above=0) | NULL,
-    "checkpoint.every_minutes": number(0) | NULL,
-    "checkpoint.keep": whole(1),
-    "ema.decay": number(above=0, below=1) | NULL,
-    "mixed_precision": choice("auto", "no", "fp16", "bf16"),
-    "kernels": choice("auto", "default", "fused-highest", "unfused-highest", "fused-medium", "unfused-medium"),
-    "compile": FLAG,
-    "num_workers": whole(0) | NULL,
-    "log_every": whole(1),
-    "runs_folder": PATH,
-    "tracker.kind": choice("wandb", "tensorboard") | NULL,
-    "tracker.project": TEXT,
-    "tracker.mode": choice("auto", "online", "offline", "disabled"),
-    "tracker.group": TEXT | NULL,
-    "tracker.tags": list_of(NAME, empty=True),
-    "tracker.artifacts": FLAG,
-    "tracker.start_seconds": number(above=0),
-    "tracker.finish_seconds": number(0),
+DECISIONS = {
+    "decisions.aim": NULL,  # or a class, see TARGETS
+    "decisions.per_label": FLAG,
+    "decisions.calibration": choice("platt", "beta", "isotonic", "none"),
 }
+
+TRAIN = (
+    DATA
+    | DECISIONS
+    | {
+        "name": RUN_NAME,
+        "seed": SEED,
+        "epochs": whole(0),
+        "batch_size": whole(1),
+        "resume": choice("auto", True, False),
+        "monitor": TEXT,
+        "patience": whole(1) | NULL,
+        "single_label": FLAG,
+        "activation": TEXT,  # softmax has an answer of its own
+        "threshold": number() | list_of(number()) | NULL,
+        "max_images": whole(1) | NULL,
+        "head.layer": NULL,  # or a class, see TARGETS
+        "start.class_names": PATH | LABELS | NULL,
+        "start.aliases": PATH | NULL,
+        "start.grow": FLAG,
+        "loss.weight": SOME_WEIGHT | NULL,
+        "loss.pos_weight": WEIGHT | BALANCE | NULL,
+        "loss.smoothing": number(0, below=1),
+        "loss.reduction": choice("mean", "batchmean", "sum", "none"),  # none has an answer of its own
+        "loss.unknown.strategy": choice("ignore", "negative", "weak_negative"),
+        "loss.unknown.weight": SHARE,
+        "mix.mixup": number(0),
+        "mix.cutmix": number(0),
+        "model.name": TEXT,
+        "model.pretrained": FLAG,
+        "model.weights": PATH | NULL,
+        "model.image_size": whole(1) | NULL,
+        "optimizer.lr": number(above=0),
+        "optimizer.head_lr": number(above=0) | NULL,
+        "optimizer.weight_decay": number(0),
+        "optimizer.layer_decay": number(above=0, high=1) | NULL,
+        "schedule.warmup_fraction": SHARE,
+        "grad_checkpointing": FLAG,
+        "accumulate_steps": whole(1),
+        "clip_norm": number(above=0) | NULL,
+        "checkpoint.every_minutes": number(0) | NULL,
+        "checkpoint.keep": whole(1),
+        "ema.decay": number(above=0, below=1) | NULL,
+        "mixed_precision": choice("auto", "no", "fp16", "bf16"),
+        "kernels": choice("auto", "default", "fused-highest", "unfused-highest", "fused-medium", "unfused-medium"),
+        "compile": FLAG,
+        "num_workers": whole(0) | NULL,
+        "log_every": whole(1),
+        "runs_folder": PATH,
+        "tracker.kind": choice("wandb", "tensorboard") | NULL,
+        "tracker.project": TEXT,
+        "tracker.mode": choice("auto", "online", "offline", "disabled"),
+        "tracker.group": TEXT | NULL,
+        "tracker.tags": list_of(NAME, empty=True),
+        "tracker.artifacts": FLAG,
+        "tracker.start_seconds": number(above=0),
+        "tracker.finish_seconds": number(0),
+    }
+)
 
 SCRIPTS = {
     "train": TRAIN,
+    "fit_decisions": DECISIONS
+    | {"run": NAME, "split": choice("val", "train", "test")},  # test has an answer of its own
     "benchmark": TRAIN
     | {
         "parts": list_of(
@@ -312,6 +324,12 @@ TARGETS = {  # and the arguments that have a range; others are checked by their 
         "smoothing": number(0, below=1),
         "reduction": choice("none"),
     },
+    "multihot.decisions.aims.MicroF1": {"beta": number(above=0)},
+    "multihot.decisions.aims.MacroF1": {"beta": number(above=0)},
+    "multihot.decisions.aims.SamplesF1": {"beta": number(above=0)},
+    "multihot.decisions.aims.Precision": {"at_least": number(above=0, below=1)},
+    "multihot.decisions.aims.Recall": {"at_least": number(above=0, below=1)},
+    "multihot.decisions.aims.Cost": {"miss": number(above=0), "false_alarm": number(above=0)},
     "torch.nn.CrossEntropyLoss": {"reduction": choice("none"), "label_smoothing": number(0, below=1)},
     "torch.optim.AdamW": {
         "betas": list_of(number(0, below=1), [2]),

@@ -94,11 +94,14 @@ class Validator:
         if trainer.tracker.shows_examples and len(self.data):
             predictions = Predictions.load(self.run.split("val"), self.space)
             evaluation = evaluate(predictions, self.threshold)
-            decide = partial(self.space.decide, threshold=self.threshold)
             trainer.tracker.log_examples(
-                evaluation, self.data, lambda rows: decide(predictions.logits[rows]), trainer.state.update
+                evaluation, self.data, lambda rows: self.decide(predictions.logits[rows]), trainer.state.update
             )
         trainer.tracker.log_best()
+
+    def decide(self, logits: torch.Tensor) -> torch.Tensor:
+        """Returns which labels are predicted, bool (B, C), by the run's own threshold: logits (B, C)."""
+        return self.space.decide(logits, self.threshold)
 
     @property
     def data(self) -> Manifest:
