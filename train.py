@@ -122,8 +122,8 @@ def decide(recipe, validator) -> None:
     decisions = recipe.settings["decisions"]
     if decisions["aim"] is None or not len(validator.data):
         return
-    predictions = Predictions.load(validator.run.split("val"), validator.space)
     try:
+        predictions = Predictions.load(validator.run.split("val"), validator.space)
         fit_run(validator.run, "val", decisions, predictions, validator.decide)
     except InputError as error:
         log.warning("no decisions are fitted: %s", error)

@@ -18,7 +18,7 @@ from multihot.settings.table import SCRIPTS
 
 GROUPS = (
     "data", "model", "head", "start", "finetune", "loss", "optimizer", "schedule", "augment", "tracker",
-    "experiment", "debug",
+    "decisions", "experiment", "debug",
 )  # fmt: skip
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((REPO / "conf" / group).glob("*.yaml"))]
 NEEDED = {
@@ -58,6 +58,7 @@ def test_every_option_composes_and_builds(group, option):
     check_loss(create_loss(**instantiate(cfg.loss, _convert_="all"), space=space, **counts))
     for part in ("head", "start", "finetune", "optimizer", "schedule"):
         instantiate(cfg[part])
+    instantiate(cfg.decisions.aim)
     transform = instantiate(cfg.augment)(**resolve_data_config({}, pretrained_cfg={"input_size": (3, 32, 32)}))
     assert callable(transform)
 

@@ -1,0 +1,130 @@
+import csv
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import f1_score, log_loss
+
+from multihot.decisions import Decisions
+from multihot.errors import InputError
+from multihot.evaluation.decided import is_fitted_to
+
+
+@pytest.fixture
+def run(train, tmp_path):
+    """A run of a few scenes, whose labels are learned a little."""
+    train("name=a", "start=fit", "data.num_images={train:200,val:120,test:90}")
+    return tmp_path / "a"
+
+
+def read_metrics(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_a_training_ends_with_decisions_and_the_test_split_is_scored_by_them(run, evaluate):
+    decisions = Decisions.load(run / "best")
+    assert decisions.fitted["split"] == "val"
+    assert decisions.fitted["num_images"] == 120
+    assert decisions.description == "MicroF1(beta=1.0), one threshold, platt, val"
+    assert {"micro_f1", "log_loss"} <= decisions.fitted["cross_fitted"].keys()
+    evaluate(f"run={run}", "split=test")
+    saved, metrics = load_file(run / "test/predictions.safetensors"), read_metrics(run / "test")
+    target, decision = saved["target"].numpy(), decisions.decide(saved["logits"]).numpy()
+    half = (saved["logits"].sigmoid() > 0.5).numpy()
+    for average in ("micro", "macro", "samples"):
+        expected = f1_score(target, decision, average=average, zero_division=0)
+        assert metrics[f"fitted_{average}_f1"] == pytest.approx(expected, abs=1e-12)
+        assert metrics[f"{average}_f1"] == pytest.approx(
+            f1_score(target, half, average=average, zero_division=0), abs=1e-12
+        )
+    probability = decisions.probability(saved["logits"]).double().numpy()
+    assert metrics["fitted_log_loss"] == pytest.approx(log_loss(target.ravel(), probability.ravel()), abs=1e-6)
+    assert metrics["decisions"] == {"description": decisions.description, "sha256": decisions.sha256}
+    rows = list(csv.DictReader((run / "test/labels.csv").read_text().splitlines()))
+    assert float(rows[3]["fitted_f1"]) == pytest.approx(f1_score(target[:, 3], decision[:, 3]), abs=1e-12)
+    assert float(rows[3]["fitted_threshold"]) == decisions.common
+    rows = list(csv.DictReader((run / "test/calibration.csv").read_text().splitlines()))
+    assert float(rows[3]["fitted_log_loss"]) == pytest.approx(log_loss(target[:, 3], probability[:, 3]), abs=1e-6)
+    assert float(rows[3]["log_loss"]) == pytest.approx(log_loss(target[:, 3], saved["logits"][:, 3].double().sigmoid()))
+
+
+def test_images_that_decisions_were_fitted_to_are_not_scored_by_them(run, evaluate):
+    before = read_metrics(run / "val")
+    evaluate(f"run={run}", "split=val")
+    assert read_metrics(run / "val") == before
+    decisions = Decisions.load(run / "best")
+    assert is_fitted_to(decisions, "train", decisions.fitted["data"])
+    unknown = Decisions(
+        decisions.space, decisions.cuts, decisions.calibration, 0.5, fitted={"split": "val", "data": None}
+    )
+    assert is_fitted_to(unknown, "val", "any")
+    assert not is_fitted_to(unknown, "test", "any")
+
+
+def test_the_script_fits_another_aim_and_refuses_the_test_split(run, evaluate, call_script):
+    told = call_script("scripts/fit_decisions.py", f"run={run}", "decisions=recall", "decisions.per_label=true")
+    assert told.returncode == 0, told.stderr
+    assert "Recall(at_least=0.9), one threshold a label" in told.stdout
+    assert Decisions.load(run / "best").fitted["aim"] == {"name": "Recall", "at_least": 0.9}
+    evaluate(f"run={run}", "split=test")
+    assert read_metrics(run / "test")["decisions"]["description"].startswith("Recall")
+    for overrides, words in (
+        (["split=test"], "say nothing about new images"),
+        (["split=train"], "split=train"),
+        (["decisions=none"], "fits nothing"),
+        (["decisions=precision", "decisions.aim.at_least=1"], "at_least"),
+        (["decisions.calibration=isotonic"], "300 positives"),
+    ):
+        told = call_script("scripts/fit_decisions.py", f"run={run}", *overrides)
+        assert told.returncode == 1
+        assert words in told.stderr
+    assert Decisions.load(run / "best").fitted["aim"]["name"] == "Recall"
+
+
+def test_predictions_of_another_model_are_refused(run, call_script):
+    config = run / "best/config.json"
+    config.write_text(config.read_text() + " ")
+    (run / "best/seal.json").unlink()
+    told = call_script("scripts/fit_decisions.py", f"run={run}")
+    assert "of another model" in told.stderr
+
+
+def test_damaged_decisions_are_said(run, evaluate):
+    (run / "best/decisions.json").write_text("{}")
+    with pytest.raises(InputError, match=r"decisions\.json is damaged"):
+        evaluate(f"run={run}", "split=test")
+
+
+def test_decisions_of_other_groups_are_not_used(run, evaluate, caplog):
+    path = run / "best/decisions.json"
+    config = json.loads(path.read_text())
+    config["label_space"]["groups"] = {"size": {"labels": ["zero", "one"], "none": True}}
+    config["cuts"][:2] = [None, None]
+    config["calibration"]["temperatures"] = [1.0]
+    path.write_text(json.dumps(config))
+    evaluate(f"run={run}", "split=test")
+    assert "of other labels or groups" in caplog.text
+    assert "fitted_micro_f1" not in read_metrics(run / "test")
+
+
+def test_a_training_without_decisions_or_validation_leaves_none(train, tmp_path):
+    train("name=a", "decisions=none")
+    assert not (tmp_path / "a/best/decisions.json").exists()
+
+
+def test_what_cannot_be_promised_does_not_stop_a_training(train, tmp_path, caplog):
+    train("name=a", "decisions=recall", "decisions.aim.at_least=0.99")
+    assert "no decisions are fitted: a recall of 0.99 cannot be promised by 21 images" in caplog.text
+    assert (tmp_path / "a/finished.json").exists()
+
+
+def test_a_run_that_goes_on_fits_anew(train, tmp_path):
+    train("name=a")
+    first = Decisions.load(tmp_path / "a/best").fitted["model"]
+    train("name=a", "epochs=2")
+    best = json.loads((tmp_path / "a/finished.json").read_text())["epoch"]
+    assert (Decisions.load(tmp_path / "a/best").fitted["model"] == first) == (best < 2)
+    assert not math.isnan(Decisions.load(tmp_path / "a/best").cuts.sum())
+    assert isinstance(Decisions.load(tmp_path / "a/best").cuts, torch.Tensor)
