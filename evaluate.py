@@ -53,7 +53,8 @@ def main(cfg: DictConfig) -> None:
             log.info("%s of %s", cfg.split, run.folder)
             tell_threshold(to_plain(trained.threshold), space, run, folder)
             decisions = read_decisions(run, space)
-            measure(cfg.split, new, data, space, trained, run.read_counts(len(labels)), folder, origin, decisions)
+            counts = run.read_counts(len(labels))
+            measure(cfg.split, new, data, space, trained, counts, folder, origin, decisions, cfg.resamples)
 
 
 def find_predictions(predict: str, folders: tuple[Path, ...], run, data, space, trained: DictConfig):
@@ -197,17 +198,20 @@ def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained
 
 
 def measure(
-    split: str, new: Path, data, space, trained: DictConfig, counts: dict, folder: Path, origin: dict, decisions=None
-) -> None:
+    split: str, new: Path, data, space, trained: DictConfig, counts: dict, folder: Path, origin: dict, decisions,
+    num_resamples: int,
+) -> None:  # fmt: skip
     """Adds what the predictions in a staged folder come to, moves it into place, and prints it.
 
     Args:
         counts: how often the train split has each label, which the loss may depend on.
         origin: what the predictions depend on.
-        decisions: fitted ones, by which it is scored too.
+        decisions: fitted ones, by which it is scored too; None: there are none.
+        num_resamples: for the intervals of the scores; 0: no intervals.
     """
     from multihot.data.bad_images import save_dropped
     from multihot.evaluation.decided import add_decisions
+    from multihot.evaluation.intervals import add_intervals, describe_intervals
     from multihot.evaluation.predict import save_evaluation
     from multihot.evaluation.predictions import Predictions
     from multihot.evaluation.scores import evaluate_split, format_evaluation
@@ -221,9 +225,12 @@ def measure(
     evaluation = evaluate_split(predictions, to_plain(trained.threshold), loss, len(data.dropped))
     with writing(folder, WAY_OUT):
         add_decisions(evaluation, predictions, decisions, new, split, origin)
+        if num_resamples:
+            add_intervals(evaluation, predictions, num_resamples, to_plain(trained.threshold), decisions)
         save_dropped(data, dropped_beside(folder))
         save_evaluation(folder, evaluation, origin)
-    log.info("%s\n\nwritten to %s", format_evaluation(evaluation), folder)
+    note = f"\n\n{describe_intervals(evaluation, predictions, num_resamples)}" if num_resamples else ""
+    log.info("%s%s\n\nwritten to %s", format_evaluation(evaluation), note, folder)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def evaluate() -> Callable[..., None]:
 
     def run(*overrides: str) -> None:
         with shared_stamps():
-            main(compose_config("evaluate", list(overrides)))
+            main(compose_config("evaluate", ["resamples=0", *overrides]))
 
     return run
 

@@ -174,3 +174,4 @@ def test_the_basic_interval_turns_the_resampled_values_around():
     assert basic_interval(0.55, values, lowest=0.45, highest=0.5) == (0.45, 0.5)
     assert np.isnan(basic_interval(math.nan, values)).all()
     assert np.isnan(basic_interval(0.5, np.full(3, np.nan))).all()
+    assert np.isnan(basic_interval(1.0, np.ones(3))).all()  # no resample differs: that is no certainty

@@ -127,12 +127,12 @@ def damaged(path: Path, error: Exception | str) -> InputError:
 def without_nan(value: object) -> object:
     """Returns the value with None for each NaN in it.
 
-    >>> without_nan([{"map": float("nan"), "epoch": 1}])
-    [{'map': None, 'epoch': 1}]
+    >>> without_nan([{"map": float("nan"), "epoch": 1}, (float("nan"), 1.0)])
+    [{'map': None, 'epoch': 1}, [None, 1.0]]
     """
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 

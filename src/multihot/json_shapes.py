@@ -9,7 +9,12 @@ HISTORY = [{"epoch": int, "update?": int, ...: SCORE}]
 FINISHED = {"epoch": int, "config_sha256": str, "score?": SCORE, "last_epoch?": int, "global_batch_size?": int}
 MANIFESTS = {...: {"num_images?": int, "sha256": str}}
 COUNTS = {"label_count": [NUMBER], "num_known": [NUMBER], "num_images": int}
-METRICS = {"threshold?": (*SCORE, list), "decisions?": {"description": str, "sha256": str}, ...: SCORE}
+METRICS = {
+    "threshold?": (*SCORE, list),
+    "decisions?": {"description": str, "sha256": str},
+    "intervals?": {...: [SCORE]},
+    ...: SCORE,
+}
 CONFIG = {"data": {"_target_": str}, "model": {"name": str}, "head": {}, "loss": {"function": {}}, "batch_size": int}
 VERSION = {"commit?": (str, NoneType), "dirty?": bool}
 CODE = VERSION | {"went_on_with?": VERSION}

@@ -87,8 +87,9 @@ def save_evaluation(folder: Path, evaluation: Evaluation, origin: Mapping | None
     new = staged_name(folder)
     if origin is not None and not (new / ORIGIN).exists():
         seal(new, origin, ORIGIN)
-    decided_by = {"decisions": evaluation.decided_by} if evaluation.decided_by else {}
-    write_json(new / "metrics.json", evaluation.scores | {THRESHOLD: evaluation.threshold} | decided_by)
+    more = {"decisions": evaluation.decided_by, "intervals": evaluation.intervals}
+    more = {name: value for name, value in more.items() if value}
+    write_json(new / "metrics.json", evaluation.scores | {THRESHOLD: evaluation.threshold} | more)
     text = StringIO()
     writer = csv.DictWriter(text, fieldnames=[*evaluation.table[0], THRESHOLD])
     writer.writeheader()

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 MATRICES, IMAGES = "predictions.safetensors", "images.json"
 ORIGIN = "predictions.json"  # what the predictions depend on, and checksums of the other two
-DTYPES = {"F32": torch.float32, "I8": torch.int8}  # by their names in safetensors
-SIZES = {"F32": 4, "I8": 1}  # bytes
+DTYPES = {"F32": torch.float32, "I8": torch.int8, "I64": torch.int64}  # by their names in safetensors
+SIZES = {"F32": 4, "I8": 1, "I64": 8}  # bytes
 TARGETS_AT_ONCE = 1 << 24  # entries
 
 
@@ -43,6 +43,7 @@ class Predictions(LogitsAndTarget):
 
     space: LabelSpace | None = None  # None: of a folder of before, which does not say
     images: Sequence[str] = ()
+    cluster: Tensor | None = None  # int64 (N,), images of one number belong together; None: that is not known
     mapped: mmap.mmap | None = field(default=None, repr=False)
 
     @classmethod
@@ -67,18 +68,21 @@ class Predictions(LogitsAndTarget):
 
 
 def map_matrices(path: Path) -> tuple[dict[str, Tensor], mmap.mmap]:
-    """Returns `logits` and `target` of a safetensors file, mapped; raises InputError if it is damaged."""
+    """Returns `logits`, `target` and, if it is there, `cluster` of a safetensors file, mapped; raises InputError if it
+    is damaged.
+    """
     try:
         with path.open("rb") as file:
             layout = read_layout(file)
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # torch warns of what cannot be written
-        return {name: map_matrix(mapped, *layout[name]) for name in ("logits", "target")}, mapped
+        names = ("logits", "target", *({"cluster"} & layout.keys()))
+        return {name: map_matrix(mapped, *layout[name]) for name in names}, mapped
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise damaged(path, error) from error
 
 
-def read_layout(file: BinaryIO) -> dict[str, tuple[str, tuple[int, int], int]]:
-    """Returns type, shape (N, C) and place of each matrix of a safetensors file."""
+def read_layout(file: BinaryIO) -> dict[str, tuple[str, tuple[int, ...], int]]:
+    """Returns type, shape and place of each matrix of a safetensors file."""
     size = int.from_bytes(file.read(8), "little")
     if size > os.fstat(file.fileno()).st_size:
         raise ValueError("its header is longer than itself")
@@ -99,11 +103,13 @@ def create_predictions(folder: Path, data: Manifest, way_out: str) -> None:
         InputError: the disk has no space for them.
     """
     shape, path = data.targets.shape, folder / MATRICES
-    kinds = {"logits": "F32", "target": "F32" if data.is_soft else "I8"}
-    ends = np.cumsum([math.prod(shape) * SIZES[kind] for kind in kinds.values()]).tolist()
+    parts = {"logits": ("F32", shape), "target": ("F32" if data.is_soft else "I8", shape)}
+    if data.clusters is not None:
+        parts = {"cluster": ("I64", shape[:1])} | parts  # the first: it is read in whole words
+    ends = np.cumsum([math.prod(size) * SIZES[kind] for kind, size in parts.values()]).tolist()
     header = {
-        name: {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
-        for (name, kind), start, end in zip(kinds.items(), [0, *ends], ends, strict=False)
+        name: {"dtype": kind, "shape": list(size), "data_offsets": [start, end]}
+        for (name, (kind, size)), start, end in zip(parts.items(), [0, *ends], ends, strict=False)
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # as safetensors itself does
@@ -114,7 +120,10 @@ def create_predictions(folder: Path, data: Manifest, way_out: str) -> None:
             file.truncate(8 + len(text) + ends[-1])
         take_space(path)
         with path.open("r+b") as file:
-            file.seek(8 + len(text) + ends[0])
+            file.seek(8 + len(text))
+            if data.clusters is not None:
+                file.write(data.clusters.astype("<i8"))
+            file.seek(8 + len(text) + header["target"]["data_offsets"][0])
             step = max(1, TARGETS_AT_ONCE // shape[1])
             for start in range(0, shape[0], step):
                 file.write(data.dense_targets(slice(start, start + step)))
@@ -158,11 +167,14 @@ def identify(data: Manifest, space: LabelSpace, settings: Mapping) -> dict[str, 
     preprocessing = {name: settings[name] for name in ("mixed_precision", "kernels")}
     preprocessing["data"] = source_settings(settings["data"])
     text = json.dumps(preprocessing, sort_keys=True, default=str)
-    return {
+    origin = {
         "label_space": space.to_config(),
         "data": states.hexdigest(),
         "preprocessing": hashlib.sha256(text.encode()).hexdigest(),
     }
+    if data.clusters is not None:  # they are saved with the logits
+        origin["clusters"] = hashlib.sha256(data.clusters.astype("<i8")).hexdigest()
+    return origin
 
 
 def hash_model(folder: Path) -> str:

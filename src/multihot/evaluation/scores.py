@@ -79,7 +79,10 @@ def in_one_thread() -> Iterator[None]:
 
 def format_evaluation(evaluation: Evaluation) -> str:
     """Returns the scores and the most frequent labels as a table for a person."""
-    scores = [f"  {name:<22} {format_number(score)}" for name, score in evaluation.scores.items()]
+    scores = [
+        f"  {name:<22} {format_number(score):<8}{format_interval(evaluation.intervals.get(name))}".rstrip()
+        for name, score in evaluation.scores.items()
+    ]
     rows = sorted(evaluation.table, key=lambda row: -row["support"])
     names = [show_label(row["label"]) for row in rows[:ROWS_SHOWN]]
     width = max(map(len, names))
@@ -90,6 +93,15 @@ def format_evaluation(evaluation: Evaluation) -> str:
     ]
     more = [f"  ... and {len(rows) - ROWS_SHOWN} rarer labels"] if len(rows) > ROWS_SHOWN else []
     return "\n".join([*scores, "", header, *lines, *more])
+
+
+def format_interval(interval: tuple[float, float] | None) -> str:
+    """Returns an interval in words, "" for none.
+
+    >>> format_interval((0.25, 0.5)), format_interval(None)
+    ('0.2500 to 0.5000', '')
+    """
+    return "" if interval is None else " to ".join(map(format_number, interval))
 
 
 def format_number(number: float) -> str:

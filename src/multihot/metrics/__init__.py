@@ -55,6 +55,7 @@ class Evaluation:
     table: list[dict[str, str | float]]
     thresholds: list[float | None] = field(default_factory=list)  # None: of a group, where the largest logit decides
     decided_by: dict[str, str] = field(default_factory=dict)  # fitted decisions of the scores `fitted_...`
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # by the names of scores; may be empty
 
     @property
     def threshold(self) -> float | list[float | None] | None:

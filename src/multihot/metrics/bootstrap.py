@@ -5,7 +5,7 @@ A ranking is sorted once. Of a resample only the weights between one positive an
 are whole numbers below 2^24 and so exact in float32: the result does not depend on how the work is divided.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from multihot.labels import LabelSpace
-from multihot.metrics import judge_groups
+from multihot.metrics import SCORES, judge_groups
 from multihot.metrics.blocks import LogitsAndTarget, harden
 from multihot.metrics.decisions import Decide, DecisionSums, judge_images, score_decisions
 from multihot.metrics.ranking import rank_images
@@ -25,10 +25,16 @@ MOST_AT_ONCE = 256  # resamples
 PLACES_AT_ONCE = 1 << 11  # their sums stay in the cache as well
 ENTRIES_AT_ONCE = 1 << 22
 MOST_ENTRIES = 1 << 28  # in the one ranking of micro_ap: 4 bytes each
+LABEL_SCORES = ("map", "macro_auroc")
 IMAGE_SCORES = ("lrap", "ranking_loss", "coverage_error")
+DECISION_SCORES = [
+    name for name in SCORES if name not in (*LABEL_SCORES, "micro_ap", *IMAGE_SCORES) and not name.startswith("num_")
+]
 
 
-def draw_weights(num_images: int, num_resamples: int, clusters: np.ndarray | None = None, seed: int = 0) -> Tensor:
+def draw_weights(
+    num_images: int, num_resamples: int, clusters: Tensor | np.ndarray | None = None, seed: int = 0
+) -> Tensor:
     """Returns how often each resample has each image, uint8 (R, N); the same for the same arguments.
 
     Args:
@@ -38,7 +44,7 @@ def draw_weights(num_images: int, num_resamples: int, clusters: np.ndarray | Non
     ([4, 4], [[1, 1, 1]])
     """
     rng = np.random.default_rng(seed)
-    numbers = None if clusters is None else np.unique(clusters, return_inverse=True)[1].ravel()
+    numbers = None if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1].ravel()
     num_units = num_images if numbers is None else int(numbers.max()) + 1
     weights = torch.empty(num_resamples, num_images, dtype=torch.uint8)
     for row in weights.numpy():
@@ -47,7 +53,9 @@ def draw_weights(num_images: int, num_resamples: int, clusters: np.ndarray | Non
     return weights
 
 
-def resample(matrices: LogitsAndTarget, space: LabelSpace, weights: Tensor, decide: Decide) -> dict[str, np.ndarray]:
+def resample(
+    matrices: LogitsAndTarget, space: LabelSpace, weights: Tensor, decide: Decide, wanted: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
     """Returns the values (R,) of each score that `measure` gives and is no count, `<group>_accuracy` included: what it
     would give of each resample, each image repeated as often as its weight says. Labels that vanish from a resample
     are left out of its macro averages.
@@ -57,12 +65,17 @@ def resample(matrices: LogitsAndTarget, space: LabelSpace, weights: Tensor, deci
     Args:
         weights: uint8 (R, N).
         decide: gives which labels are predicted, bool (B, C), of logits (B, C).
+        wanted: names of scores; what has none of them is not computed. None: all.
     """
-    return {
-        **resample_rankings(matrices, space, weights),
-        **resample_decisions(matrices, weights, decide),
-        **resample_groups(matrices, space, weights),
-    }
+    parts = [
+        (LABEL_SCORES, lambda: average_labels(resample_labels(matrices, space, weights))),
+        (("micro_ap",), lambda: resample_pooled(matrices, space, weights)),
+        (IMAGE_SCORES, lambda: resample_images(matrices, space, weights)),
+        (DECISION_SCORES, lambda: resample_decisions(matrices, weights, decide)),
+        ([f"{group.name}_accuracy" for group in space.groups], lambda: resample_groups(matrices, space, weights)),
+    ]
+    computed = [compute() for names, compute in parts if wanted is None or {*names} & {*wanted}]
+    return {name: values for part in computed for name, values in part.items()}
 
 
 def resample_single_label(matrices: LogitsAndTarget, space: LabelSpace, weights: Tensor) -> dict[str, np.ndarray]:
@@ -81,17 +94,19 @@ def take_one_answer(target: Tensor) -> Tensor:
     return torch.where(present.any(dim=1, keepdim=True), present.to(torch.int8), -1)
 
 
-def resample_rankings(matrices: LogitsAndTarget, space: LabelSpace, weights: Tensor) -> dict[str, np.ndarray]:
-    """Returns the values (R,) of `map`, `macro_auroc`, `micro_ap`, `lrap`, `ranking_loss` and `coverage_error`."""
-    precision, area = np.split(resample_labels(matrices, space, weights), 2)
-    result = {"map": mean_of_ranked(precision[0]), "macro_auroc": mean_of_ranked(area[0])}
-    if matrices.logits.numel() <= MOST_ENTRIES:
-        result["micro_ap"] = resample_pooled(matrices, space, weights)
+def average_labels(of_labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the means (R,) over the labels that are not NaN: of_labels (2, C, R)."""
+    sums, counts = np.nansum(of_labels, axis=1), (~np.isnan(of_labels)).sum(axis=1)
+    return dict(zip(LABEL_SCORES, divide(sums, counts), strict=True))
+
+
+def resample_images(matrices: LogitsAndTarget, space: LabelSpace, weights: Tensor) -> dict[str, np.ndarray]:
+    """Returns the values (R,) of `lrap`, `ranking_loss` and `coverage_error`."""
     blocks = matrices.blocks()
     images = [rank_images(space.log_odds(logits).numpy(), harden(target).numpy()) for _, logits, target in blocks]
     *values, is_known = map(np.concatenate, zip(*images, strict=True))
     means = weigh_images([*(column * is_known for column in values), is_known], weights)
-    return result | dict(zip(IMAGE_SCORES, divide(means[:-1], means[-1]), strict=True))
+    return dict(zip(IMAGE_SCORES, divide(means[:-1], means[-1]), strict=True))
 
 
 def resample_decisions(
@@ -145,11 +160,6 @@ def split_weights(weights: Tensor) -> Iterator[tuple[slice, Tensor]]:
 def divide(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Returns sums / counts, NaN where there is nothing."""
     return sums / np.where(counts > 0, counts, np.nan)
-
-
-def mean_of_ranked(values: np.ndarray) -> np.ndarray:
-    """Returns the mean (R,) over the labels (C, R) that are not NaN."""
-    return divide(np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0))
 
 
 class Places(NamedTuple):
@@ -270,7 +280,12 @@ def count_down(values: Tensor, first: np.ndarray, sizes: np.ndarray) -> Tensor:
     return sums - before.repeat_interleave(torch.from_numpy(sizes), dim=0)
 
 
-def resample_pooled(matrices: LogitsAndTarget, space: LabelSpace, weights: Tensor) -> np.ndarray:
+def resample_pooled(matrices: LogitsAndTarget, space: LabelSpace, weights: Tensor) -> dict[str, np.ndarray]:
+    """Returns the values (R,) of `micro_ap`, unless there are too many entries to rank at once."""
+    return {} if matrices.logits.numel() > MOST_ENTRIES else {"micro_ap": rank_entries(matrices, space, weights)}
+
+
+def rank_entries(matrices: LogitsAndTarget, space: LabelSpace, weights: Tensor) -> np.ndarray:
     """Returns the values (R,) of the average precision of the one ranking of all entries."""
     found = [(scores[target == 1], images[target == 1]) for scores, target, images in entries(matrices, space)]
     scores, images = map(np.concatenate, zip(*found, strict=True))

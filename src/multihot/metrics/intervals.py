@@ -36,7 +36,7 @@ def basic_interval(
 
     The values lie around the score as the score lies around the truth: the ends are 2 s - q(0.975) and 2 s - q(0.025),
     which takes their bias off. The percentile interval, q(0.025) to q(0.975), adds it once more. NaN if no value is a
-    number.
+    number, or if all are the same: that all images are right, or only one cluster is there, says nothing of others.
 
     Args:
         lowest, highest: the score cannot lie beyond.
@@ -45,7 +45,7 @@ def basic_interval(
     (0.25, 0.5)
     """
     values = resampled[~np.isnan(resampled)]
-    if not values.size or np.isnan(score):
+    if np.isnan(score) or not values.size or values.min() == values.max():
         return np.nan, np.nan
     low, high = np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return tuple(np.clip([2 * score - high, 2 * score - low], lowest, highest).tolist())

@@ -215,6 +215,7 @@ SCRIPTS = {
         "out": PATH | NULL,
         "predict": choice("auto", "again"),
         "threshold": TRAIN["threshold"],
+        "resamples": whole(0),
         "batch_size": whole(1) | NULL,
         "mixed_precision": choice("no", "bf16", "fp16") | NULL,
         "num_workers": whole(0) | NULL,

@@ -1,0 +1,88 @@
+"""How far the scores of an evaluation may be from those of more images of the same kind."""
+
+from collections.abc import Collection, Sequence
+from functools import partial
+
+import numpy as np
+from torch import Tensor
+
+from multihot.decisions import Decisions
+from multihot.evaluation.decided import FITTED
+from multihot.evaluation.predictions import Predictions
+from multihot.metrics import Evaluation
+from multihot.metrics.bootstrap import draw_weights, resample, resample_decisions, resample_single_label
+from multihot.metrics.checks import check_threshold
+from multihot.metrics.intervals import FEW_POSITIVES, LEVEL, ap_interval, basic_interval
+
+DIGITS = 6  # of an interval: as many are the same for any number of threads
+
+
+def add_intervals(
+    evaluation: Evaluation,
+    predictions: Predictions,
+    num_resamples: int,
+    threshold: float | Sequence[float] | None = None,
+    decisions: Decisions | None = None,
+) -> None:
+    """Adds the interval of each score that a resample has too, and of each label's AP, to an evaluation.
+
+    Args:
+        num_resamples: of the images, or of the clusters where the predictions have them.
+        decisions: by which it is scored too.
+    """
+    weights = draw_weights(len(predictions), num_resamples, predictions.cluster)
+    resampled = resample_scores(predictions, weights, threshold, decisions if evaluation.decided_by else None)
+    for name, score in evaluation.scores.items():
+        if name in resampled:
+            highest = len(predictions.space.labels) if name == "coverage_error" else 1
+            ends = basic_interval(score, resampled[name], lowest=0, highest=highest)
+            evaluation.intervals[name] = tuple(round(end, DIGITS) for end in ends)
+    add_ap_intervals(evaluation)
+
+
+def resample_scores(
+    predictions: Predictions,
+    weights: Tensor,
+    threshold: float | Sequence[float] | None = None,
+    decisions: Decisions | None = None,
+    wanted: Collection[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Returns the values (R,) of the scores of predictions in each resample; with decisions `fitted_...` too.
+
+    Args:
+        weights: how often each resample has each image, uint8 (R, N).
+        wanted: names of scores; what has none of them is not computed. None: all.
+    """
+    space = predictions.space
+    if space.is_single_label:
+        return resample_single_label(predictions, space, weights)
+    decide = partial(space.decide, threshold=check_threshold(threshold, space))
+    resampled = resample(predictions, space, weights, decide, wanted)
+    if decisions is not None and (wanted is None or any(name.startswith(FITTED) for name in wanted)):
+        fitted = resample_decisions(predictions, weights, decisions.decide)
+        resampled |= {f"{FITTED}{name}": values for name, values in fitted.items()}
+    return resampled
+
+
+def add_ap_intervals(evaluation: Evaluation) -> None:
+    """Adds `ap_low` and `ap_high` behind the `ap` of each label, where the table has one."""
+    if "ap" not in evaluation.table[0]:
+        return
+    ends = ap_interval(*([row[name] for row in evaluation.table] for name in ("ap", "support")))
+    for row, low, high in zip(evaluation.table, *(end.round(DIGITS).tolist() for end in ends), strict=True):
+        columns = list(row.items())
+        place = list(row).index("ap") + 1
+        row.clear()
+        row.update([*columns[:place], ("ap_low", low), ("ap_high", high), *columns[place:]])
+
+
+def describe_intervals(evaluation: Evaluation, predictions: Predictions, num_resamples: int) -> str:
+    """Returns what the intervals are, and how many labels have few positives, in one sentence."""
+    drawn = f"{len(predictions):,} images"
+    if predictions.cluster is not None:
+        drawn = f"{len(predictions.cluster.unique()):,} clusters of {drawn}"
+    rare = sum(row["support"] < FEW_POSITIVES for row in evaluation.table)
+    return (
+        f"{LEVEL:.0%} intervals by {num_resamples:,} resamples of {drawn}, for images and not for another training; "
+        f"{rare} of {len(evaluation.table)} labels have fewer than {FEW_POSITIVES} positives"
+    )
