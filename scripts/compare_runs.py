@@ -4,12 +4,14 @@ python scripts/compare_runs.py runs                          what differs is fou
 python scripts/compare_runs.py runs --by loss,start          only these settings, or groups of settings
 python scripts/compare_runs.py runs --score test/map         needs evaluate.py split=test of each run
 python scripts/compare_runs.py runs --score val/ranking_loss --score val/map --csv runs.csv --html runs.html
+python scripts/compare_runs.py runs --paired test/map        on the same images: what other images would give
 
 Runs that are not finished, that a search ended early or that lack the score are left out and named.
 """
 
 import argparse
 import csv
+import math
 import statistics
 import sys
 from collections import defaultdict
@@ -21,7 +23,7 @@ from pathlib import Path
 import jinja2
 
 from multihot.comparison.doubts import find_doubts, list_names
-from multihot.comparison.results import UNFINISHED, Result, choose_scores, read_results, select
+from multihot.comparison.results import UNFINISHED, Result, choose_scores, read_results, select, split_of
 from multihot.comparison.rows import Difference, Row, compare, find_equal, in_words
 from multihot.errors import InputError
 from multihot.files import prepare_file, write_text, writing
@@ -32,6 +34,14 @@ NOTES = (
     "The difference to the best row ± its standard error, paired by seed where both rows have the same seeds (else "
     "Welch's: unpaired), tells what may be luck of the seeds (95% sure from 13 standard errors on with two seeds, 4.3 "
     "with three, 2.8 with five) but not what other images would give, and the best of many rows is partly luck.",
+)
+
+
+PAIRED_NOTE = (
+    "Both rows are resampled alike. 'Other images' is the 95% interval of the difference on other images of the same "
+    "kind, for these trainings: other seeds may give more or less. 'And other seeds' adds the variance over seeds, "
+    "paired where both rows have the same; '-': a row has one seed. An interval without 0 is a difference that can be "
+    "seen; whether the intervals of the two scores overlap tells nothing. The best of many rows is partly luck."
 )
 
 
@@ -57,6 +67,13 @@ def main() -> int:
         default=[],
         help="<split>/<metric>, of the best epoch; of several, the first decides the order",
     )
+    parser.add_argument(
+        "--paired",
+        action="append",
+        default=[],
+        help="<split>/<metric>: the difference of each row to the best on the same images, and its interval",
+    )
+    parser.add_argument("--resamples", type=int, default=1000, help="of the images, for --paired")
     parser.add_argument("--unfinished", action="store_true", help="count runs that have not come to their end as well")
     parser.add_argument("--csv", type=Path, help="file for the table, a column a setting")
     parser.add_argument("--html", type=Path, help="file for the table as a page")
@@ -69,9 +86,13 @@ def main() -> int:
             prepare_file(path, MARKS[write], way_out)
         if arguments.csv is not None and arguments.csv == arguments.html:
             raise InputError(f"--csv and --html are the same file, {arguments.csv}: give one of them another name")
-        comparison = read_comparison(arguments.folder, by, arguments.score, arguments.unfinished)
+        check_paired(arguments)
+        comparison = read_comparison(arguments.folder, by, arguments.paired or arguments.score, arguments.unfinished)
         for line in (*describe_left_out(comparison.left_out), *(f"warning: {line}" for line in comparison.warnings)):
             print(line, file=sys.stderr)
+        if arguments.paired:
+            print(format_paired(comparison, arguments.folder, arguments.resamples))
+            return 0
         print("\n\n".join([format_table(comparison), *NOTES]))
         for path, write, way_out in outputs:
             with writing(path, way_out):
@@ -81,6 +102,49 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def check_paired(arguments: argparse.Namespace) -> None:
+    """Raises InputError if --paired does not go with the other arguments."""
+    if not arguments.paired:
+        return
+    if arguments.score or arguments.csv or arguments.html:
+        raise InputError("--paired prints a table of its own: leave out --score, --csv and --html")
+    splits = sorted({split_of(score) for score in arguments.paired})
+    if len(splits) > 1:
+        raise InputError(f"--paired compares runs on the images of one split, not of {' and '.join(splits)}")
+    if arguments.resamples < 2:
+        raise InputError(f"--resamples must be 2 or more, not {arguments.resamples}")
+
+
+def format_paired(comparison: Comparison, folder: Path, num_resamples: int) -> str:
+    """Returns for each score a table in Markdown: how far each row is from the best, and what others would give."""
+    from multihot.comparison.paired import subtract_paired  # loads torch, which other comparisons need not wait for
+
+    best, *others = comparison.rows
+    if not others:
+        raise InputError(
+            f"there is one row alone, {best.title}: --paired needs two that differ in a setting (--by names them)"
+        )
+    tables = []
+    for score, gaps in subtract_paired(folder, comparison.rows, comparison.scores, num_resamples).items():
+        lines = [["setting", "runs", score, "difference to the best", "other images", "and other seeds"]]
+        lines.append([best.title, str(len(best.runs)), spread(best.scores(score), len(best.runs)), "best", "", ""])
+        for row, gap in zip(others, gaps, strict=True):
+            cells = [row.title, str(len(row.runs)), spread(row.scores(score), len(row.runs)), f"{gap.mean:+.4f}"]
+            lines.append([*cells, format_ends(gap.of_images), format_ends(gap.of_both)])
+        table = [f"| {' | '.join(map(escape, line))} |" for line in lines]
+        tables.append("\n".join([table[0], "|---" * len(lines[0]) + "|", *table[1:]]))
+    return "\n\n".join([*tables, PAIRED_NOTE])
+
+
+def format_ends(ends: tuple[float, float] | None) -> str:
+    """Returns an interval in words.
+
+    >>> format_ends((-0.05, 0.01)), format_ends(None)
+    ('-0.0500 to +0.0100', '-')
+    """
+    return "-" if ends is None or math.isnan(ends[0]) else f"{ends[0]:+.4f} to {ends[1]:+.4f}"
 
 
 def read_comparison(folder: Path, by: Sequence[str], scores: Sequence[str], with_unfinished: bool) -> Comparison:
