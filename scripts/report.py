@@ -22,7 +22,8 @@ def main(cfg: DictConfig) -> None:
     """Writes report.html."""
     from multihot.files import absolute, prepare_file, write_text, writing
     from multihot.report.page import MARK, create_page
-    from multihot.report.result import create_read, name_file, read_doctor, read_result
+    from multihot.report.pictures import NO_PICTURES
+    from multihot.report.result import name_file, open_album, read_doctor, read_result
     from multihot.run.folder import load_run
     from multihot.settings.check import check_settings
 
@@ -33,10 +34,8 @@ def main(cfg: DictConfig) -> None:
     file = name_file([run for run, *_ in runs], cfg.split) if cfg.out is None else Path(absolute(cfg.out))
     prepare_file(file, MARK, WAY_OUT)
     _, trained, labels = runs[0]
-    read, why = create_read(trained.data, cfg.split, labels) if cfg.pictures else (None, None)
-    page = create_page(
-        results, read, num_pictures=cfg.pictures, doctor=read_doctor(cfg.doctor), why_no_pictures=why
-    )  # fmt: skip
+    album = open_album(trained.data, cfg.split, labels) if cfg.pictures else NO_PICTURES
+    page = create_page(results, album, num_pictures=cfg.pictures, doctor=read_doctor(cfg.doctor))
     with writing(file, WAY_OUT):
         write_text(file, page, errors="backslashreplace")
     log.info("written to %s", file)

@@ -36,7 +36,7 @@ def count_at_cuts(scores: np.ndarray, target: np.ndarray, num_cuts: int, always:
 false_positives=array([2, 1, 0, 0]))
     """
     known = target >= 0
-    order = np.argsort(-scores[known], kind="stable")
+    order = np.argsort(-scores[known])
     ranked, is_positive = scores[known][order], target[known][order] == 1
     ends = np.flatnonzero(np.diff(ranked)) + 1  # so many are above a cut that parts no equal scores
     ends = choose(ends, is_positive, num_cuts)
@@ -82,7 +82,7 @@ def fill_bins(probability: np.ndarray, before: np.ndarray, target: np.ndarray, n
     array([2, 0])
     """
     known = np.flatnonzero(target >= 0)
-    order = known[np.argsort(probability[known], kind="stable")]
+    order = known[np.argsort(probability[known])]
     place = place_in_bins(probability[order], min(num_bins, max(1, len(order) // FEWEST_IN_BIN)))
     num_images, num_positives, *sums = (
         np.bincount(place, weight, num_bins) for weight in (None, target[order] == 1, probability[order], before[order])

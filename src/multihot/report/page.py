@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import jinja2
+import torch
 
 from multihot.errors import InputError
 from multihot.metrics.intervals import ap_interval
 from multihot.report.confusions import Confusions, find_confusions
 from multihot.report.numbers import Numbers, count
 from multihot.report.payload import describe_labels, describe_pictures, list_labels, short_name, shrink
-from multihot.report.picks import pick
-from multihot.report.pictures import Read, embed
+from multihot.report.picks import find_worst_labels, pick
+from multihot.report.pictures import NO_PICTURES, Album, embed, overlay
 from multihot.report.result import Result
 from multihot.report.summary import describe_decisions, describe_training, draw_history, list_scores
 from multihot.report.warnings import warn
@@ -23,17 +24,12 @@ EXAMPLES = 24  # images of each kind that are candidates of a label
 
 
 def create_page(
-    results: Sequence[Result],
-    read: Read | None,
-    *,
-    num_pictures: int,
-    doctor: Mapping | None = None,
-    why_no_pictures: str | None = None,
+    results: Sequence[Result], album: Album = NO_PICTURES, *, num_pictures: int = 0, doctor: Mapping | None = None
 ) -> str:
     """Returns the page about one result, or about two beside each other.
 
     Args:
-        read: (image, min_side) -> picture; None: the page has none, `why_no_pictures` says why.
+        album: gives at most `num_pictures` of the split.
         doctor: report.json of scripts/validate_data.py.
 
     Raises:
@@ -41,12 +37,13 @@ def create_page(
     """
     check_same(results)
     first = results[0]
-    num_pictures = num_pictures if read is not None else 0
+    num_pictures = num_pictures if album.read is not None else 0
     numbers = [count(result, num_pictures, EXAMPLES if num_pictures else 0) for result in results]
     confusions = find_confusions(first.predictions, first.decisions.decide, num_pairs=NUM_PAIRS)
     rows, lists = pick(numbers[0], num_pictures, [row for swap in confusions.swaps[:NUM_SWAPS] for row in swap.rows])
     names = [str(first.predictions.images[row]) for row in rows]
-    urls, why = embed(names, read, len(first.space.labels)) if rows else ([], why_no_pictures)
+    urls, why = embed(names, album, len(first.space.labels))
+    explained = [*lists["doubts"], *find_worst_labels(first, lists["worst"])]
     payload = {
         "labels": list_labels(first.space.labels),
         "grouped": [column for columns in first.space.columns for column in columns],
@@ -56,6 +53,7 @@ def create_page(
             {"row": row, "name": short_name(name), "url": url} for row, name, url in zip(rows, names, urls, strict=True)
         ],
         "lists": lists,
+        "overlays": overlay(explained, first.predictions.images, album),
         "confusions": describe_confusions(confusions),
         "runs": [describe_run(result, own, rows) for result, own in zip(results, numbers, strict=True)],
     }
@@ -78,9 +76,10 @@ def check_same(results: Sequence[Result]) -> None:
     for other in results[1:]:
         if other.space.labels != first.space.labels:
             raise InputError(f"{first.name} and {other.name} have other labels: a report is about runs of the same")
-        if list(other.predictions.images) != list(first.predictions.images):
+        is_same = list(other.predictions.images) == list(first.predictions.images)
+        if not is_same or not torch.equal(other.predictions.target, first.predictions.target):
             raise InputError(
-                f"{first.name} and {other.name} have predicted other {first.split} images: evaluate both on the same"
+                f"{first.name} and {other.name} have other {first.split} images or answers: evaluate both on the same"
             )
 
 

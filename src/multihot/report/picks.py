@@ -5,7 +5,9 @@ from itertools import chain, islice, zip_longest
 
 import numpy as np
 
-from multihot.report.numbers import LabelNumbers, Numbers
+from multihot.metrics.blocks import harden
+from multihot.report.numbers import LabelNumbers, Numbers, as_array
+from multihot.report.result import Result
 
 DOUBT_SHARE, IMAGE_SHARE = 0.2, 0.1  # of all pictures: of suspected label errors, of the worst and of the surest images
 
@@ -24,6 +26,17 @@ def pick(numbers: Numbers, num_pictures: int, others: Sequence[int] = ()) -> tup
     lists = {"doubts": doubts, "worst": worst[:num_images].tolist(), "surest": surest[:num_images].tolist()}
     rows = chain([row for row, _ in doubts], lists["worst"], lists["surest"], others, rows_of_labels(numbers.labels))
     return list(islice(unique(rows), num_pictures)), lists
+
+
+def find_worst_labels(result: Result, rows: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns each row with the label whose known answer differs most from its probability there."""
+    if not rows:
+        return []
+    logits, target = (part[list(rows)] for part in (result.predictions.logits, result.predictions.target))
+    target = harden(target).numpy()
+    difference = np.abs((target == 1) - as_array(result.decisions.probability(logits.float())))
+    labels = np.where(target >= 0, difference, -1).argmax(axis=1)
+    return list(zip(rows, labels.tolist(), strict=True))
 
 
 def unique(rows: Iterable[int]) -> Iterator[int]:

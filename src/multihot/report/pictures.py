@@ -2,14 +2,12 @@
 
 import base64
 import io
-import logging
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from PIL import Image
 
 from multihot.errors import InputError, first_line
-
-log = logging.getLogger(__name__)
 
 SIDE, SIDE_OF_MANY = 160, 96  # pixels of the longer side; where many labels take the room
 MANY_LABELS = 1000
@@ -19,17 +17,42 @@ QUALITY = 75
 Read = Callable[..., Image.Image]  # (image, min_side=None) -> picture
 
 
-def embed(images: Sequence[str], read: Read, num_labels: int) -> tuple[list[str | None], str | None]:
+class Album(NamedTuple):
+    """What gives the pictures of a split."""
+
+    read: Read | None  # None: nothing does
+    why: str | None = None  # it does not
+    explain: Callable[[Image.Image, int], Image.Image] | None = None  # (picture, label) -> where that is seen in it
+
+
+NO_PICTURES = Album(None)
+
+
+def embed(images: Sequence[str], album: Album, num_labels: int) -> tuple[list[str | None], str | None]:
     """Returns each picture as a data URL, None for what cannot be read, and why the first of those cannot."""
     side = SIDE if num_labels <= MANY_LABELS else SIDE_OF_MANY
-    pictures, why = [], None
+    pictures, why = [], album.why
     for image in images:
         try:
-            pictures.append(encode(read(image, min_side=side), side))
+            pictures.append(encode(album.read(image, min_side=side), side))
         except (InputError, OSError) as error:
             pictures.append(None)
             why = why or first_line(error)
     return pictures, why
+
+
+def overlay(pairs: Sequence[tuple[int, int]], images: Sequence[str], album: Album) -> list[dict[str, object]]:
+    """Returns where in images their labels are seen, as pictures: pairs of row and label. None where nothing tells."""
+    if album.explain is None:
+        return []
+    result = []
+    for row, label in dict.fromkeys(pairs):
+        try:
+            picture = album.explain(album.read(images[row]), label)
+        except (InputError, OSError):
+            continue  # it is told of already
+        result.append({"row": row, "label": label, "url": encode(picture, SIDE)})
+    return result
 
 
 def encode(picture: Image.Image, side: int) -> str:

@@ -18,7 +18,7 @@ from multihot.files import read_json
 from multihot.json_shapes import DATA_REPORT, METRICS
 from multihot.labels import LabelSpace, read_groups
 from multihot.metrics.checks import list_thresholds
-from multihot.report.pictures import Read
+from multihot.report.pictures import Album
 from multihot.run.folder import COUNTS_FILE, Run
 
 
@@ -122,17 +122,17 @@ def name_file(runs: Sequence[Run], split: str) -> Path:
     return runs[0].split(split) / f"report{beside}.html"
 
 
-def create_read(data: DictConfig, split: str, labels: tuple[str, ...]) -> tuple[Read | None, str | None]:
-    """Returns what reads the pictures of a split, or None and why there is nothing.
+def open_album(data: DictConfig, split: str, labels: tuple[str, ...]) -> Album:
+    """Returns what reads the pictures of a split, or says why nothing does.
 
     Args:
         data: the settings of the run's data.
     """
     try:
         manifest = create_reader(data)(split, labels=labels, must_exist=False)
-        return manifest.with_value_range(read_value_range(data.value_range)).read, None
+        return Album(manifest.with_value_range(read_value_range(data.value_range)).read)
     except (InputError, OSError) as error:
-        return None, first_line(error)
+        return Album(None, first_line(error))
 
 
 def read_doctor(path: str | None) -> Mapping | None:

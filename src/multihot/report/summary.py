@@ -29,13 +29,12 @@ def describe_training(result: Result) -> list[tuple[str, str]]:
     """Returns what was trained on what, as pairs of a word and what it is."""
     settings, counts = result.settings, result.counts
     data, function = settings["data"], settings["loss"]["function"]["_target_"].rpartition(".")[2]
-    source = data.get("path") or data.get("name") or ""
-    kind = data["_target_"].split(".")[-2].replace("_", " ")
+    source = data.get("path") or data.get("name") or data["_target_"].split(".")[-2]
     images = f"{counts['num_images']:,} images" if counts else "images"
     best = max(result.history, key=lambda row: row["epoch"], default={"epoch": settings["epochs"]})["epoch"]
     return [
         ("model", f"{settings['model']['name']} at {settings['model']['image_size']} px"),
-        ("trained on", f"{images} of {' '.join(filter(None, [kind, PurePath(str(source)).name]))}"),
+        ("trained on", f"{images} of {PurePath(str(source)).name}"),
         ("loss", function),
         ("fine-tuning", settings["finetune"]["_target_"].rpartition(".")[2]),
         ("epochs", f"{best} of {settings['epochs']}"),

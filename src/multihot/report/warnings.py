@@ -50,10 +50,12 @@ def of_labels(labels: Sequence[LabelNumbers]) -> Iterator[str]:
     """Yields how many labels are too rare to say much of."""
     supports = np.array([label.support for label in labels])
     absent, few = int((supports == 0).sum()), int(((supports > 0) & (supports < FEW)).sum())
-    if few or absent:
-        rare = [f"{few:,} of {len(labels):,} labels have fewer than {FEW} positives"] * bool(few)
-        none = [f"{absent:,}{'' if few else f' of {len(labels):,} labels'} have none and are not scored"] * bool(absent)
-        yield f"{', '.join(rare + none)}: what is said of each of them is a guess."
+    have = "label has" if len(labels) == 1 else "labels have"
+    if few:
+        rest = f"; {absent:,} more have none" if absent else ""
+        yield f"{few:,} of {len(labels):,} {have} fewer than {FEW} positives: what is said of them is a guess{rest}."
+    elif absent:
+        yield f"{absent:,} of {len(labels):,} {have} no positive here and no score."
 
 
 def of_calibration(result: Result, numbers: Numbers) -> Iterator[str]:

@@ -2,7 +2,7 @@
 const ROW = 34, SHOWN = 4, PRINTED = 300;
 const KINDS = {f4: Float32Array, f8: Float64Array, u1: Uint8Array, u2: Uint16Array, u4: Uint32Array};
 const byId = id => document.getElementById(id);
-let labels, runs, pictures, lists, grouped, confusions;
+let labels, runs, pictures, lists, overlays, grouped, confusions;
 const columns = [  // of the table: title, words, value of a label, text of a value
   ["label", "the label", c => c, null],
   ["images", "known images with the label", c => run().support[c], count],
@@ -16,7 +16,7 @@ const state = {run: 0, label: 0, cut: 0, column: 1, down: true, order: []};
 async function start() {
   const packed = new Blob([bytesOf(byId("data").textContent)]);
   const data = await new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).json();
-  ({labels, runs, pictures, lists, confusions} = unpack(data));
+  ({labels, runs, pictures, lists, overlays, confusions} = unpack(data));
   grouped = new Set(data.grouped);
   drawGrid();
   choose(state.order[0]);
@@ -138,7 +138,7 @@ function drawDetails() {
     <div class="slider"><div class="numbers" id="numbers"></div>
     <input type="range" id="cut" min="0" max="${cutsOf(c).cut.length - 1}" step="1" aria-label="Threshold of ${escape(labels[c])}">
     <div class="steps"><span class="where" id="where"></span>
-    <button data-cut="own">${isGrouped ? "even odds" : own.is_fitted ? "fitted" : "its threshold"}</button><button data-cut="even">0.5</button>
+    ${isGrouped || !own.cut[c] ? "" : `<button data-cut="own">${own.is_fitted ? "fitted" : "its threshold"}</button>`}<button data-cut="even">0.5</button>
     <button data-cut="best" title="on these very images, so too good">highest F1</button></div></div>
     <div class="charts"><figure><h4>Precision and recall</h4><div id="curve"></div></figure>
     <figure><h4>Reliability</h4>${drawReliability(c)}</figure>
@@ -151,11 +151,10 @@ function drawCut() {
   const c = state.label, own = run(), {cut, hits, alarms, probability} = cutsOf(c), k = state.cut;
   const support = own.support[c], at = scores(hits[k], alarms[k], support);
   const missed = support - hits[k], rest = own.num_known[c] - support - alarms[k];
-  const number = (name, value, title) => `<div title="${title ?? ""}"><b>${value}</b>${name}</div>`;
-  const parts = ["precision", "recall", "f1"].map(name => number(name === "f1" ? "F1" : name, at[name].toFixed(4), at[name]));
+  const parts = ["precision", "recall", "f1"].map(name => `<div title="${at[name]}"><b>${at[name].toFixed(4)}</b>${name === "f1" ? "F1" : name}</div>`);
   const counts = [["right", hits[k]], ["false alarms", alarms[k]], ["missed", missed], ["rightly absent", rest]];
-  byId("numbers").innerHTML = parts.join("") + counts.map(([name, value]) =>
-    `<div class="small"><b>${count(value)}</b>${name}</div>`).join("");
+  byId("numbers").innerHTML = `<div>${parts.join("")}</div><div class="small">${
+    counts.map(([name, value]) => `<div><b>${count(value)}</b>${name}</div>`).join("")}</div>`;
   const where = `predicted above ${grouped.has(c) ? "log-odds" : "logit"} ${shortest(cut[k])}, probability ${chance(probability ? probability[k] : 1 / (1 + Math.exp(-cut[k])))}`;
   byId("where").textContent = where;
   byId("cut").setAttribute("aria-valuetext",
@@ -246,19 +245,19 @@ function placesOf(c) {
 function drawEdges(c, k) {
   const all = placesOf(c), predicted = place => place.above > k;
   const kinds = [
-    ["Just above: predicted", all.filter(predicted), (a, b) => a.above - b.above],
-    ["Just below: not predicted", all.filter(p => !predicted(p)), (a, b) => b.above - a.above],
+    ["Just above: predicted", all.filter(predicted), (a, b) => a.above - b.above, true],
+    ["Just below: not predicted", all.filter(p => !predicted(p)), (a, b) => b.above - a.above, true],
     ["Missed, the surest first", all.filter(p => p.answer === 1 && !predicted(p)), (a, b) => a.above - b.above],
     ["False alarms, the surest first", all.filter(p => p.answer === 0 && predicted(p)), (a, b) => b.above - a.above],
     ["Right, the surest first", all.filter(p => p.answer === 1 && predicted(p)), (a, b) => b.above - a.above],
   ];
-  return pictures.length ? kinds.map(([title, some, by]) => `<div><h4>${title}</h4><div class="pictures">${
-    some.sort(by).slice(0, SHOWN).map(({t, answer}) => drawPicture(t, captionOf(t, c, answer))).join("")
+  return pictures.length ? kinds.map(([title, some, by, isMixed]) => `<div><h4>${title}</h4><div class="pictures">${
+    some.sort(by).slice(0, SHOWN).map(({t, answer}) => drawPicture(t, captionOf(t, c, isMixed ? answer : -1))).join("")
     || '<span class="quiet">none of the pictures here</span>'}</div></div>`).join("") : "";
 }
 function captionOf(t, c, answer) {
   const found = run().answers[t].find(([label]) => label === c);
-  return `<span>${found ? chance(found[1]) : ""} <span class="quiet">${answer ? "there" : "absent"}</span></span>`;
+  return `<span>${found ? chance(found[1]) : ""} <span class="quiet">${["", "absent", "there"][answer + 1]}</span></span>`;
 }
 function image(t) {
   const {url, name} = pictures[t];
@@ -309,7 +308,9 @@ function view(t) {
       <td>${said ? "predicted" : ""}</td><td>${kind ? `<span class="chip ${kind}">${kind}</span>` : ""}</td></tr>`;
   });
   const more = run().answers[t].length < labels.length ? `<p class="quiet">The labels that matter most of ${count(labels.length)}.</p>` : "";
-  byId("viewer").querySelector("div").innerHTML = `<div class="viewer"><div>${image(t)}<p class="quiet">${escape(pictures[t].name)}, row ${pictures[t].row}</p></div>
+  const seen = overlays.filter(({row}) => row === pictures[t].row).map(({label, url}) =>
+    `<img src="${url}" alt="where ${escape(labels[label])} is seen"><p class="quiet">what speaks for ${escape(labels[label])}</p>`);
+  byId("viewer").querySelector("div").innerHTML = `<div class="viewer"><div>${image(t)}<p class="quiet">${escape(pictures[t].name)}, row ${pictures[t].row}</p>${seen.join("")}</div>
     <div><table><thead><tr><th>label</th><th class="number">probability</th><th>answer</th><th></th><th></th></tr></thead><tbody>${rows.join("")}</tbody></table>${more}</div></div>`;
   byId("viewer").showModal();
 }
