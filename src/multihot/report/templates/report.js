@@ -270,7 +270,7 @@ const KIND = {11: "right", 10: "missed", "01": "wrong", "00": ""};
 function chips(t) {
   return `<span class="chips">${run().answers[t].filter(([, , answer, said]) => answer === 1 || said).slice(0, 8).map(([c, p, answer, said]) => {
     const kind = answer < 0 ? "unknown" : KIND[`${answer}${said}`];
-    return `<span class="chip ${kind}">${escape(labels[c])} ${chance(p)}${kind && kind !== "right" ? ` ${kind}` : ""}</span>`;
+    return `<span class="chip ${kind}">${escape(labels[c])} ${p.toFixed(2)}${kind && kind !== "right" ? ` ${kind}` : ""}</span>`;
   }).join("")}</span>`;
 }
 function drawLists() {
