@@ -33,12 +33,23 @@ def main(cfg: DictConfig) -> None:
     results = [read_result(*loaded, cfg.split) for loaded in runs]
     file = name_file([run for run, *_ in runs], cfg.split) if cfg.out is None else Path(absolute(cfg.out))
     prepare_file(file, MARK, WAY_OUT)
-    _, trained, labels = runs[0]
+    run, trained, labels = runs[0]
     album = open_album(trained.data, cfg.split, labels) if cfg.pictures else NO_PICTURES
+    if cfg.saliency:
+        album = album._replace(explain=load_explainer(run.best, results[0].space))
     page = create_page(results, album, num_pictures=cfg.pictures, doctor=read_doctor(cfg.doctor))
     with writing(file, WAY_OUT):
         write_text(file, page, errors="backslashreplace")
     log.info("written to %s", file)
+
+
+def load_explainer(best: Path, space):
+    """Returns (picture, label) -> what the model of a run sees of it, coloured where it speaks for the label."""
+    from multihot.model.saved import load_model
+    from multihot.report.saliency import create_explainer, overlay
+
+    explain = create_explainer(load_model(best, space.labels).eval(), space)
+    return lambda picture, label: overlay(*explain(picture, label))
 
 
 if __name__ == "__main__":

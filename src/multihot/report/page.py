@@ -12,7 +12,7 @@ from multihot.report.confusions import Confusions, find_confusions
 from multihot.report.numbers import Numbers, count
 from multihot.report.payload import describe_labels, describe_pictures, list_labels, short_name, shrink
 from multihot.report.picks import find_worst_labels, pick
-from multihot.report.pictures import NO_PICTURES, Album, embed, overlay
+from multihot.report.pictures import NO_PICTURES, Album, embed, explain
 from multihot.report.result import Result
 from multihot.report.summary import describe_decisions, describe_training, draw_history, list_scores
 from multihot.report.warnings import warn
@@ -53,7 +53,7 @@ def create_page(
             {"row": row, "name": short_name(name), "url": url} for row, name, url in zip(rows, names, urls, strict=True)
         ],
         "lists": lists,
-        "overlays": overlay(explained, first.predictions.images, album),
+        "overlays": explain(explained, first.predictions.images, album),
         "confusions": describe_confusions(confusions),
         "runs": [describe_run(result, own, rows) for result, own in zip(results, numbers, strict=True)],
     }

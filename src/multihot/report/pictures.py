@@ -41,8 +41,8 @@ def embed(images: Sequence[str], album: Album, num_labels: int) -> tuple[list[st
     return pictures, why
 
 
-def overlay(pairs: Sequence[tuple[int, int]], images: Sequence[str], album: Album) -> list[dict[str, object]]:
-    """Returns where in images their labels are seen, as pictures: pairs of row and label. None where nothing tells."""
+def explain(pairs: Sequence[tuple[int, int]], images: Sequence[str], album: Album) -> list[dict[str, object]]:
+    """Returns where in images their labels are seen, as pictures: pairs of row and label."""
     if album.explain is None:
         return []
     result = []

@@ -226,6 +226,7 @@ SCRIPTS = {
         "split": choice("val", "test", "train"),
         "out": PATH | NULL,
         "pictures": whole(0),
+        "saliency": FLAG,
         "doctor": PATH | NULL,
     },
     "find_label_errors": DATA
