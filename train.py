@@ -110,6 +110,7 @@ def train(recipe, trainer, batches, validator, run, job) -> None:
             pruned=pruned,
             global_batch_size=checkpoints.global_batch_size,
         )
+        report(recipe, trainer, validator)
     validator.show_best(trainer)
 
 
@@ -127,6 +128,27 @@ def decide(recipe, validator) -> None:
         fit_run(validator.run, "val", decisions, predictions, validator.decide)
     except InputError as error:
         log.warning("no decisions are fitted: %s", error)
+
+
+def report(recipe, trainer, validator) -> None:
+    """Writes the page about the best model on the validation part, and hands it to the tracker."""
+    from multihot.files import prepare_file
+    from multihot.report.page import MARK, create_page, save_page
+    from multihot.report.pictures import NUM_PICTURES, Album
+    from multihot.report.result import name_file, read_result
+
+    if not recipe.settings["report"] or not len(validator.data):
+        return
+    file = name_file([validator.run], "val")
+    try:
+        prepare_file(file, MARK, "report=false makes none")
+        result = read_result(validator.run, recipe.settings, validator.space, "val")
+        save_page(file, create_page([result], Album(validator.data.read), num_pictures=NUM_PICTURES))
+    except Exception as error:  # no page is worth a training that has come to its end
+        log.warning("no report is written: %s: %s", type(error).__name__, error)
+        return
+    log.info("report: %s", file)
+    trainer.tracker.log_report(file, trainer.state.update)
 
 
 @contextmanager

@@ -14,14 +14,13 @@ from multihot.cli import run_script
 
 log = logging.getLogger("multihot")
 
-WAY_OUT = "give another file by out="
-
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="report")
 def main(cfg: DictConfig) -> None:
     """Writes report.html."""
-    from multihot.files import absolute, prepare_file, write_text, writing
-    from multihot.report.page import MARK, create_page
+    from multihot.evaluation.decided import read_space
+    from multihot.files import absolute, prepare_file
+    from multihot.report.page import MARK, WAY_OUT, create_page, save_page
     from multihot.report.pictures import NO_PICTURES
     from multihot.report.result import name_file, open_album, read_doctor, read_result
     from multihot.run.folder import load_run
@@ -30,7 +29,10 @@ def main(cfg: DictConfig) -> None:
     check_settings(cfg, "report")
     folders = [cfg.run] if isinstance(cfg.run, str) else OmegaConf.to_container(cfg.run)
     runs = [load_run(folder, changes={"data": cfg.data}) for folder in folders]
-    results = [read_result(*loaded, cfg.split) for loaded in runs]
+    results = [
+        read_result(run, OmegaConf.to_container(trained), read_space(trained, labels), cfg.split)
+        for run, trained, labels in runs
+    ]
     file = name_file([run for run, *_ in runs], cfg.split) if cfg.out is None else Path(absolute(cfg.out))
     prepare_file(file, MARK, WAY_OUT)
     run, trained, labels = runs[0]
@@ -38,8 +40,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.saliency:
         album = album._replace(explain=load_explainer(run.best, results[0].space))
     page = create_page(results, album, num_pictures=cfg.pictures, doctor=read_doctor(cfg.doctor))
-    with writing(file, WAY_OUT):
-        write_text(file, page, errors="backslashreplace")
+    save_page(file, page)
     log.info("written to %s", file)
 
 

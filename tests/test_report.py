@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from conftest import compose_config, load_script, shared_stamps
 from PIL import Image
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
+from multihot.decisions import MicroF1, fit_decisions
 from multihot.errors import InputError
 from multihot.evaluation.predictions import Predictions
 from multihot.labels import Group, LabelSpace
 from multihot.report import numbers as counting
 from multihot.report.curves import count_at_cuts
-from multihot.report.numbers import count
+from multihot.report.numbers import count, probability_at_cuts
 from multihot.report.page import create_page
 from multihot.report.picks import find_worst_labels, pick
 from multihot.report.pictures import Album
@@ -59,7 +61,7 @@ def draw_result(num_images=300, num_labels=6, groups=(), seed=0, name="a", thres
     }
     return Result(
         name=name, split="val", predictions=predictions, decisions=ByThreshold(space, threshold), fitted=None,
-        metrics=metrics, history=HISTORY, settings=SETTINGS, counts=counts,
+        is_seen=False, metrics=metrics, history=HISTORY, settings=SETTINGS, counts=counts,
     )  # fmt: skip
 
 
@@ -140,6 +142,35 @@ def test_the_numbers_of_labels_are_those_of_scikit_learn_in_any_pieces(monkeypat
             assert counts == (label.true_positives, label.false_positives)
         assert label.bins.num_images.sum() == label.num_known == label.histogram.sum()
         assert label.bins.num_positives.sum() == label.support == label.histogram[1].sum()
+
+
+@pytest.mark.parametrize("per_label", [False, True])
+@pytest.mark.parametrize("groups", [(), (Group("kind", ("label 1", "label 2", "label 3"), none=True),)])
+def test_fitted_decisions_begin_the_slider_and_calibrate_the_page(per_label, groups):
+    result = draw_result(groups=groups)
+    predictions, space = result.predictions, result.space
+    fitted = {"description": "best micro F1", "split": "val"}
+    decisions = fit_decisions(predictions, space, MicroF1(), per_label=per_label, fitted=fitted)
+    result = replace(result, decisions=decisions, fitted=decisions, is_seen=True)
+    numbers = count(result, 10, 5)
+    target, probability = predictions.target.numpy(), decisions.probability(predictions.logits).numpy()
+    own = probability_at_cuts(decisions, space, numbers.labels)
+    for column, label in enumerate(numbers.labels):
+        known = target[:, column] >= 0
+        assert label.expected == pytest.approx(probability[known, column].sum(), rel=1e-5)
+        decision = decisions.decide(predictions.logits)[:, column].numpy()
+        assert scores_of(label.true_positives, label.false_positives, label.support) == judge(
+            target[:, column], decision
+        )
+        if column in space.independent:
+            [place] = np.flatnonzero(label.cuts.cut == np.float32(label.cut))
+            assert own[column][place] == pytest.approx(decisions.thresholds()[column], abs=2e-3)
+            assert label.cuts.true_positives[place] == label.true_positives
+    assert numbers.decided["micro_f1"] > numbers.usual["micro_f1"]
+    page = create_page([result])
+    assert "Thresholds were fitted to these very images" in page
+    assert "fitted decisions: best micro F1" in page
+    assert f"{numbers.usual['micro_f1']:.4f}" in page
 
 
 def test_suspected_errors_are_the_known_answers_far_from_their_probability():
@@ -252,6 +283,19 @@ def test_the_script_writes_a_page_about_a_run(train, report, tmp_path, evaluate)
     (tmp_path / "mine.html").write_text("mine")
     with pytest.raises(InputError, match=r"mine\.html is there and is none that this has written"):
         report(f"run={tmp_path}/a", f"out={tmp_path}/mine.html")
+
+
+def test_a_training_ends_with_a_page_and_never_with_its_failure(train, tmp_path, monkeypatch, caplog):
+    train("name=a", "report=true")
+    assert "Report of a: val" in (tmp_path / "a/val/report.html").read_text()
+
+    def fail(*_, **__):
+        raise RuntimeError("cannot draw")
+
+    monkeypatch.setattr("multihot.report.page.create_page", fail)
+    assert train("name=b", "report=true") is not None
+    assert "no report is written: RuntimeError: cannot draw" in caplog.text
+    assert (tmp_path / "b/finished.json").exists()
 
 
 @pytest.fixture(scope="module")

@@ -182,7 +182,8 @@ def history_of(records):
 def test_the_offline_run_holds_what_was_logged(train, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))  # no netrc
-    train("name=a", "tracker=wandb", "epochs=2", "log_every=1", "loss=asymmetric", "seed=3", "tracker.tags=[first]")
+    loss = ("loss=asymmetric", "seed=3")
+    train("name=a", "tracker=wandb", "epochs=2", "log_every=1", *loss, "tracker.tags=[first]", "report=true")
     records = list(read_offline_run(tmp_path / "a"))
     [run] = [record.run for record in records if record.WhichOneof("record_type") == "run"]
     assert (run.display_name, run.job_type) == ("a", "train")
@@ -202,6 +203,8 @@ def test_the_offline_run_holds_what_was_logged(train, tmp_path, monkeypatch):
     last = rows[-1]
     assert (last["val/labels._type"], last["val/labels.nrows"]) == ("table-file", 10)
     assert last["val/examples.count"] == 16
+    [page] = [row for row in rows if "val/report._type" in row]
+    assert page["val/report._type"] == "html-file"
     assert "true: " in last["val/examples.captions"][0]
     assert not [key for row in rows for key in row if "zero" in key]  # no scalar a label
 

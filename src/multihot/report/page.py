@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 import jinja2
 import torch
 
 from multihot.errors import InputError
+from multihot.files import write_text, writing
 from multihot.metrics.intervals import ap_interval
 from multihot.report.confusions import Confusions, find_confusions
 from multihot.report.numbers import Numbers, count
@@ -17,6 +19,7 @@ from multihot.report.result import Result
 from multihot.report.summary import describe_decisions, describe_training, draw_history, list_scores
 from multihot.report.warnings import warn
 
+WAY_OUT = "give another file by out="
 MARK = b"<title>Report of "  # by which an earlier file is known
 NUM_PAIRS = 20  # of labels that are confused, of each kind
 NUM_SWAPS = 5  # of them, whose images are shown whatever else is
@@ -68,6 +71,12 @@ def create_page(
         num_pictures=len(rows),
         payload=payload,
     )
+
+
+def save_page(file: Path, page: str) -> None:
+    """Writes a page to a file."""
+    with writing(file, WAY_OUT):
+        write_text(file, page, errors="backslashreplace")
 
 
 def check_same(results: Sequence[Result]) -> None:

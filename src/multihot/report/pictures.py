@@ -9,6 +9,7 @@ from PIL import Image
 
 from multihot.errors import InputError, first_line
 
+NUM_PICTURES = 200  # at most, at the end of a training
 SIDE, SIDE_OF_MANY = 160, 96  # pixels of the longer side; where many labels take the room
 MANY_LABELS = 1000
 TINY = 64  # pixels, up to which a picture is kept as it is, without loss

@@ -6,20 +6,23 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from scipy.special import logit
 from torch import Tensor
 
 from multihot.data import create_reader
 from multihot.data.depth import read_value_range
+from multihot.decisions import Decisions
 from multihot.errors import InputError, first_line
-from multihot.evaluation.predictions import MATRICES, Predictions
+from multihot.evaluation.decided import is_fitted_to
+from multihot.evaluation.predictions import MATRICES, ORIGIN, Predictions
 from multihot.files import read_json
 from multihot.json_shapes import DATA_REPORT, METRICS
-from multihot.labels import LabelSpace, read_groups
+from multihot.labels import LabelSpace
 from multihot.metrics.checks import list_thresholds
 from multihot.report.pictures import Album
 from multihot.run.folder import COUNTS_FILE, Run
+from multihot.seal import read_seal
 
 
 class Decides(Protocol):
@@ -65,7 +68,8 @@ class Result:
     split: str
     predictions: Predictions
     decisions: Decides
-    fitted: Mapping | None  # how the decisions were fitted; None: they were not
+    fitted: Decisions | None  # the decisions if they were fitted
+    is_seen: bool  # they were fitted to these very images
     metrics: Mapping[str, object]
     history: Sequence[Mapping]
     settings: Mapping
@@ -82,32 +86,28 @@ class Result:
         return self.settings["monitor"]
 
 
-def read_result(run: Run, trained: DictConfig, labels: tuple[str, ...], split: str) -> Result:
-    """Returns what a run has said of a split; raises InputError if it was not evaluated on it, or a file is damaged.
-
-    Args:
-        trained: the settings of the run.
-    """
+def read_result(run: Run, settings: Mapping, space: LabelSpace, split: str) -> Result:
+    """Returns what a run has said of a split; raises InputError if it was not evaluated on it, or a file is damaged."""
     folder = run.split(split)
     if not (folder / MATRICES).exists():
         raise InputError(
             f"{run.folder} has no predictions of the {split} split: python evaluate.py run={run.folder} split={split}"
         )
-    several = LabelSpace(labels, read_groups(trained.data.get("groups")), activation=trained.activation)
-    space = LabelSpace.single_label(labels) if trained.single_label else several
     predictions = Predictions.load(folder, space)
     metrics = read_json(folder / "metrics.json", METRICS)
-    decisions = run.read_decisions() if hasattr(run, "read_decisions") else None
+    decisions = run.read_decisions()
+    data = (read_seal(folder, ORIGIN) or {}).get("data", "")
     return Result(
         name=run.folder.resolve().name,
         split=split,
         predictions=predictions,
         decisions=decisions or ByThreshold(predictions.space, usable(metrics.get("threshold"))),
-        fitted=None if decisions is None else decisions.fitted,
+        fitted=decisions,
+        is_seen=decisions is not None and is_fitted_to(decisions, split, data),
         metrics=metrics,
         history=run.read_history(),
-        settings=OmegaConf.to_container(trained),
-        counts=run.read_counts(len(labels)) if (run.folder / COUNTS_FILE).exists() else None,
+        settings=settings,
+        counts=run.read_counts(len(space.labels)) if (run.folder / COUNTS_FILE).exists() else None,
     )
 
 

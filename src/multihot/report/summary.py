@@ -45,8 +45,7 @@ def describe_training(result: Result) -> list[tuple[str, str]]:
 def describe_decisions(result: Result) -> str:
     """Returns how labels are decided, in a few words."""
     if result.fitted is not None:
-        aim = f" for {result.fitted['aim']}" if "aim" in result.fitted else ""
-        return f"calibrated, thresholds fitted{aim} on {result.fitted.get('split', 'another split')}"
+        return f"fitted decisions: {result.fitted.description}"
     if not result.space.independent:
         return "the largest logit decides"
     threshold = result.metrics.get("threshold")

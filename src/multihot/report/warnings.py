@@ -42,8 +42,10 @@ def of_decisions(result: Result) -> Iterator[str]:
             "Probabilities are not calibrated and thresholds were not fitted: "
             f"python scripts/fit_decisions.py run=runs/{result.name} does both."
         )
-    elif result.fitted.get("split") == result.split:
-        yield "Thresholds were fitted on this very split: precision, recall and F1 at them are too good here."
+    elif result.is_seen:
+        gain = result.fitted.fitted.get("cross_fitted", {}).get("micro_f1")
+        other = f", on parts left out micro F1 goes from {gain['before']:.3f} to {gain['after']:.3f}" if gain else ""
+        yield f"Thresholds were fitted to these very images: what they reach here is too good{other}."
 
 
 def of_labels(labels: Sequence[LabelNumbers]) -> Iterator[str]:
@@ -66,8 +68,8 @@ def of_calibration(result: Result, numbers: Numbers) -> Iterator[str]:
         yield f"Probabilities are too {side}: they promise {expected:,.0f} positives and there are {support:,}."
     if result.fitted is None:
         return
-    thresholds = np.array([value for value in result.decisions.thresholds() if value is not None])
+    thresholds = np.array([value for value in result.fitted.thresholds() if value is not None])
     if (np.abs(thresholds - 0.5) > NOTICEABLE).any():
         low, high = f"{thresholds.min():.2f}", f"{thresholds.max():.2f}"
         where = low if low == high else f"{low} to {high}"
-        yield f"Thresholds moved from 0.5 to {where}, fitted on {result.fitted.get('split', 'another split')}."
+        yield f"Thresholds moved from 0.5 to {where}, fitted to the {result.fitted.fitted.get('split')} split."

@@ -65,6 +65,7 @@ FREE_ON_RESUME = (
     "grad_checkpointing",
     "name",
     "decisions",
+    "report",
 )  # may differ when a run goes on
 
 

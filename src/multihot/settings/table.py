@@ -180,6 +180,7 @@ TRAIN = (
         "compile": FLAG,
         "num_workers": whole(0) | NULL,
         "log_every": whole(1),
+        "report": FLAG,
         "runs_folder": PATH,
         "tracker.kind": choice("wandb", "tensorboard") | NULL,
         "tracker.project": TEXT,

@@ -33,6 +33,9 @@ class Tracker:
     def log_examples(self, evaluation: Evaluation, manifest: Manifest, decide: Decide, step: int) -> None:
         """Shows one table of all labels, and example images with their true and predicted labels."""
 
+    def log_report(self, file: Path, step: int) -> None:
+        """Shows the page about the best model."""
+
     def log_best(self) -> None:
         """Uploads the best model, if that is wanted."""
 

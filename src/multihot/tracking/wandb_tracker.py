@@ -65,6 +65,11 @@ class WandbRun(RunTracker):
         self.run.summary.update({f"best/{name}": value for name, value in best.items()})
         return best
 
+    def log_report(self, file: Path, step: int) -> None:
+        """Shows the page about the best model, as it is."""
+        if not self.is_lost:
+            self.log({"val/report": wandb.Html(str(file), inject=False)}, step)
+
     def log_best(self) -> None:
         """Uploads the best model, if `tracker.artifacts` says so."""
         if not self.is_lost and self.run.config["tracker.artifacts"]:
