@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from multihot.decisions.decisions import Decisions
 from multihot.metrics.blocks import LogitsAndTarget, harden
@@ -15,6 +16,7 @@ from multihot.metrics.intervals import basic_interval
 
 NUM_FOLDS, NUM_RESAMPLES = 5, 1000
 MOST_ENTRIES = 1 << 27  # of logits that are copied for it
+ROWS_AT_ONCE = 4096
 SCORES = ("micro_f1", "macro_f1", "samples_f1", "micro_precision", "micro_recall")
 
 
@@ -43,12 +45,12 @@ def cross_fit(
     Raises:
         InputError: of `fit`.
     """
-    decided, log_odds = torch.empty_like(matrices.target, dtype=torch.float32), torch.empty_like(matrices.logits)
+    decided, log_odds = torch.empty_like(matrices.target, dtype=torch.int8), torch.empty_like(matrices.logits)
     before = None
     for rows in folds(len(matrices), clusters):
         decisions = fit(take(matrices, ~rows))
         logits = matrices.logits[rows].float()
-        decided[rows] = decisions.decide(logits).float()
+        decided[rows] = decisions.decide(logits).to(torch.int8)
         log_odds[rows] = decisions.calibration.log_odds(logits).float()
         before = decisions.space.log_odds if before is None else before
     fitted = LogitsAndTarget(decided, matrices.target)
@@ -84,11 +86,12 @@ def take(matrices: LogitsAndTarget, rows: Tensor) -> LogitsAndTarget:
 
 def log_losses(log_odds: Tensor, target: Tensor) -> np.ndarray:
     """Returns the sum of the log losses of the known answers of each image and their number, float64 (2, N)."""
-    known = target >= 0
-    losses = torch.nn.functional.binary_cross_entropy_with_logits(
-        log_odds, target.float().clamp(min=0), reduction="none"
-    )
-    return torch.stack([(losses * known).double().sum(dim=1), known.double().sum(dim=1)]).numpy()
+    parts = []
+    for some, answers in zip(log_odds.split(ROWS_AT_ONCE), target.split(ROWS_AT_ONCE), strict=True):
+        known = answers >= 0
+        loss = functional.binary_cross_entropy_with_logits(some, answers.float().clamp(min=0), reduction="none")
+        parts.append(torch.stack([(loss * known).sum(dim=1, dtype=torch.float64), known.sum(dim=1).double()]))
+    return torch.cat(parts, dim=1).numpy()
 
 
 def gain_of_means(before: np.ndarray, after: np.ndarray, weights: Tensor) -> Gain:

@@ -17,7 +17,7 @@ from multihot.decisions.cross_fit import MOST_ENTRIES, Gain, cross_fit
 from multihot.decisions.reliability import Reliability, measure_reliability
 from multihot.errors import InputError, list_first
 from multihot.evaluation.predictions import ORIGIN, Predictions, hash_model
-from multihot.evaluation.scores import in_one_thread
+from multihot.evaluation.scores import FITTED, in_one_thread
 from multihot.files import write_text, writing
 from multihot.known_classes import create
 from multihot.labels import LabelSpace, read_groups
@@ -28,7 +28,6 @@ from multihot.seal import find_fault, read_seal
 
 log = logging.getLogger(__name__)
 
-FITTED = "fitted_"  # before the name of a score: by the fitted decisions
 OF_DECISIONS = (
     "micro_f1", "macro_f1", "samples_f1", "micro_precision", "macro_precision", "micro_recall", "macro_recall",
     "hamming_loss", "jaccard_samples", "subset_accuracy",
@@ -82,7 +81,7 @@ def fit_run(run: Run, split: str, settings: Mapping, predictions: Predictions, d
 def try_cross_fit(predictions: Predictions, fit, decide) -> dict[str, Gain]:
     """Returns the gains on images that were not fitted to; none where a part of the images is too little to fit."""
     try:
-        return cross_fit(predictions, fit, decide)
+        return cross_fit(predictions, fit, decide, predictions.cluster)
     except InputError as error:
         log.info("what that brings on other images is not known, a part of these is too little: %s", error)
         return {}

@@ -7,8 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from multihot.decisions import Decisions
-from multihot.evaluation.decided import FITTED
 from multihot.evaluation.predictions import Predictions
+from multihot.evaluation.scores import FITTED, GAIN
 from multihot.metrics import Evaluation
 from multihot.metrics.bootstrap import draw_weights, resample, resample_decisions, resample_single_label
 from multihot.metrics.checks import check_threshold
@@ -24,7 +24,8 @@ def add_intervals(
     threshold: float | Sequence[float] | None = None,
     decisions: Decisions | None = None,
 ) -> None:
-    """Adds the interval of each score that a resample has too, and of each label's AP, to an evaluation.
+    """Adds the interval of each score that a resample has too, and of each label's AP, to an evaluation; and, as
+    `gain_micro_f1`, that of fitted_micro_f1 - micro_f1.
 
     Args:
         num_resamples: of the images, or of the clusters where the predictions have them.
@@ -37,6 +38,10 @@ def add_intervals(
             highest = len(predictions.space.labels) if name == "coverage_error" else 1
             ends = basic_interval(score, resampled[name], lowest=0, highest=highest)
             evaluation.intervals[name] = tuple(round(end, DIGITS) for end in ends)
+        own = name.removeprefix(FITTED)
+        if own != name and own in resampled:
+            ends = basic_interval(score - evaluation.scores[own], resampled[name] - resampled[own])
+            evaluation.intervals[f"{GAIN}{own}"] = tuple(round(end, DIGITS) for end in ends)
     add_ap_intervals(evaluation)
 
 

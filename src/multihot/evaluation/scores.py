@@ -16,6 +16,11 @@ from multihot.metrics.single_label import SINGLE_LABEL_SCORES, measure_single_la
 
 LOSS_ENTRIES = 1 << 25  # as many are judged as one batch
 ROWS_SHOWN = 25
+FITTED = "fitted_"  # before the name of a score: by the fitted decisions
+GAIN = "gain_"  # before the name of an interval: of what they add to the score
+COLUMNS_SHOWN = (
+    "support", "predicted", "ap", "ap_low", "ap_high", "precision", "recall", "f1", "fitted_f1", "fitted_threshold",
+)  # fmt: skip
 
 
 def evaluate_split(
@@ -79,20 +84,45 @@ def in_one_thread() -> Iterator[None]:
 
 def format_evaluation(evaluation: Evaluation) -> str:
     """Returns the scores and the most frequent labels as a table for a person."""
-    scores = [
-        f"  {name:<22} {format_number(score):<8}{format_interval(evaluation.intervals.get(name))}".rstrip()
-        for name, score in evaluation.scores.items()
-    ]
     rows = sorted(evaluation.table, key=lambda row: -row["support"])
+    columns = [name for name in COLUMNS_SHOWN if name in rows[0]]
     names = [show_label(row["label"]) for row in rows[:ROWS_SHOWN]]
     width = max(map(len, names))
-    header = f"  {'label':<{width}} " + " ".join(f"{name:>9}" for name in rows[0] if name != "label")
+    header = f"  {'label':<{width}} " + " ".join(f"{name:>9}" for name in columns)
     lines = [
-        f"  {label:<{width}} " + " ".join(f"{format_number(row[name]):>9}" for name in row if name != "label")
+        f"  {label:<{width}} " + " ".join(f"{format_number(row[name]):>{max(9, len(name))}}" for name in columns)
         for label, row in zip(names, rows, strict=False)
     ]
     more = [f"  ... and {len(rows) - ROWS_SHOWN} rarer labels"] if len(rows) > ROWS_SHOWN else []
-    return "\n".join([*scores, "", header, *lines, *more])
+    return "\n".join([*format_scores(evaluation), "", header, *lines, *more])
+
+
+def format_scores(evaluation: Evaluation) -> list[str]:
+    """Returns a line a score: its value and interval, and beside them those by the fitted decisions."""
+    width = 22 if evaluation.intervals else 4
+    lines = []
+    for name, score in evaluation.scores.items():
+        if name.startswith(FITTED):
+            continue
+        line = f"  {name:<22} {format_number(score):<8}{format_interval(evaluation.intervals.get(name)):<{width}}"
+        fitted = evaluation.scores.get(f"{FITTED}{name}")
+        if fitted is not None:
+            line += f"{format_number(fitted):<8}{format_interval(evaluation.intervals.get(f'{FITTED}{name}')):<{width}}"
+            line += format_gain(fitted - score, evaluation.intervals.get(f"{GAIN}{name}"))
+        lines.append(line.rstrip())
+    if not evaluation.decided_by:
+        return lines
+    title = f"  {'':<22} {'own threshold':<{8 + width}}{'fitted decisions':<{8 + width}}difference"
+    return [title, *lines]
+
+
+def format_gain(gain: float, interval: tuple[float, float] | None) -> str:
+    """Returns a difference and its interval in words.
+
+    >>> format_gain(0.0125, (-0.001, 0.02)), format_gain(-0.5, None)
+    ('+0.0125 (-0.0010 to +0.0200)', '-0.5000')
+    """
+    return f"{gain:+.4f}" + ("" if interval is None else f" ({interval[0]:+.4f} to {interval[1]:+.4f})")
 
 
 def format_interval(interval: tuple[float, float] | None) -> str:
