@@ -97,34 +97,38 @@ def test_the_traced_logits_are_those_of_the_model():
     assert torch.allclose(trace.attention[0].sum(dim=-1), torch.ones(2, 2, 10))
 
 
-def matrices(model, image, label):
-    """Returns attention maps and their gradients (heads, T, T) of one image, by timm's own unfused attention."""
-    with recording(model) as (_, attention):
-        logits = model(image)
-        gradients = torch.autograd.grad(logits[0, label], attention)
-    return [one[0].detach().numpy() for one in attention], [one[0].numpy() for one in gradients]
-
-
 def scaled(relevance):
     return (relevance - relevance.min()) / (relevance.max() - relevance.min())
 
 
-def test_gradient_attention_is_the_product_of_matrices_of_the_paper():
-    model, image = create(depth=3)
-    relevance = np.eye(10)
-    for attention, gradient in zip(*matrices(model, image[:1], 2), strict=True):
-        relevance = relevance + np.maximum(attention * gradient, 0).mean(axis=0) @ relevance
-    result = find_saliency(model, image[:1], [2], method="gradient_attention")
-    assert result.flatten().numpy() == pytest.approx(scaled(relevance[0, 1:]), abs=1e-4)  # row of the class token
+def test_gradient_attention_is_what_the_logit_loses_with_less_attention_to_a_patch():
+    model, image = create()
+    model.head = torch.nn.Linear(24, 5)
+    model.double().eval()
+    image, less = image[:1].double(), 1e-6
+    expected, plain = np.zeros(9), model(image)[0, 2].item()
+    for block, head, patch in np.ndindex(2, 2, 9):
+
+        def weaken(_part, _inputs, output, head=head, patch=patch):
+            factor = torch.ones(1, 2, 1, 10)
+            factor[0, head, 0, 1 + patch] -= less
+            return output * factor
+
+        with recording(model), model.blocks[block].attn.attn_drop.register_forward_hook(weaken):
+            expected[patch] += max(0, plain - model(image)[0, 2].item()) / less
+    result = find_saliency(model, image, [2], method="gradient_attention")
+    assert result.flatten().numpy() == pytest.approx(scaled(expected), abs=1e-4)
 
 
 def test_rollout_is_the_product_of_attention_and_identity():
     model, image = create(depth=3)
     relevance = np.eye(10)
-    for attention in matrices(model, image[:1], 2)[0]:
-        relevance = (attention.mean(axis=0) + np.eye(10)) / 2 @ relevance
+    with recording(model) as (_, attention):
+        model(image[:1])
+    for one in attention:
+        relevance = (one[0].detach().numpy().mean(axis=0) + np.eye(10)) / 2 @ relevance
     result = find_saliency(model, image[:1], [2], method="rollout")
-    assert result.flatten().numpy() == pytest.approx(scaled(relevance[0, 1:]), abs=1e-4)
+    assert result.flatten().numpy() == pytest.approx(scaled(relevance[0, 1:]), abs=1e-4)  # from the class token
 
 
 @every_method

@@ -1,7 +1,7 @@
 """Where in a picture a model sees a label: how much each patch of a timm ViT speaks for a logit.
 
-Of pictures of several digits, whose places are known, `gradient_attention` points at the right one in 97%, attention
-rollout, which does not know of labels, in 26% (scripts/pointing_game.py; docs/report.md).
+In scenes of several digits, whose places are known, `gradient_attention` points at the digit in 98% of cases, attention
+rollout, which knows nothing of labels, in 27%, a random patch in 12% (scripts/pointing_game.py, docs/report.md).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -103,31 +103,23 @@ def recording(model: nn.Module) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
             part.training = was_training
 
 
-def read_by_head(trace: Trace, gradients: Trace) -> Tensor:
-    """Returns how much each token speaks for the score by itself (B, T): gradient times value, where that is above 0.
-
-    A head that reads the class token has it all there; of one on the mean, or on all tokens, each has its part.
-    """
-    part = (trace.tokens * gradients.tokens).sum(dim=-1)
-    return torch.where((part > 0).any(dim=1, keepdim=True), part.clamp(min=0), part.abs())
-
-
 def weigh_attention(trace: Trace, gradients: Trace) -> Tensor:
-    """Returns the relevance (B, P) of arxiv.org/abs/2103.15679: back through the blocks from what the head reads,
-    along the attention that raises the score, averaged over heads: R = (1 + A_L) ... (1 + A_1).
+    """Returns by how much the score rises with the attention that each patch gets (B, P): the sum over tokens of
+    attention times gradient, of those heads of all blocks in which it is above 0.
+
+    The gradient of what the classifier reads, where arxiv.org/abs/2103.15679 begins, is left out: a token of the last
+    block knows of more than its patch, and with classifiers that read all tokens that points anywhere (0.21 to 0.51).
     """
-    relevance = read_by_head(trace, gradients)
-    for attention, gradient in zip(trace.attention[::-1], gradients.attention[::-1], strict=True):
-        raising = (attention * gradient).clamp(min=0).mean(dim=1)
-        relevance = relevance + torch.einsum("bt,bts->bs", relevance, raising)
+    pairs = zip(trace.attention, gradients.attention, strict=True)
+    relevance = sum((attention * gradient).sum(dim=2).clamp(min=0).sum(dim=1) for attention, gradient in pairs)
     return relevance[:, -num_patches(trace) :]
 
 
 def roll_out(trace: Trace, gradients: Trace) -> Tensor:
     """Returns attention rollout (B, P), arxiv.org/abs/2005.00928: attention averaged over heads, half of each block
-    skipped. Of the label it knows no more than what the head reads.
+    skipped, back from the tokens that the head reads. Of the label it knows no more than these.
     """
-    relevance = read_by_head(trace, gradients)
+    relevance = gradients.tokens.norm(dim=-1)
     for attention in trace.attention[::-1]:
         relevance = (relevance + torch.einsum("bt,bts->bs", relevance, attention.mean(dim=1))) / 2
     return relevance[:, -num_patches(trace) :]
