@@ -96,9 +96,9 @@ def write(cfg: DictConfig, new: Path, folder: Path, sources: Sequence["Source"],
 
     from multihot.data.manifest import Manifest
     from multihot.decisions.suspects import find_suspects, measure_doubt, score_planted
-    from multihot.files import publish_folder, writing
+    from multihot.files import absolute, publish_folder, writing
     from multihot.ownership import LABEL_ERRORS
-    from multihot.report.label_errors import list_cases, save_files
+    from multihot.report.label_errors import folder_above, list_cases, save_files
     from multihot.seal import seal
 
     data, space = Manifest.concatenate([source.data for source in sources]), sources[0].space
@@ -116,12 +116,13 @@ def write(cfg: DictConfig, new: Path, folder: Path, sources: Sequence["Source"],
         "num_suspects": int(np.count_nonzero(doubt > 0.5)),
         "num_shown": len(suspects),
         "planted": score_planted(doubt, is_planted) if cfg.plant else None,
+        "image_root": absolute(cfg.image_root) if cfg.image_root else folder_above(data.images),
         "labels": count_labels(doubt, target, data.labels),
     }
     cases = list_cases(suspects, data, probability)
     with writing(folder, WAY_OUT):
         save_predictions(new, data, sources, parts)
-        save_files(new, cases, data, f"{sources[0].run.folder.name}, {cfg.split}", summary, cfg.image_root)
+        save_files(new, cases, data, f"{sources[0].run.folder.name}, {cfg.split}", summary)
         seal(new, summary, SUMMARY)
         publish_folder(folder, LABEL_ERRORS)
     tell(summary, folder)
@@ -142,7 +143,7 @@ def count_labels(doubt: "np.ndarray", target: "np.ndarray", labels: Sequence[str
 
 
 def save_predictions(folder: Path, data: "Manifest", sources: Sequence["Source"], parts: Sequence["Unseen"]) -> None:
-    """Writes the logits as those of a split are, and beside them the calibrated probabilities and the folds."""
+    """Writes the logits as those of a split are, and beside them probabilities, folds, and what was planted."""
     import numpy as np
     import torch
 
@@ -159,6 +160,8 @@ def save_predictions(folder: Path, data: "Manifest", sources: Sequence["Source"]
         "probability": torch.from_numpy(np.concatenate([part.probability for part in parts])),
         "fold": torch.from_numpy(np.concatenate([source.folds for source in sources])),
     }
+    if sources[0].is_planted is not None:
+        tensors["planted"] = torch.from_numpy(np.concatenate([source.is_planted for source in sources]))
     save_tensors(folder / "out_of_fold.safetensors", tensors)
 
 

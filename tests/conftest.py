@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; OMP_NUM
 import importlib.util
 import logging
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -151,3 +152,37 @@ def run_script(*arguments: str, launcher: tuple[str, ...] = (sys.executable,), *
     return subprocess.run(
         [*launcher, *arguments], cwd=REPO, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Returns a real Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("there is no Chromium on this machine")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as session:
+        opened = session.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """visit(file, width=1280): the page in a tab of its own; that nothing went wrong in it is checked at the end."""
+    faults, tabs = [], []
+
+    def open_tab(file, width=1280, **settings):
+        tab = browser.new_page(viewport={"width": width, "height": 900}, **settings)
+        tab.on("console", lambda message: faults.append(message.text))
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.on("request", lambda request: faults.append(request.url) if request.url.startswith("http") else None)
+        tab.goto(file.as_uri())
+        tab.wait_for_selector("body[data-ready]")
+        tabs.append(tab)
+        return tab
+
+    yield open_tab
+    for tab in tabs:
+        tab.close()
+    assert faults == []

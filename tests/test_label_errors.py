@@ -4,12 +4,14 @@ import csv
 import json
 import logging
 import re
+import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import compose_config, load_script, shared_stamps
+from conftest import SMALL_MODEL, compose_config, load_script, train_as_told
 from PIL import Image
 from safetensors.numpy import load_file
 from scipy.sparse import csr_array
@@ -26,7 +28,7 @@ from multihot.errors import InputError
 from multihot.evaluation.predictions import Predictions
 from multihot.labels import Group, LabelSpace
 from multihot.model.out_of_fold import predict_out_of_fold
-from multihot.report.label_errors import common_folder, create_interface, create_tasks, format_suspects, list_cases
+from multihot.report.label_errors import create_interface, create_page, create_tasks, format_suspects, list_cases
 
 LABELS = ("cat", "dog", "owl")
 SPACE = LabelSpace(LABELS)
@@ -227,7 +229,7 @@ def test_labels_of_a_group_change_places_in_two_lines_of_one_rank():
     assert [case.kind for case in cases] == ["other"]
 
 
-def test_a_task_of_label_studio_has_the_proposed_labels_as_its_prediction(tmp_path):
+def test_a_task_of_label_studio_has_the_proposed_labels_as_its_prediction():
     cases, data = case_of([[0, 1, -1], [1, 1, 0]], [[0.9, 0.2, 0.99], [0.05, 0.7, 0.0]])
     picture = Image.new("RGB", (4, 4))
     data = SimpleNamespace(labels=LABELS, sparse_target=data.sparse_target, read=lambda image, min_side: picture)
@@ -241,7 +243,6 @@ def test_a_task_of_label_studio_has_the_proposed_labels_as_its_prediction(tmp_pa
     assert second["predictions"][0]["score"] == 0.95
     assert '<Choices name="labels" toName="image" choice="multiple">' in create_interface(("a<b", 'say "x"'))
     assert '<Choice value="a&lt;b"/>\n    <Choice value=\'say "x"\'/>' in create_interface(("a<b", 'say "x"'))
-    assert common_folder([f"{tmp_path}/a/1.jpg"]) == f"{tmp_path}/a"
 
 
 # The script
@@ -275,19 +276,28 @@ def find():
     """find("run=...", ...): runs the script in this process."""
     main = load_script("scripts/find_label_errors").main.__wrapped__
 
-    def run(*overrides):
-        with shared_stamps():
-            main(compose_config("find_label_errors", list(overrides)))
+    return lambda *overrides: main(compose_config("find_label_errors", list(overrides)))
 
-    return run
+
+def train_on(file, name):
+    """Makes a run on some of the photos beside them, without training."""
+    source = ("data=csv", f"data.path={file}", "data.layout=columns", "data.label_columns=[red,green,blue]")
+    train_as_told(
+        *SMALL_MODEL, *source, "model.pretrained=false", "epochs=0", f"name={name}", f"runs_folder={file.parent}"
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(photos):
+    """A run on the photos."""
+    train_on(photos[0] / "a.csv", "a")
+    return photos[0] / "a"
 
 
 @pytest.fixture
-def of_photos(photos, train, tmp_path):
-    """The settings of a run on the photos, without training."""
-    source = ("data=csv", f"data.path={photos[0]}/a.csv", "data.layout=columns", "model.pretrained=false")
-    train(*source, "name=a", "epochs=0", "data.label_columns=[red,green,blue]")
-    return tmp_path / "a"
+def of_photos(trained, tmp_path):
+    """A copy of the run on the photos."""
+    return shutil.copytree(trained, tmp_path / "a")
 
 
 def read_csv(file):
@@ -352,7 +362,7 @@ def test_val_is_doubted_by_what_the_run_has_predicted(of_photos, find):
     assert torch.equal(Predictions.load(of_photos / "val_errors").logits, logits)
 
 
-def test_runs_of_folds_are_joined(photos, train, find, tmp_path):
+def test_runs_of_folds_are_joined(photos, find, tmp_path):
     lines = (photos[0] / "a.csv").read_text().splitlines()
     for fold in range(2):
         splits = [line.replace(",val,", ",test,") for line in lines]
@@ -361,9 +371,8 @@ def test_runs_of_folds_are_joined(photos, train, find, tmp_path):
             for number, line in enumerate(splits[1:141])
         ]
         (photos[0] / f"fold{fold}.csv").write_text("\n".join(splits))
-        source = ("data=csv", f"data.path={photos[0]}/fold{fold}.csv", "data.layout=columns", "model.pretrained=false")
-        train(*source, f"name=fold{fold}", "epochs=0", "data.label_columns=[red,green,blue]")
-    runs = f"run=[{tmp_path}/fold0,{tmp_path}/fold1]"
+        train_on(photos[0] / f"fold{fold}.csv", f"fold{fold}")
+    runs = f"run=[{photos[0]}/fold0,{photos[0]}/fold1]"
     find(runs, "split=val", f"out={tmp_path}/joined")
     assert json.loads((tmp_path / "joined/label_errors.json").read_text())["num_images"] == 140
     with pytest.raises(InputError, match="several runs are those of folds"):
@@ -395,3 +404,44 @@ def test_the_page_has_every_suspect_with_its_picture_and_needs_no_network(of_pho
     assert page.count('src="data:image/') == len(lines)
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page of eight suspects of both kinds, and the lines of their file of corrections."""
+    rng = np.random.default_rng(0)
+    probability = rng.choice([0.01, 0.02, 0.3, 0.98, 0.99], size=(8, 3))
+    target = (probability < 0.5).astype(np.int8) * (probability != 0.3)
+    target[:, 2] = probability[:, 2] > 0.5
+    cases, data = case_of(target, probability)
+    data = replace(data, read=lambda image, min_side: Image.new("RGB", (40, 30), "teal"))
+    counts = {"num_suspects": len(cases), "num_answers": 24, "num_images": 8, "num_folds": 5}
+    (tmp_path / "index.html").write_text(create_page(cases, data, "a, b", {"split": "train", "sha256": "0", **counts}))
+    return tmp_path / "index.html", format_suspects(cases).splitlines(keepends=True)
+
+
+def test_a_keyboard_alone_ticks_suspects_and_saves_them_as_corrections(page, visit, tmp_path):
+    file, suspects = page
+    tab = visit(file, accept_downloads=True)
+    tab.focus("#none")
+    for key in ("Tab", "Space", "Tab", "Tab", "Space"):
+        tab.keyboard.press(key)
+    while tab.evaluate("document.activeElement.id") != "save":
+        tab.keyboard.press("Shift+Tab")
+    with tab.expect_download() as saved:
+        tab.keyboard.press("Enter")
+    saved.value.save_as(tmp_path / "corrections.csv")
+    assert (tmp_path / "corrections.csv").read_text().splitlines(keepends=True) == [suspects[0], *suspects[1:4:2]]
+    tab.select_option("#label", "dog")
+    tab.select_option("#kind", "absent")
+    tab.click("#all")
+    lines = [line for line in suspects[1:] if ",dog,present,absent" in line]
+    assert tab.inner_text("#count") == f"{len({*lines, *suspects[1:4:2]})} ticked, {len(lines)} shown"
+    tab.reload()
+    assert tab.inner_text("#count") == f"{len({*lines, *suspects[1:4:2]})} ticked, {len(suspects) - 1} shown"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_is_no_wider_than_the_window(page, visit, width):
+    tab = visit(page[0], width=width, color_scheme="dark")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width

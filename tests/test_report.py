@@ -4,7 +4,6 @@ import base64
 import gzip
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -329,40 +328,6 @@ def write(factory, page):
 def test_five_thousand_labels_and_200_pictures_take_less_than_5_mb(large):
     assert large.stat().st_size < 5e6
     assert len(payload_of(large.read_text())["pictures"]) == 200
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Returns a real Chromium."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("there is no Chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as session:
-        opened = session.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """visit(file, width=1280): the page in a tab of its own; that nothing went wrong in it is checked at the end."""
-    faults, tabs = [], []
-
-    def open_tab(file, width=1280, **settings):
-        tab = browser.new_page(viewport={"width": width, "height": 900}, **settings)
-        tab.on("console", lambda message: faults.append(message.text))
-        tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.on("request", lambda request: faults.append(request.url) if request.url.startswith("http") else None)
-        tab.goto(file.as_uri())
-        tab.wait_for_selector("body[data-ready]")
-        tabs.append(tab)
-        return tab
-
-    yield open_tab
-    for tab in tabs:
-        tab.close()
-    assert faults == []
 
 
 def numbers_of(tab):

@@ -67,7 +67,6 @@ LABEL_ERRORS = Kind(
         "label_studio.json": b"[",
         "label_studio.xml": b"<View>",
         "out_of_fold.safetensors": b"",
-        "planted.csv": b"image,label",
         **{name: begin for name, begin in EVALUATION.files.items() if name not in ("metrics.json", "labels.csv")},
     },
     proof=("label_errors.json", b'"num_suspects"'),

@@ -1,7 +1,5 @@
 """Suspected label errors as people can look at them: a page of pictures, corrections as CSV, tasks for Label Studio."""
 
-import base64
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -12,11 +10,11 @@ from xml.sax.saxutils import quoteattr
 
 import jinja2
 import numpy as np
-from PIL import Image
 
 from multihot.data.csv_writer import format_csv
 from multihot.data.manifest import Manifest
 from multihot.decisions.suspects import NO_OTHER, Suspects
+from multihot.report.pictures import encode
 
 HEADER = ("image", "label", "answer", "given", "probability", "rank")
 KINDS = {
@@ -26,7 +24,6 @@ KINDS = {
 }
 SIDE = 192  # pixels of the longer side of a picture on the page
 SIDE_OF_TASK = 640  # in a task, of what is no file of its own
-TINY = 64  # pixels, up to which a picture is kept without loss
 MODEL_VERSION = "multihot out-of-fold"
 
 
@@ -103,14 +100,6 @@ def present_labels(data: Manifest, row: int) -> list[str]:
     return [data.labels[column] for column in np.sort(columns[answers >= 0.5])]
 
 
-def encode(picture: Image.Image, side: int) -> str:
-    """Returns a picture, no side larger than `side`, as a data URL."""
-    kind, file, picture = "PNG" if max(picture.size) <= TINY else "JPEG", io.BytesIO(), picture.copy()
-    picture.thumbnail((side, side))
-    picture.save(file, kind, **({} if kind == "PNG" else {"quality": 80}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 def create_page(cases: Sequence[Case], data: Manifest, title: str, summary: dict) -> str:
     """Returns the page of pictures, the worst first; it needs no other file and no network."""
     pictures = {row: encode(data.read(data.images[row], min_side=SIDE), SIDE) for row in {case.row for case in cases}}
@@ -176,13 +165,13 @@ def address(image: str, data: Manifest, image_root: str) -> str:
     return encode(data.read(image, min_side=SIDE_OF_TASK), SIDE_OF_TASK)
 
 
-def common_folder(images: Sequence[str]) -> str:
-    """Returns the folder that all files are in.
+def folder_above(images: Sequence[str]) -> str:
+    """Returns the folder in which is the one of all images: Label Studio serves none that is its root itself.
 
-    >>> common_folder(["/photos/a/1.jpg", "/photos/ab/2.jpg"])
-    '/photos'
+    >>> folder_above(["/data/photos/a/1.jpg", "/data/photos/ab/2.jpg"])
+    '/data'
     """
-    return os.path.commonpath([os.path.dirname(min(images)), os.path.dirname(max(images))])
+    return os.path.dirname(os.path.commonpath([os.path.dirname(min(images)), os.path.dirname(max(images))]))
 
 
 def create_interface(labels: Sequence[str]) -> str:
@@ -194,15 +183,12 @@ def create_interface(labels: Sequence[str]) -> str:
     )
 
 
-def save_files(
-    folder: Path, cases: Sequence[Case], data: Manifest, title: str, summary: dict, image_root: str | None
-) -> None:
+def save_files(folder: Path, cases: Sequence[Case], data: Manifest, title: str, summary: dict) -> None:
     """Writes the page, the corrections, and what Label Studio reads into a folder."""
-    image_root = common_folder(data.images) if image_root is None else image_root
     texts = {
         "suspects.csv": format_suspects(cases),
         "index.html": create_page(cases, data, title, summary),
-        "label_studio.json": json.dumps(create_tasks(cases, data, image_root), indent=1, ensure_ascii=False),
+        "label_studio.json": json.dumps(create_tasks(cases, data, summary["image_root"]), indent=1, ensure_ascii=False),
         "label_studio.xml": create_interface(data.labels),
     }
     for name, text in texts.items():
