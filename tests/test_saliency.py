@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from conftest import load_script
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -204,3 +205,24 @@ def test_the_picture_is_the_part_that_the_model_sees():
     assert seen.size == (48, 48)
     assert seen.getpixel((4, 4)) == seen.getpixel((44, 44)) == (0, 0, 255)
     assert saliency.shape == (3, 3)
+
+
+def test_the_pointing_game_counts_the_patches_on_digits_of_the_label():
+    game = load_script("scripts/pointing_game")
+    scenes = create_digits(
+        "test", num_images={"test": 20}, max_digits=4, num_clutter=0, single_label=False, hidden_fraction=0.0, seed=0
+    )
+    seen = []
+
+    def point_at_the_middle(picture, digit):
+        seen.append(digit)
+        return picture, np.array([[0, 0, 0], [0, 1.0, 0], [0, 0, 0]])
+
+    for row, image in enumerate(scenes.images):
+        places = scenes.read.find_places(image)
+        scores = game.play(point_at_the_middle, scenes, image)
+        assert len(scores) == len({place.digit for place in places}) == scenes.targets[[row]].nnz
+        in_the_middle = [place for place in places if place.top <= 18 < place.bottom and place.left <= 18 < place.right]
+        assert sum(hit for hit, *_ in scores) == len(in_the_middle)
+        assert sum(others for *_, others in scores) == pytest.approx(1)
+        assert all(0 < area < 1 and 0 <= share <= 1 for _, share, area, _ in scores)
