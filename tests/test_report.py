@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import io
 import json
 import re
 from dataclasses import replace
@@ -295,6 +296,20 @@ def test_a_training_ends_with_a_page_and_never_with_its_failure(train, tmp_path,
     assert train("name=b", "report=true") is not None
     assert "no report is written: RuntimeError: cannot draw" in caplog.text
     assert (tmp_path / "b/finished.json").exists()
+
+
+def test_the_script_shows_what_speaks_for_a_label_on_request(train, report, tmp_path):
+    train("name=a")
+    report(f"run={tmp_path}/a", "pictures=20", "saliency=true")
+    payload = payload_of((tmp_path / "a/val/report.html").read_text())
+    asked = [tuple(pair) for pair in payload["lists"]["doubts"]]
+    assert asked == [(overlay["row"], overlay["label"]) for overlay in payload["overlays"]][: len(asked)]
+    for overlay in payload["overlays"]:
+        with Image.open(io.BytesIO(base64.b64decode(overlay["url"].split(",")[1]))) as picture:
+            assert picture.size == (36, 36)
+            red, _, blue = np.asarray(picture.convert("RGB"), int).transpose(2, 0, 1)
+            assert (red - blue).max() > 50  # orange somewhere
+            assert (red - blue).min() < 10  # and grey elsewhere
 
 
 @pytest.fixture(scope="module")

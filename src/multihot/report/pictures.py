@@ -49,10 +49,10 @@ def explain(pairs: Sequence[tuple[int, int]], images: Sequence[str], album: Albu
     result = []
     for row, label in dict.fromkeys(pairs):
         try:
-            picture = album.explain(album.read(images[row]), label)
+            picture = album.read(images[row])
         except (InputError, OSError):
             continue  # it is told of already
-        result.append({"row": row, "label": label, "url": encode(picture, SIDE)})
+        result.append({"row": row, "label": label, "url": encode(album.explain(picture, label), SIDE)})
     return result
 
 

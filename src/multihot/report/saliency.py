@@ -70,7 +70,7 @@ def run_traced(model: nn.Module, image: Tensor) -> tuple[Trace, Tensor]:
     """Returns the trace of images (B, 3, H, W) and their logits (B, C), computed in evaluation mode."""
     if not isinstance(getattr(model, "patch_embed", None), nn.Module):
         raise InputError(
-            f"{type(model).__name__} has no patches that a saliency could be of: it is no vision transformer"
+            f"{type(model).__name__} has no patches, of which alone a saliency is known: leave it out (saliency=false)"
         )
     with recording(model) as (patches, attention):
         tokens = model.forward_features(image)
