@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -38,7 +40,10 @@ from multihot.data.loader import Batches, create_evaluation_batches
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.evaluation.predict import predict
+from multihot.labels import LabelSpace
 from multihot.metrics import multi_label_scores
+from multihot.metrics.blocks import LogitsAndTarget
+from multihot.metrics.bootstrap import draw_weights, resample
 from multihot.model.create import create_model
 from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
 from multihot.processes.session import Session, open_session, start_processes
@@ -51,6 +56,7 @@ from multihot.training.recipe import Recipe, read_recipe
 
 SCRIPTS = Path(__file__).resolve().parent
 METRIC_SIZES = ((5_000, 1_000), (40_000, 1_000), (5_000, 10_000))  # images, labels
+PEER_SIZE, PEER_RESAMPLES = (2_000, 100), 50
 BYTES_IN_MEMORY = 20  # of each logit: itself, the target and what is sorted
 PHOTO_SIZE = (500, 375)  # pixels
 LABELS = [f"label{number}" for number in range(20)]
@@ -62,7 +68,8 @@ def main(cfg: DictConfig) -> None:
     parts = {
         "loop": measure_loop, "kernels": measure_kernels, "input": measure_input, "manifest": measure_manifest,
         "checkpoint": measure_checkpoint, "tracking": measure_tracking,
-        "metrics": measure_metrics, "evaluation": measure_evaluation, "startup": measure_startup,
+        "metrics": measure_metrics, "intervals": measure_intervals, "evaluation": measure_evaluation,
+        "startup": measure_startup,
     }  # fmt: skip
     check_settings(cfg, "benchmark")
     start_processes()
@@ -224,9 +231,7 @@ def measure_metrics(cfg: DictConfig, folder: Path) -> None:
     """Times all scores from logits, and compares those of 5,000 images with the time to predict the logits."""
     multi_label_scores(torch.randn(4, 4), torch.ones(4, 4))  # imports torchmetrics
     for num_images, num_labels in METRIC_SIZES:
-        generator = torch.Generator().manual_seed(0)
-        logits = torch.randn(num_images, num_labels, generator=generator)
-        target = (torch.rand(num_images, num_labels, generator=generator) < 0.01).to(torch.int8)
+        logits, target = make_logits(num_images, num_labels)
         before = restart_peak()
         [times] = in_turn(cfg.num_rounds, lambda logits=logits, target=target: multi_label_scores(logits, target))
         extra = (peak_memory() - before) / 1e6
@@ -235,6 +240,57 @@ def measure_metrics(cfg: DictConfig, folder: Path) -> None:
         )
         if (num_images, num_labels) == METRIC_SIZES[0]:
             print_share(cfg, median(times), num_images, num_labels, folder)
+
+
+def make_logits(num_images: int, num_labels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns random logits and targets (N, C), one percent of them present."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(num_images, num_labels, generator=generator)
+    return logits, (torch.rand(num_images, num_labels, generator=generator) < 0.01).to(torch.int8)
+
+
+def measure_intervals(cfg: DictConfig, _folder: Path) -> None:
+    """Times and weighs all scores of resamples once, and compares mAP alone with torchmetrics on a smaller size."""
+    matrices, space = make_matrices(*cfg.intervals_size)
+    before, start = restart_peak(), time.perf_counter()
+    resample(matrices, space, draw_weights(len(matrices), cfg.num_resamples), space.decide)
+    taken, extra = time.perf_counter() - start, (peak_memory() - before) / 1e6
+    num_images, num_labels = matrices.logits.shape
+    print(
+        f"all scores of {cfg.num_resamples:,} resamples of {num_images:,} images x {num_labels:,} labels: {taken:.1f} "
+        f"s, peak + {extra:.2f} GB, {torch.get_num_threads()} threads"
+    )
+    small = make_matrices(*PEER_SIZE)
+    times = in_turn(cfg.num_rounds, partial(resample_map, *small), partial(resample_with_torchmetrics, *small))
+    ratios = sorted(other / own for own, other in zip(*times, strict=True))
+    print(
+        f"mAP of {PEER_RESAMPLES} resamples of {PEER_SIZE[0]:,} images x {PEER_SIZE[1]:,} labels: "
+        f"{median(times[0]):.3f} s; torchmetrics' BootStrapper: {median(times[1]):.3f} s; ratio {median(ratios):.2f} "
+        f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    )
+
+
+def make_matrices(num_images: int, num_labels: int) -> tuple[LogitsAndTarget, LabelSpace]:
+    """Returns what `make_logits` does with its labels."""
+    return LogitsAndTarget(*make_logits(num_images, num_labels)), LabelSpace(tuple(map(str, range(num_labels))))
+
+
+def resample_map(matrices: LogitsAndTarget, space: LabelSpace) -> np.ndarray:
+    """Returns mAP of each resample."""
+    return resample(matrices, space, draw_weights(len(matrices), PEER_RESAMPLES), space.decide, wanted=["map"])["map"]
+
+
+def resample_with_torchmetrics(matrices: LogitsAndTarget, space: LabelSpace) -> torch.Tensor:
+    """Returns mAP of each resample by torchmetrics, which repeats the images."""
+    from torchmetrics.classification import MultilabelAveragePrecision
+    from torchmetrics.wrappers import BootStrapper
+
+    metric = MultilabelAveragePrecision(len(space.labels), validate_args=False)
+    peer = BootStrapper(metric, PEER_RESAMPLES, raw=True, sampling_strategy="multinomial")
+    peer.update(matrices.logits.sigmoid(), matrices.target.int())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of labels that vanish from a resample
+        return peer.compute()["raw"]
 
 
 def print_share(cfg: DictConfig, seconds: float, num_images: int, num_labels: int, folder: Path) -> None:

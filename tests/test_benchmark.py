@@ -82,6 +82,14 @@ def test_metrics_are_timed_and_compared_with_predicting(measure, script, monkeyp
     assert (models[0].embed_dim, len(models)) == (24, 2)  # of model.kwargs; a round that counts and one that does not
 
 
+def test_intervals_are_timed_and_compared_with_torchmetrics(measure, script, monkeypatch):
+    monkeypatch.setattr(script, "PEER_SIZE", (40, 3))
+    monkeypatch.setattr(script, "PEER_RESAMPLES", 2)
+    printed = measure("intervals", "intervals_size=[30,5]", "num_resamples=3")
+    assert re.search(rf"all scores of 3 resamples of 30 images x 5 labels: {NUMBER} s, peak \+ {NUMBER} GB", printed)
+    assert re.search(rf"mAP of 2 resamples of 40 images x 3 labels: {NUMBER} s; torchmetrics.*; {RATIO}", printed)
+
+
 @pytest.mark.slow
 def test_manifest_is_read_and_weighed_in_a_process_of_its_own(measure, script, monkeypatch):
     for name, size in (("NUM_IMAGES", 2000), ("NUM_LABELS", 40)):
@@ -126,7 +134,7 @@ def test_help_explains_every_part_and_the_settings_of_its_own(measure):
     with pytest.raises(InputError, match=r"parts=\[all\]: expected a list, each one of loop, ") as error:
         measure("all")
     parts = str(error.value).partition("each one of ")[2].partition(" and none twice")[0].split(", ")
-    assert len(parts) == 9
+    assert len(parts) == 10
     assert [part for part in parts if f" {part}: " not in text] == []
     own = set(compose_config("benchmark", [])) - set(compose_config("train", []))
     assert [name for name in own if f"\n    {name} " not in text] == []

@@ -201,11 +201,22 @@ SCRIPTS = {
     | {
         "parts": list_of(
             choice(
-                "loop", "kernels", "input", "checkpoint", "metrics", "startup", "manifest", "tracking", "evaluation"
+                "loop",
+                "kernels",
+                "input",
+                "checkpoint",
+                "metrics",
+                "startup",
+                "manifest",
+                "tracking",
+                "evaluation",
+                "intervals",
             ),
             once=True,
         ),
         "evaluation_size": list_of(whole(1), [2]),
+        "intervals_size": list_of(whole(1), [2]),
+        "num_resamples": whole(1),
         "num_steps": whole(1),
         "num_rounds": whole(1),
     },
