@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,6 +52,20 @@ def test_each_score_has_the_basic_interval_of_its_resampled_values(saved, name):
             assert np.isnan([low, high]).all()
         else:
             assert [low, high] == pytest.approx(np.clip(ends, 0, NUM_LABELS), abs=1e-6), score
+
+
+def test_scores_by_fitted_decisions_have_their_own_intervals(saved):
+    predictions = saved("independent")
+    evaluation = measure(predictions)
+    evaluation.scores["fitted_micro_f1"] = measure(
+        Predictions(predictions.logits - 1, predictions.target, predictions.space)
+    ).scores["micro_f1"]
+    evaluation.decided_by["sha256"] = ""
+    decisions = SimpleNamespace(decide=lambda logits: logits > 1)
+    add_intervals(evaluation, predictions, 20, decisions=decisions)
+    low, high = evaluation.intervals["fitted_micro_f1"]
+    assert low < evaluation.scores["fitted_micro_f1"] < high < evaluation.intervals["micro_f1"][0]
+    assert "fitted_macro_f1" not in evaluation.intervals  # it has no score
 
 
 def test_the_ap_of_each_label_has_its_interval_beside_it(saved):
