@@ -212,7 +212,7 @@ def measure(
     from multihot.data.bad_images import save_dropped
     from multihot.evaluation.decided import add_decisions
     from multihot.evaluation.intervals import add_intervals, describe_intervals
-    from multihot.evaluation.predict import save_evaluation
+    from multihot.evaluation.predict import save_evaluation, seal_predictions
     from multihot.evaluation.predictions import Predictions
     from multihot.evaluation.scores import evaluate_split, format_evaluation
     from multihot.files import writing
@@ -224,6 +224,7 @@ def measure(
     predictions = Predictions.load(new, space)
     evaluation = evaluate_split(predictions, to_plain(trained.threshold), loss, len(data.dropped))
     with writing(folder, WAY_OUT):
+        seal_predictions(new, origin)
         add_decisions(evaluation, predictions, decisions, new, split, origin)
         if num_resamples:
             add_intervals(evaluation, predictions, num_resamples, to_plain(trained.threshold), decisions)

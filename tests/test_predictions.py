@@ -17,12 +17,13 @@ from scipy.sparse import csr_array
 
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
-from multihot.evaluation.predictions import Predictions, Share, create_predictions
+from multihot.evaluation.predictions import ORIGIN, Predictions, Share, create_predictions
 from multihot.evaluation.scores import evaluate, mean_loss
 from multihot.labels import Group, LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
 from multihot.metrics import SCORES, blocks
 from multihot.metrics.collection import create_metrics
+from multihot.seal import read_seal
 
 NUM_IMAGES, NUM_LABELS = 700, 24
 LABELS = tuple(f"label {number}" for number in range(NUM_LABELS))
@@ -216,6 +217,8 @@ def test_saved_logits_are_used_until_something_is_asked_anew(run, tmp_path, capl
     assert (tmp_path / "a/val/metrics.json").read_text() != metrics
     assert not run(f"out={tmp_path}/other", "threshold=[0.1,0.2]")
     assert run("predict=again")
+    sealed = read_seal(tmp_path / "a/val", ORIGIN)["files"]
+    assert {*sealed} == {"predictions.safetensors", "images.json"}  # what is computed from them may change
     assert not run()
     for folder in ("a/val", "other"):
         after = load_file(tmp_path / folder / "predictions.safetensors")

@@ -77,6 +77,12 @@ def check_each_once(counts: torch.Tensor) -> None:
     assert (counts == 1).all(), "each image must be predicted exactly once"
 
 
+def seal_predictions(new: Path, origin: Mapping) -> None:
+    """Writes what predictions depend on beside them, unless it is there; the folder has nothing else yet."""
+    if not (new / ORIGIN).exists():
+        seal(new, origin, ORIGIN)
+
+
 def save_evaluation(folder: Path, evaluation: Evaluation, origin: Mapping | None) -> None:
     """Adds metrics.json and labels.csv (a row a label), both with the thresholds of the decisions, to the predictions
     in the staged folder, and moves it into place.
@@ -85,8 +91,8 @@ def save_evaluation(folder: Path, evaluation: Evaluation, origin: Mapping | None
         origin: what the predictions depend on; None: they are not used in the place of new ones.
     """
     new = staged_name(folder)
-    if origin is not None and not (new / ORIGIN).exists():
-        seal(new, origin, ORIGIN)
+    if origin is not None:
+        seal_predictions(new, origin)
     more = {"decisions": evaluation.decided_by, "intervals": evaluation.intervals}
     more = {name: value for name, value in more.items() if value}
     write_json(new / "metrics.json", evaluation.scores | {THRESHOLD: evaluation.threshold} | more)
