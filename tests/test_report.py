@@ -17,8 +17,12 @@ from sklearn.metrics import average_precision_score, precision_recall_fscore_sup
 
 from multihot.decisions import MicroF1, fit_decisions
 from multihot.errors import InputError
+from multihot.evaluation.intervals import add_intervals
 from multihot.evaluation.predictions import Predictions
+from multihot.evaluation.scores import evaluate as evaluate_scores
 from multihot.labels import Group, LabelSpace
+from multihot.metrics.bootstrap import draw_weights, resample
+from multihot.metrics.intervals import basic_interval
 from multihot.report import numbers as counting
 from multihot.report.curves import count_at_cuts
 from multihot.report.numbers import count, probability_at_cuts
@@ -454,6 +458,28 @@ def test_all_labels_are_printed(visit, small):
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert tab.locator("#grid .body .row").count() == 6
     assert not tab.is_visible("#cut")
+
+
+def test_the_difference_of_two_runs_has_the_interval_of_both_on_the_same_images():
+    first = draw_result()
+    weaker = replace(first.predictions, logits=first.predictions.logits + torch.randn(300, 6))
+    page = create_page([first, replace(first, name="b", predictions=weaker, metrics=first.metrics | {"map": 0.5})])
+    weights = draw_weights(300, 1000)
+    values = [
+        resample(predictions, first.space, weights, first.space.decide, {"map"})["map"]
+        for predictions in (first.predictions, weaker)
+    ]
+    low, high = basic_interval(-0.1, values[1] - values[0])
+    assert f"{low:+.3f} to {high:+.3f}" in page
+    assert "nan" not in create_page([first, replace(first, name="b")])  # they are the same in all resamples
+
+
+def test_scores_without_intervals_get_those_of_evaluate():
+    result = draw_result()
+    evaluation = evaluate_scores(result.predictions)
+    add_intervals(evaluation, result.predictions, 1000)
+    low, high = evaluation.intervals["micro_f1"]
+    assert f"{low:.4f} \u2013 {high:.4f}" in create_page([result])
 
 
 def test_two_runs_stand_beside_each_other(visit, tmp_path):

@@ -16,7 +16,14 @@ from multihot.report.payload import describe_labels, describe_pictures, list_lab
 from multihot.report.picks import find_worst_labels, pick
 from multihot.report.pictures import NO_PICTURES, Album, embed, explain
 from multihot.report.result import Result
-from multihot.report.summary import describe_decisions, describe_training, draw_history, list_scores
+from multihot.report.summary import (
+    describe_decisions,
+    describe_training,
+    draw_history,
+    list_scores,
+    resample_result,
+    subtract,
+)
 from multihot.report.warnings import warn
 
 WAY_OUT = "give another file by out="
@@ -60,11 +67,14 @@ def create_page(
         "confusions": describe_confusions(confusions),
         "runs": [describe_run(result, own, rows) for result, own in zip(results, numbers, strict=True)],
     }
+    resampled = [resample_result(result) if needs_resamples(results) else {} for result in results]
+    summaries = [describe_summary(*one) for one in zip(results, numbers, resampled, strict=True)]
     return render(
         title=" and ".join(result.name for result in results),
         split=first.split,
         now=datetime.now().strftime("%Y-%m-%d %H:%M"),
-        runs=[describe_summary(result, own) for result, own in zip(results, numbers, strict=True)],
+        runs=summaries,
+        differences=subtract(*(one["scores"] for one in summaries), resampled) if len(results) > 1 else {},
         warnings=warn(first, numbers[0], doctor),
         why_no_pictures=why,
         num_unread=sum(url is None for url in urls),
@@ -117,13 +127,18 @@ def describe_confusions(confusions: Confusions) -> dict[str, object]:
     }
 
 
-def describe_summary(result: Result, numbers: Numbers) -> dict[str, object]:
+def needs_resamples(results: Sequence[Result]) -> bool:
+    """Returns whether two are compared, or one has no intervals."""
+    return len(results) > 1 or not results[0].metrics.get("intervals")
+
+
+def describe_summary(result: Result, numbers: Numbers, resampled: Mapping) -> dict[str, object]:
     """Returns what the first screen says of a result."""
     return {
         "name": result.name,
         "facts": describe_training(result),
         "decisions": describe_decisions(result),
-        "scores": list_scores(result, numbers),
+        "scores": list_scores(result, numbers, resampled),
         "history": draw_history(result, 200, 60),
         "is_fitted": result.fitted is not None,
     }

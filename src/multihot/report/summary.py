@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
+import numpy as np
 import torch
 
-from multihot.evaluation.scores import evaluate
+from multihot.evaluation.scores import evaluate, in_one_thread
 from multihot.labels import LabelSpace
+from multihot.metrics.bootstrap import draw_weights, resample
+from multihot.metrics.intervals import basic_interval
 from multihot.monitor import is_better_lower
 from multihot.report.numbers import Numbers
 from multihot.report.result import Result
@@ -22,6 +25,8 @@ TITLES = {
     "macro_f1": "macro F1",
     "samples_f1": "samples F1",
 }
+NUM_RESAMPLES = 1000
+RESAMPLED_ENTRIES = 500_000  # up to which that is done here, about 20 s
 OF_DECISIONS = ("micro_f1", "macro_f1", "samples_f1")
 
 
@@ -52,8 +57,24 @@ def describe_decisions(result: Result) -> str:
     return "a threshold a label" if isinstance(threshold, list) else f"threshold {threshold}, not calibrated"
 
 
-def list_scores(result: Result, numbers: Numbers) -> list[dict[str, object]]:
-    """Returns the scores, each with its interval if there is one, that of the frequencies alone, and that at 0.5."""
+def resample_result(result: Result) -> dict[str, np.ndarray]:
+    """Returns the values (R,) of the scores in resamples of the images, the same for all results of these images; {}
+    where that would take too long.
+    """
+    predictions, space = result.predictions, result.space
+    if space.is_single_label or predictions.logits.numel() > RESAMPLED_ENTRIES:
+        return {}
+    weights = draw_weights(len(predictions), NUM_RESAMPLES, predictions.cluster)
+    with in_one_thread():
+        return resample(predictions, space, weights, result.decisions.decide, TITLES)
+
+
+def list_scores(result: Result, numbers: Numbers, resampled: Mapping[str, np.ndarray]) -> list[dict[str, object]]:
+    """Returns the scores, each with its interval if there is one, that of the frequencies alone, and that at 0.5.
+
+    Args:
+        resampled: see `resample_result`.
+    """
     alone = score_frequencies(result)
     intervals = result.metrics.get("intervals") or {}
     names = [*TITLES, *(f"{group.name}_accuracy" for group in result.space.groups)]
@@ -63,14 +84,43 @@ def list_scores(result: Result, numbers: Numbers) -> list[dict[str, object]]:
         value = numbers.decided[name] if name in OF_DECISIONS and result.space.independent else result.metrics.get(name)
         if value is None or math.isnan(value):
             continue
+        interval = intervals.get(f"fitted_{name}" if is_fitted else name)
+        if interval is None and name in resampled:
+            interval = basic_interval(value, resampled[name], lowest=0, highest=1)
         rows.append({
+            "name": name,
             "title": TITLES.get(name, name.replace("_", " ")),
             "value": value,
-            "interval": intervals.get(f"fitted_{name}" if is_fitted else name),
+            "interval": drop_nan(interval),
             "alone": alone.get(name),
             "usual": numbers.usual[name] if is_fitted else None,
         })  # fmt: skip
     return rows
+
+
+def subtract(rows: Sequence[Mapping], others: Sequence[Mapping], resampled: Sequence[Mapping]) -> dict[str, dict]:
+    """Returns for each score of two results the second less the first, with the interval of that if there is one.
+
+    Args:
+        resampled: of both.
+    """
+    ours, theirs = ({row["name"]: row["value"] for row in one} for one in (rows, others))
+    differences = {}
+    for name in ours.keys() & theirs.keys():
+        value, interval = theirs[name] - ours[name], None
+        if all(name in one for one in resampled):
+            interval = basic_interval(value, resampled[1][name] - resampled[0][name])
+        differences[name] = {"value": value, "interval": drop_nan(interval)}
+    return differences
+
+
+def drop_nan(interval: Sequence[float | None] | None) -> Sequence[float] | None:
+    """Returns the ends of an interval, None where they are no numbers.
+
+    >>> drop_nan((0.25, 0.5)), drop_nan((math.nan, math.nan)), drop_nan([None, None])
+    ((0.25, 0.5), None, None)
+    """
+    return None if interval is None or any(end is None or math.isnan(end) for end in interval) else interval
 
 
 def score_frequencies(result: Result) -> dict[str, float]:

@@ -103,7 +103,8 @@ function drawRows(every = 0) {
 function drawRow(c, place) {
   const cells = columns.slice(1).map(([title, , value, text]) => {
     const v = value(c), shown = isNaN(v) ? "–" : text(v);
-    const bar = title === "AP" ? `<span class="bar"><i style="width: ${isNaN(v) ? 0 : 100 * v}%"></i></span>` : "";
+    const {ap_low: low, ap_high: high} = run(), bar = title !== "AP" ? "" : `<span class="bar">${isNaN(v) ? "" :
+      `<i style="width: ${100 * v}%"></i><u style="left: ${100 * low[c]}%; width: ${100 * (high[c] - low[c])}%"></u>`}</span>`;
     return `<span role="gridcell" class="number${bar ? " ap" : ""}" title="${isNaN(v) ? "not measured" : v}">${bar}${shown}</span>`;
   });
   return `<div class="row" role="row" id="label-${c}" data-label="${c}" aria-rowindex="${place + 2}" aria-selected="${c === state.label}"
@@ -138,7 +139,7 @@ function drawDetails() {
     <div class="slider"><div class="numbers" id="numbers"></div>
     <input type="range" id="cut" min="0" max="${cutsOf(c).cut.length - 1}" step="1" aria-label="Threshold of ${escape(labels[c])}">
     <div class="steps"><span class="where" id="where"></span>
-    ${isGrouped || !own.cut[c] ? "" : `<button data-cut="own">${own.is_fitted ? "fitted" : "its threshold"}</button>`}<button data-cut="even">0.5</button>
+    ${isGrouped || !own.cut[c] ? "" : `<button data-cut="own">${own.is_fitted ? "fitted" : "its threshold"}</button>`}<button data-cut="even">${own.is_fitted ? "0.5, not calibrated" : "0.5"}</button>
     <button data-cut="best" title="on these very images, so too good">highest F1</button></div></div>
     <div class="charts"><figure><h4>Precision and recall</h4><div id="curve"></div></figure>
     <figure><h4>Reliability</h4>${drawReliability(c)}</figure>
