@@ -92,11 +92,15 @@ def fill_bins(probability: np.ndarray, before: np.ndarray, target: np.ndarray, n
 
 
 def count_scores(scores: np.ndarray, target: np.ndarray, num_bins: int) -> tuple[np.ndarray, tuple[float, float]]:
-    """Returns how many known negatives and positives have a score in each bin of equal width (2, B), and the range."""
-    known = scores[target >= 0]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    """Returns how many known negatives and positives have a score in each bin of equal width (2, B), and the range.
+
+    >>> counts, range = count_scores(np.float32([0, 1, 2, 4]), np.int8([0, 0, 1, 1]), 2)
+    >>> counts.tolist(), range
+    ([[2, 0], [0, 2]], (0.0, 4.0))
+    """
+    known = target >= 0
+    scores, target = scores[known], target[known]
+    low, high = (float(scores.min()), float(scores.max())) if scores.size else (0.0, 0.0)
     low, high = (low, high) if low < high else (low - 0.5, high + 0.5)
-    return np.stack([np.histogram(scores[target == answer], num_bins, (low, high))[0] for answer in (0, 1)]), (
-        low,
-        high,
-    )
+    place = np.minimum((scores - low) * (num_bins / (high - low)), num_bins - 1).astype(np.int64)
+    return np.bincount(place + num_bins * target, minlength=2 * num_bins).reshape(2, num_bins), (low, high)

@@ -1,6 +1,6 @@
 """All numbers of a result: of its decisions, of its images and of each label, counted in pieces of any size."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -93,7 +93,7 @@ def count(result: Result, num_doubts: int, num_examples: int) -> Numbers:
         doubts = keep_largest(doubts, difference, rows.start, num_doubts)
     return Numbers(
         summed(decided), summed(usual), Images(*map(np.concatenate, zip(*images, strict=True))), doubts,
-        list(count_labels(result, num_examples)),
+        list(count_labels(result, num_examples, set(np.argsort(-decided.support)[:num_doubts].tolist()))),
     )  # fmt: skip
 
 
@@ -133,17 +133,17 @@ def keep_largest(doubts: Doubts, difference: np.ndarray, first_row: int, num: in
     return Doubts(every.row[order].astype(int), every.label[order].astype(int), every.difference[order])
 
 
-def count_labels(result: Result, num_examples: int) -> Iterator[LabelNumbers]:
-    """Yields the numbers of each label."""
+def count_labels(result: Result, num_examples: int, frequent: Collection[int]) -> Iterator[LabelNumbers]:
+    """Yields the numbers of each label; examples only of the frequent ones, as there is no room for others."""
     num_labels = len(result.space.labels)
     num_cuts = int(np.clip(CUT_ENTRIES // num_labels, FEWEST_CUTS, MOST_CUTS))
     cuts = np.asarray(result.decisions.cuts)
     is_measured = num_labels <= MEASURED_LABELS and num_labels * len(result.predictions) <= MEASURED_ENTRIES
     for first, part in columns(result):
         for place, (scores, chances, target, decision) in enumerate(zip(*part, strict=True)):
-            cut = float(cuts[first + place])
+            cut, room = float(cuts[first + place]), num_examples if first + place in frequent else 0
             calibration = measure_calibration(chances, target) if is_measured else {}
-            yield count_label(scores, chances, target, decision, cut, num_cuts, num_examples, calibration)
+            yield count_label(scores, chances, target, decision, cut, num_cuts, room, calibration)
 
 
 def columns(result: Result) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
