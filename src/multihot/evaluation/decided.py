@@ -54,7 +54,7 @@ def fit_run(run: Run, split: str, settings: Mapping, predictions: Predictions, d
     Raises:
         InputError: nothing can be fitted, or promised.
     """
-    aim, num_labels = create("decisions.aim", settings["aim"]), predictions.logits.shape[1]
+    aim = create("decisions.aim", settings["aim"])
     options = {name: settings[name] for name in ("per_label", "calibration")}
     own = "one threshold a label" if options["per_label"] else "one threshold"
     origin = read_seal(run.split(split), ORIGIN) or {}
@@ -75,7 +75,7 @@ def fit_run(run: Run, split: str, settings: Mapping, predictions: Predictions, d
         decisions.fitted["cross_fitted"] = {name: gain._asdict() for name, gain in gains.items()}
     with writing(run.best, "Make space or set that right"):
         decisions.save(run.best)
-    log.info("%s", describe(decisions, gains, num_labels))
+    log.info("%s", describe(decisions, gains))
 
 
 def try_cross_fit(predictions: Predictions, fit, decide) -> dict[str, Gain]:
@@ -87,13 +87,12 @@ def try_cross_fit(predictions: Predictions, fit, decide) -> dict[str, Gain]:
         return {}
 
 
-def describe(decisions: Decisions, gains: Mapping[str, Gain], num_labels: int) -> str:
+def describe(decisions: Decisions, gains: Mapping[str, Gain]) -> str:
     """Returns decisions and gains in words."""
     lines = [f"decisions: {decisions.description} ({decisions.fitted['num_images']} images)"]
-    if decisions.common is not None:
-        lines.append(
-            f"  {num_labels - len(decisions.own)} labels: predicted from probability {decisions.common:.4f} on"
-        )
+    num_common = len(decisions.space.independent) - len(decisions.own)
+    if num_common:
+        lines.append(f"  {num_common} labels: predicted from probability {decisions.common:.4f} on")
     if decisions.own:
         low, high = np.quantile([value for value in decisions.thresholds() if value is not None], (0, 1))
         lines.append(f"  {len(decisions.own)} labels: each from its own on, {low:.4f} to {high:.4f}")
