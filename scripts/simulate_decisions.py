@@ -128,8 +128,8 @@ def log_loss(log_odds: np.ndarray, target: np.ndarray) -> float:
 
 
 def measure_promises(images: LogitsAndTarget, new: LogitsAndTarget) -> dict[str, float]:
-    """Returns whether a precision of 0.6 is promised and missed, by the bound and by the raw choice, and the recall where
-    0.9 is promised; NaN where it is refused.
+    """Returns whether a precision of 0.6 is promised and missed, by the bound and by the raw choice; and the recall
+    where 0.9 is promised, NaN where it is refused.
     """
     promised, missed = precision(images, new)
     with patch("multihot.decisions.aims.lowest_precision", lambda hits, all: hits / np.maximum(all, 1)):

@@ -300,6 +300,12 @@ def test_soft_answers_count_from_one_half_up():
     assert first.to_config() == second.to_config()
 
 
+def test_the_simulation_prints_its_tables(call_script):
+    printed = call_script("scripts/simulate_decisions.py", "--repeats", "1").stdout
+    assert printed.count("| positives |") == 3
+    assert all(printed.count(f"\n| {num} |") == 3 for num in (3, 5, 10, 30, 100, 300))
+
+
 @pytest.mark.parametrize("kind", ["platt", "beta", "isotonic", "none"])
 def test_decisions_are_read_as_they_were_saved(kind, tmp_path):
     matrices, space = draw(1500, 2)

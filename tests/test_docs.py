@@ -9,7 +9,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
-NO_SETTINGS = {"model.safetensors", "model.safetensors.index.json", "data.val"}  # files, a column of compare_runs.py
+NO_SETTINGS = {
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "decisions.json",
+    "data.val",
+}  # files, a column of compare_runs.py
 
 
 def anchors(page):
