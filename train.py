@@ -133,11 +133,12 @@ def decide(recipe, validator) -> None:
 def report(recipe, trainer, validator) -> None:
     """Writes the page about the best model on the validation part, and hands it to the tracker."""
     from multihot.files import prepare_file
-    from multihot.report.page import MARK, create_page, save_page
+    from multihot.report.page import MARK, MOST_ENTRIES, create_page, save_page
     from multihot.report.pictures import NUM_PICTURES, Album
     from multihot.report.result import name_file, read_result
 
-    if not recipe.settings["report"] or not len(validator.data):
+    num_entries = len(validator.data) * len(validator.space.labels)
+    if not recipe.settings["report"] or not 0 < num_entries <= MOST_ENTRIES:
         return
     file = name_file([validator.run], "val")
     try:

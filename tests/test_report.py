@@ -493,3 +493,4 @@ def test_two_runs_stand_beside_each_other(visit, tmp_path):
     assert tab.get_attribute('[data-run="1"]', "aria-pressed") == "true"
     assert numbers_of(tab) != first
     assert tab.locator("#curve polyline").count() == 2
+    assert tab.locator("[role=columnheader]").all_inner_texts()[3] == "B \u2212 A"

@@ -17,7 +17,6 @@ from multihot.report.picks import find_worst_labels, pick
 from multihot.report.pictures import NO_PICTURES, Album, embed, explain
 from multihot.report.result import Result
 from multihot.report.summary import (
-    describe_decisions,
     describe_training,
     draw_history,
     list_scores,
@@ -28,6 +27,7 @@ from multihot.report.warnings import warn
 
 WAY_OUT = "give another file by out="
 MARK = b"<title>Report of "  # by which an earlier file is known
+MOST_ENTRIES = 1 << 28  # answers, up to which a training ends with a report: of more it would take minutes
 NUM_PAIRS = 20  # of labels that are confused, of each kind
 NUM_SWAPS = 5  # of them, whose images are shown whatever else is
 EXAMPLES = 24  # images of each kind that are candidates of a label
@@ -137,7 +137,6 @@ def describe_summary(result: Result, numbers: Numbers, resampled: Mapping) -> di
     return {
         "name": result.name,
         "facts": describe_training(result),
-        "decisions": describe_decisions(result),
         "scores": list_scores(result, numbers, resampled),
         "history": draw_history(result, 200, 60),
         "is_fitted": result.fitted is not None,

@@ -38,12 +38,14 @@ def describe_training(result: Result) -> list[tuple[str, str]]:
     images = f"{counts['num_images']:,} images" if counts else "images"
     best = max(result.history, key=lambda row: row["epoch"], default={"epoch": settings["epochs"]})["epoch"]
     return [
+        ("run", result.name),
         ("model", f"{settings['model']['name']} at {settings['model']['image_size']} px"),
         ("trained on", f"{images} of {PurePath(str(source)).name}"),
         ("loss", function),
         ("fine-tuning", settings["finetune"]["_target_"].rpartition(".")[2]),
         ("epochs", f"{best} of {settings['epochs']}"),
         ("measured on", f"{result.metrics['num_images']:,} {result.split} images, {len(result.space.labels):,} labels"),
+        ("decided by", describe_decisions(result)),
     ]
 
 

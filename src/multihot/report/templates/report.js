@@ -18,6 +18,10 @@ async function start() {
   const data = await new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).json();
   ({labels, runs, pictures, lists, overlays, confusions} = unpack(data));
   grouped = new Set(data.grouped);
+  if (runs.length > 1) {  // in the place of precision
+    columns[3] = ["B − A", "difference of the average precisions", c => runs[1].ap[c] - runs[0].ap[c], v => (v > 0 ? "+" : "") + v.toFixed(2)];
+    byId("grid").classList.add("two-runs");
+  }
   drawGrid();
   choose(state.order[0]);
   drawLists();
