@@ -234,7 +234,8 @@ def test_a_task_of_label_studio_has_the_proposed_labels_as_its_prediction():
     picture = Image.new("RGB", (4, 4))
     data = SimpleNamespace(labels=LABELS, sparse_target=data.sparse_target, read=lambda image, min_side: picture)
     second, first = create_tasks(cases, data, "/photos")
-    assert first["data"] | {"image": ""} == {"image": "", "name": "/photos/0.jpg", "given": "dog", "rank": 2}
+    expected = {"image": "", "name": "/photos/0.jpg", "given": "dog", "present": ["dog"], "rank": 2}
+    assert first["data"] | {"image": ""} == expected
     assert first["data"]["image"].startswith("data:image/png;base64,")  # there is no such file
     assert first["predictions"][0]["result"] == [
         {"from_name": "labels", "to_name": "image", "type": "choices", "value": {"choices": ["cat"]}}

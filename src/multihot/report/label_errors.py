@@ -141,6 +141,7 @@ def create_tasks(cases: Sequence[Case], data: Manifest, image_root: str) -> list
                     "image": address(case.image, data, image_root),
                     "name": case.image,
                     "given": ", ".join(given),
+                    "present": list(given),
                     "rank": case.rank,
                 },
                 "predictions": [{"model_version": MODEL_VERSION, "score": round(case.doubt, 4), "result": given}],
