@@ -488,6 +488,19 @@ def test_scores_of_other_thresholds_are_not_pooled(tell, tmp_path):
     assert "known ones: val/map, val/micro_f1" in tell(tmp_path, "--score", "val/threshold")[2]
 
 
+def test_scores_of_other_fitted_decisions_are_not_pooled(tell, tmp_path):
+    for seed, aim in enumerate(["MicroF1, val", "MicroF1, val", "Recall, val"]):
+        write_run(tmp_path, f"a-{seed}", 0.5, seed=seed)
+        decided_by = {"threshold": 0.5, "decisions": {"description": aim, "sha256": str(seed)}}
+        (tmp_path / f"a-{seed}/test").mkdir()
+        write(tmp_path / f"a-{seed}/test/metrics.json", {"micro_f1": 0.4, "fitted_micro_f1": 0.5, **decided_by})
+    worked, table, said = tell(tmp_path, "--score", "test/fitted_micro_f1", "--by", "epochs")
+    assert worked
+    assert settings_of(table.splitlines()[2:4]) == ["test.decisions=MicroF1, val", "test.decisions=Recall, val"]
+    assert "test was decided by 2 different decisions" in said
+    assert "| 3 |" in tell(tmp_path, "--score", "test/micro_f1", "--by", "epochs")[1]  # by 0.5 in all of them
+
+
 def test_a_threshold_that_is_not_written_down_is_said(tell, tmp_path):
     own = {"threshold": None, "activation": "sigmoid"}
     write_decided(tmp_path, "new", 0.5, seed=0, **own)
