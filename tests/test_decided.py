@@ -120,6 +120,22 @@ def test_what_cannot_be_promised_does_not_stop_a_training(train, tmp_path, caplo
     assert (tmp_path / "a/finished.json").exists()
 
 
+def test_a_validation_part_of_few_images_is_no_fault(train, tmp_path, caplog):
+    train("name=a", "data.num_images={train:30,val:3,test:5}")
+    assert Decisions.load(tmp_path / "a/best").fitted["cross_fitted"] == {}
+    assert "too few to fit to some and decide the others" in caplog.text
+
+
+def test_labels_that_exclude_each_other_get_a_temperature(train, evaluate, tmp_path, caplog):
+    train("name=a", "single_label=true", "data.single_label=true", "loss=cross_entropy", "monitor=val/accuracy")
+    assert "the largest logit decides; temperature" in caplog.text
+    evaluate(f"run={tmp_path}/a", "split=test")
+    metrics = read_metrics(tmp_path / "a/test")
+    assert metrics["fitted_log_loss"] > 0
+    assert metrics["decisions"]["description"] == "MicroF1(beta=1.0), one threshold, platt, val"
+    assert "fitted_micro_f1" not in metrics
+
+
 def test_a_run_that_goes_on_fits_anew(train, tmp_path):
     train("name=a")
     first = Decisions.load(tmp_path / "a/best").fitted["model"]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from multihot.decisions.decisions import Decisions
+from multihot.errors import InputError
 from multihot.metrics.blocks import LogitsAndTarget, harden
 from multihot.metrics.bootstrap import draw_weights, resample_decisions
 from multihot.metrics.decisions import Decide, measure_decisions
@@ -43,11 +44,14 @@ def cross_fit(
         clusters: images (N,) that belong together, and are decided and drawn together.
 
     Raises:
-        InputError: of `fit`.
+        InputError: of `fit`, or there are too few images.
     """
+    parts = folds(len(matrices), clusters)
+    if len(parts) < NUM_FOLDS:
+        raise InputError(f"{len(parts)} images, or clusters of them, are too few to fit to some and decide the others")
     decided, log_odds = torch.empty_like(matrices.target, dtype=torch.int8), torch.empty_like(matrices.logits)
     before = None
-    for rows in folds(len(matrices), clusters):
+    for rows in parts:
         decisions = fit(take(matrices, ~rows))
         logits = matrices.logits[rows].float()
         decided[rows] = decisions.decide(logits).to(torch.int8)

@@ -41,6 +41,7 @@ MEASURES = (
     "ece",
     "ece_expected",
 )  # of calibration, see Reliability
+MANY = 1 << 25  # entries
 MOST_MEASURED = 1 << 26  # entries; of more, calibration.csv would take minutes
 
 
@@ -66,6 +67,8 @@ def fit_run(run: Run, split: str, settings: Mapping, predictions: Predictions, d
         "data": origin.get("data"),
         "model": hash_model(run.best),
     }
+    if predictions.logits.numel() > MANY:
+        log.info("decisions are fitted to %d images x %d labels: this takes minutes", *predictions.logits.shape)
     with in_one_thread():
         decisions = fit_decisions(predictions, predictions.space, aim, **options, fitted=fitted)
         gains = {}
@@ -96,6 +99,8 @@ def describe(decisions: Decisions, gains: Mapping[str, Gain]) -> str:
     if decisions.own:
         low, high = np.quantile([value for value in decisions.thresholds() if value is not None], (0, 1))
         lines.append(f"  {len(decisions.own)} labels: each from its own on, {low:.4f} to {high:.4f}")
+    for group, temperature in zip(decisions.space.groups, decisions.calibration.temperatures, strict=True):
+        lines.append(f"  {group.name}: the largest logit decides; temperature {temperature:.4f}")
     if decisions.kept:
         reasons = [f"{label}: {reason}" for label, reason in decisions.kept.items()]
         lines.append(f"  {len(reasons)} labels keep the common threshold:\n{list_first(reasons, limit=5)}")
@@ -161,8 +166,10 @@ def add_decisions(
     if decisions is not None and is_fitted_to(decisions, split, origin["data"]):
         log.info("the decisions were fitted to these images, and are not scored on them: fit_decisions.py says more")
         decisions = None
-    if decisions is not None and predictions.space.independent:
-        add_fitted(evaluation, predictions, decisions)
+    if decisions is not None:
+        evaluation.decided_by.update(description=decisions.description, sha256=decisions.sha256)
+        if predictions.space.independent:
+            add_fitted(evaluation, predictions, decisions)
     if predictions.logits.numel() > MOST_MEASURED:
         log.info("calibration.csv is left out: for so many answers it would take minutes (see measure_calibration)")
         return
@@ -188,7 +195,6 @@ def add_fitted(evaluation: Evaluation, predictions: Predictions, decisions: Deci
         f"{FITTED}{name}": measured[f"label_{name}"].tolist() for name in ("predicted", "precision", "recall", "f1")
     }
     columns[f"{FITTED}threshold"] = decisions.thresholds()
-    evaluation.decided_by.update(description=decisions.description, sha256=decisions.sha256)
     for name, values in columns.items():
         for row, value in zip(evaluation.table, values, strict=True):
             row[name] = value
