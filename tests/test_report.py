@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import html
 import io
 import json
 import re
@@ -287,6 +288,17 @@ def test_the_script_writes_a_page_about_a_run(train, report, tmp_path, evaluate)
     (tmp_path / "mine.html").write_text("mine")
     with pytest.raises(InputError, match=r"mine\.html is there and is none that this has written"):
         report(f"run={tmp_path}/a", f"out={tmp_path}/mine.html")
+
+
+def test_the_page_says_how_its_numbers_are_recomputed(train, tmp_path, monkeypatch):
+    train("name=a", "report=true")
+    file = tmp_path / "a/val/report.html"
+    monkeypatch.chdir(file.parent)
+    *lines, last = html.unescape(re.search(r"<pre>(.*?)</pre>", file.read_text(), re.DOTALL)[1]).splitlines()
+    exec("\n".join(lines), names := {})
+    packed = payload_of(file.read_text())["runs"][0]["ap"]
+    ap = np.frombuffer(base64.b64decode(packed["bytes"]))
+    assert ap[0] == pytest.approx(eval(last, names), abs=1e-15)
 
 
 def test_a_training_ends_with_a_page_and_never_with_its_failure(train, tmp_path, monkeypatch, caplog):

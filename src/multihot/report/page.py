@@ -12,17 +12,11 @@ from multihot.files import write_text, writing
 from multihot.metrics.intervals import ap_interval
 from multihot.report.confusions import Confusions, find_confusions
 from multihot.report.numbers import Numbers, count
-from multihot.report.payload import describe_labels, describe_pictures, list_labels, short_name, shrink
+from multihot.report.payload import describe_labels, describe_pictures, list_labels, shrink
 from multihot.report.picks import find_worst_labels, pick
 from multihot.report.pictures import NO_PICTURES, Album, embed, explain
 from multihot.report.result import Result
-from multihot.report.summary import (
-    describe_training,
-    draw_history,
-    list_scores,
-    resample_result,
-    subtract,
-)
+from multihot.report.summary import describe_training, draw_history, list_scores, resample_result, subtract
 from multihot.report.warnings import warn
 
 WAY_OUT = "give another file by out="
@@ -51,23 +45,18 @@ def create_page(
     numbers = [count(result, num_pictures, EXAMPLES if num_pictures else 0) for result in results]
     confusions = find_confusions(first.predictions, first.decisions.decide, num_pairs=NUM_PAIRS)
     rows, lists = pick(numbers[0], num_pictures, [row for swap in confusions.swaps[:NUM_SWAPS] for row in swap.rows])
-    names = [str(first.predictions.images[row]) for row in rows]
-    urls, why = embed(names, album, len(first.space.labels))
+    pictures, why = embed(rows, first.predictions.images, album, len(first.space.labels))
     explained = [*lists["doubts"], *find_worst_labels(first, lists["worst"])]
     payload = {
         "labels": list_labels(first.space.labels),
         "grouped": [column for columns in first.space.columns for column in columns],
-        "split": first.split,
-        "num_images": len(first.predictions),
-        "pictures": [
-            {"row": row, "name": short_name(name), "url": url} for row, name, url in zip(rows, names, urls, strict=True)
-        ],
+        "pictures": pictures,
         "lists": lists,
         "overlays": explain(explained, first.predictions.images, album),
         "confusions": describe_confusions(confusions),
         "runs": [describe_run(result, own, rows) for result, own in zip(results, numbers, strict=True)],
     }
-    resampled = [resample_result(result) if needs_resamples(results) else {} for result in results]
+    resampled = [resample_result(result, is_compared=len(results) > 1) for result in results]
     summaries = [describe_summary(*one) for one in zip(results, numbers, resampled, strict=True)]
     return render(
         title=" and ".join(result.name for result in results),
@@ -77,7 +66,7 @@ def create_page(
         differences=subtract(*(one["scores"] for one in summaries), resampled) if len(results) > 1 else {},
         warnings=warn(first, numbers[0], doctor),
         why_no_pictures=why,
-        num_unread=sum(url is None for url in urls),
+        num_unread=sum(picture["url"] is None for picture in pictures),
         num_pictures=len(rows),
         payload=payload,
     )
@@ -125,11 +114,6 @@ def describe_confusions(confusions: Confusions) -> dict[str, object]:
         ],
         "num_labels": confusions.num_labels,
     }
-
-
-def needs_resamples(results: Sequence[Result]) -> bool:
-    """Returns whether two are compared, or one has no intervals."""
-    return len(results) > 1 or not results[0].metrics.get("intervals")
 
 
 def describe_summary(result: Result, numbers: Numbers, resampled: Mapping) -> dict[str, object]:

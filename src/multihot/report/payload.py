@@ -4,7 +4,6 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -130,12 +129,3 @@ def shrink(payload: Mapping) -> str:
     """Returns the payload as base64 of gzipped JSON, which browsers open themselves."""
     text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
-
-
-def short_name(image: str) -> str:
-    """Returns the end of an image's path: its folder and its name.
-
-    >>> short_name("/data/photos/12/34.jpg")
-    '12/34.jpg'
-    """
-    return "/".join(PurePosixPath(image).parts[-2:])

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from PIL import Image
@@ -29,16 +30,19 @@ class Album(NamedTuple):
 NO_PICTURES = Album(None)
 
 
-def embed(images: Sequence[str], album: Album, num_labels: int) -> tuple[list[str | None], str | None]:
-    """Returns each picture as a data URL, None for what cannot be read, and why the first of those cannot."""
+def embed(
+    rows: Sequence[int], images: Sequence[str], album: Album, num_labels: int
+) -> tuple[list[dict[str, object]], str | None]:
+    """Returns row, name and data URL of pictures, None for what cannot be read, and why the first of those cannot."""
     side = SIDE if num_labels <= MANY_LABELS else SIDE_OF_MANY
     pictures, why = [], album.why
-    for image in images:
+    for row in rows:
+        url = None
         try:
-            pictures.append(encode(album.read(image, min_side=side), side))
+            url = encode(album.read(images[row], min_side=side), side)
         except (InputError, OSError) as error:
-            pictures.append(None)
             why = why or first_line(error)
+        pictures.append({"row": row, "name": short_name(str(images[row])), "url": url})
     return pictures, why
 
 
@@ -63,3 +67,12 @@ def encode(picture: Image.Image, side: int) -> str:
     picture.thumbnail((side, side))
     picture.save(file, kind, **{"PNG": {"optimize": True}, "JPEG": {"quality": QUALITY, "optimize": True}}[kind])
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def short_name(image: str) -> str:
+    """Returns the end of an image's path: its folder and its name.
+
+    >>> short_name("/data/photos/12/34.jpg")
+    '12/34.jpg'
+    """
+    return "/".join(PurePosixPath(image).parts[-2:])

@@ -59,12 +59,17 @@ def describe_decisions(result: Result) -> str:
     return "a threshold a label" if isinstance(threshold, list) else f"threshold {threshold}, not calibrated"
 
 
-def resample_result(result: Result) -> dict[str, np.ndarray]:
+def resample_result(result: Result, is_compared: bool) -> dict[str, np.ndarray]:
     """Returns the values (R,) of the scores in resamples of the images, the same for all results of these images; {}
-    where that would take too long.
+    where they are not needed, or would take too long.
+
+    Args:
+        is_compared: with another; else evaluate.py may have made all intervals.
     """
     predictions, space = result.predictions, result.space
-    if space.is_single_label or predictions.logits.numel() > RESAMPLED_ENTRIES:
+    name = "micro_f1" if result.fitted is None else "fitted_micro_f1"
+    is_there = not is_compared and name in (result.metrics.get("intervals") or {})
+    if is_there or space.is_single_label or predictions.logits.numel() > RESAMPLED_ENTRIES:
         return {}
     weights = draw_weights(len(predictions), NUM_RESAMPLES, predictions.cluster)
     with in_one_thread():
