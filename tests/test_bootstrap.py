@@ -144,6 +144,14 @@ def test_images_of_a_cluster_are_drawn_together():
     assert len(weights.sum(dim=1).unique()) > 1
 
 
+def test_resamples_are_drawn_as_the_docs_say():
+    rng = np.random.default_rng(0)
+    drawn = [np.bincount(rng.integers(9, size=9), minlength=9) for _ in range(3)]
+    assert draw_weights(9, 3).tolist() == np.array(drawn).tolist()
+    clusters = np.arange(9)[::-1].repeat(2)  # in the order of their numbers
+    assert draw_weights(18, 3, clusters).tolist() == np.array(drawn)[:, clusters].tolist()
+
+
 def test_the_same_seed_draws_the_same():
     assert torch.equal(draw_weights(9, 3), draw_weights(9, 5)[:3])
     assert not torch.equal(draw_weights(9, 3), draw_weights(9, 3, seed=1))
