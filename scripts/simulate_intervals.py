@@ -44,7 +44,7 @@ def main() -> None:
     torch.set_num_threads(1)  # of small matrices
     size = (arguments.images, arguments.labels, arguments.resamples)
     print_table("positives a label", arguments.positives, partial(simulate_models, *size), arguments.splits)
-    print(f"\nImages in clusters of {CLUSTER_SIZE}, mAP, basic interval:\n")
+    print(f"\nImages in clusters of {CLUSTER_SIZE}, basic interval of mAP:\n")
     print_table("positives a label", arguments.positives, partial(simulate_clusters, *size), arguments.splits)
 
 
@@ -75,10 +75,9 @@ def simulate_models(num_images: int, num_labels: int, num_resamples: int, num_po
     maps = [average_labels(values)["map"] for values in of_labels]
     precision = of_labels[0][0]
     ranked = np.flatnonzero(~np.isnan(precision[:, 0]))
-    low, high = ap_interval(precision[:, 0], target.sum(axis=0))
     basics = [interval(values) for values in maps]
     return {
-        "AP: logit interval": np.mean([low[label] <= truth[label] <= high[label] for label in ranked]),
+        "AP: logit interval": hold(ap_interval(precision[:, 0], target.sum(axis=0)), truth, precision[:, 0]),
         "AP: percentile": np.mean([holds(percentile(precision[label]), truth[label]) for label in ranked]),
         "mAP: basic": holds(basics[0], truth.mean()),
         "mAP: percentile": holds(percentile(maps[0]), truth.mean()),
@@ -92,19 +91,22 @@ def simulate_models(num_images: int, num_labels: int, num_resamples: int, num_po
 def simulate_clusters(
     num_images: int, num_labels: int, num_resamples: int, num_positives: int, rng
 ) -> dict[str, float]:
-    """Returns whether the interval of mAP holds the truth where images of a cluster are alike."""
+    """Returns which intervals hold the truth where images of a cluster are alike."""
     share, quality = num_positives / num_images, np.linspace(*QUALITY, num_labels)
     clusters = np.arange(num_images) // CLUSTER_SIZE
     target = (rng.random((num_images, num_labels)) < share)[clusters]
     common = rng.normal(size=target.shape)[clusters]
     logits = target * quality + mix(common, rng.normal(size=target.shape), ALIKE)
-    seed, truth = int(rng.integers(2**31)), true_ap(quality, share).mean()
+    seed, truth = int(rng.integers(2**31)), true_ap(quality, share)
+    by_image, by_cluster = (
+        rank(logits, target, draw_weights(num_images, num_resamples, drawn, seed)) for drawn in (None, clusters)
+    )
+    precision, num_positives = by_image[0, :, 0], target.sum(axis=0)
     return {
-        name: holds(interval(average_labels(rank(logits, target, weights))["map"]), truth)
-        for name, weights in (
-            ("by image", draw_weights(num_images, num_resamples, seed=seed)),
-            ("by cluster", draw_weights(num_images, num_resamples, clusters, seed)),
-        )
+        "AP: all positives": hold(ap_interval(precision, num_positives), truth, precision),
+        "AP: clusters with one": hold(ap_interval(precision, target[::CLUSTER_SIZE].sum(axis=0)), truth, precision),
+        "mAP: by image": holds(interval(average_labels(by_image)["map"]), truth.mean()),
+        "mAP: by cluster": holds(interval(average_labels(by_cluster)["map"]), truth.mean()),
     }
 
 
@@ -137,6 +139,12 @@ def interval(values: np.ndarray) -> Interval:
 def percentile(values: np.ndarray) -> Interval:
     """Returns the percentile interval, which is here to be compared with: values (1 + R,)."""
     return tuple(np.nanquantile(values[1:], ((1 - LEVEL) / 2, (1 + LEVEL) / 2)))
+
+
+def hold(ends: tuple[np.ndarray, np.ndarray], truth: np.ndarray, precision: np.ndarray) -> float:
+    """Returns the share of the labels that have an average precision (C,) whose interval holds the truth (C,)."""
+    held = (ends[0] <= truth) & (truth <= ends[1])
+    return float(held[~np.isnan(precision)].mean()) if not np.isnan(precision).all() else np.nan
 
 
 def holds(ends: Interval, truth: float) -> bool:

@@ -95,6 +95,11 @@ def test_clusters_are_saved_first_and_drawn_whole(saved, tmp_path):
     assert (maps[1] == maps[2]).all()
     assert not (maps[0] == maps[1]).any()
     evaluation = measure(predictions)
+    add_intervals(evaluation, predictions, 2)
+    for label, row in enumerate(evaluation.table):
+        num_clusters = len(predictions.cluster[predictions.target[:, label] == 1].unique())
+        low, high = ap_interval(np.array([row["ap"]]), np.array([num_clusters]))
+        assert [row["ap_low"], row["ap_high"]] == pytest.approx([low[0], high[0]], abs=1e-6, nan_ok=True)
     assert "by 20 resamples of 100 clusters of 700 images" in describe_intervals(evaluation, predictions, 20)
     assert "by 1,000 resamples of 700 images" in describe_intervals(evaluation, alone, 1000)
 

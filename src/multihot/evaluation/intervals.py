@@ -42,7 +42,7 @@ def add_intervals(
         if own != name and own in resampled:
             ends = basic_interval(score - evaluation.scores[own], resampled[name] - resampled[own])
             evaluation.intervals[f"{GAIN}{own}"] = tuple(round(end, DIGITS) for end in ends)
-    add_ap_intervals(evaluation)
+    add_ap_intervals(evaluation, predictions)
 
 
 def resample_scores(
@@ -69,16 +69,30 @@ def resample_scores(
     return resampled
 
 
-def add_ap_intervals(evaluation: Evaluation) -> None:
+def add_ap_intervals(evaluation: Evaluation, predictions: Predictions) -> None:
     """Adds `ap_low` and `ap_high` behind the `ap` of each label, where the table has one."""
     if "ap" not in evaluation.table[0]:
         return
-    ends = ap_interval(*([row[name] for row in evaluation.table] for name in ("ap", "support")))
+    ap, num_positives = ([row[name] for row in evaluation.table] for name in ("ap", "support"))
+    if predictions.cluster is not None:
+        num_positives = count_clusters(predictions)  # ten images of a patient do not say ten times as much as one
+    ends = ap_interval(ap, num_positives)
     for row, low, high in zip(evaluation.table, *(end.round(DIGITS).tolist() for end in ends), strict=True):
         columns = list(row.items())
         place = list(row).index("ap") + 1
         row.clear()
         row.update([*columns[:place], ("ap_low", low), ("ap_high", high), *columns[place:]])
+
+
+def count_clusters(predictions: Predictions) -> np.ndarray:
+    """Returns how many clusters have a positive of each label, int64 (C,)."""
+    num_labels = predictions.logits.shape[1]
+    numbers = np.unique(predictions.cluster.numpy(), return_inverse=True)[1].ravel()
+    pairs = []
+    for rows, _, target in predictions.blocks():
+        images, labels = (target.numpy() >= 0.5).nonzero()
+        pairs.append(np.unique(numbers[rows][images] * num_labels + labels))
+    return np.bincount(np.unique(np.concatenate(pairs)) % num_labels, minlength=num_labels)
 
 
 def describe_intervals(evaluation: Evaluation, predictions: Predictions, num_resamples: int) -> str:

@@ -6,6 +6,7 @@ are whole numbers below 2^24 and so exact in float32: the result does not depend
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -146,15 +147,32 @@ def resample_groups(matrices: LogitsAndTarget, space: LabelSpace, weights: Tenso
 def weigh_images(values: Sequence[np.ndarray], weights: Tensor) -> np.ndarray:
     """Returns the weighted sum over the images of each of the values (N,), float64 (K, R)."""
     columns = torch.from_numpy(np.stack(values, axis=1).astype(np.float64))
-    return torch.cat([some.T.double() @ columns for _, some in split_weights(weights)]).T.numpy()
+    return torch.cat(in_threads(lambda some: weights[some].double() @ columns, split(weights))).T.numpy()
 
 
-def split_weights(weights: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yields which resamples, and their weights float32 (N, r), so few that they stay in the cache."""
+def split(weights: Tensor) -> list[slice]:
+    """Returns which resamples are taken at once: so few that their weights stay in the cache."""
     step = max(32, min(MOST_AT_ONCE, WEIGHTS_AT_ONCE // weights.shape[1] // 32 * 32))
-    for start in range(0, len(weights), step):
-        some = slice(start, min(start + step, len(weights)))
-        yield some, weights[some].T.contiguous().float()
+    return [slice(start, min(start + step, len(weights))) for start in range(0, len(weights), step)]
+
+
+def in_columns(weights: Tensor) -> Tensor:
+    """Returns weights uint8 (r, N) as float32 (N, r)."""
+    return weights.T.contiguous().float()
+
+
+def in_threads(work: Callable, items: Sequence) -> list:
+    """Returns work(item) of each item, computed in as many threads as torch has.
+
+    Torch would divide each of the many small steps, and wait after each for the slowest of its threads.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(num_threads) as pool:
+            return list(pool.map(work, items))
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def divide(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -220,20 +238,29 @@ def resample_labels(matrices: LogitsAndTarget, space: LabelSpace, weights: Tenso
     result, start = np.full((2, matrices.logits.shape[1], len(weights)), np.nan), 0
     with show_progress("intervals", result[0].size) as advance:
         for log_odds, target in matrices.label_chunks(space):
-            log_odds, target = log_odds.numpy(), target.numpy()
-            ranked = np.flatnonzero((target == 1).any(axis=1) & (target == 0).any(axis=1))
-            places = [find_places(log_odds[label], target[label]) for label in ranked]
-            groups = [
-                (ranked[group], *join_places([places[number] for number in group])) for group in group_places(places)
-            ]
-            del places
-            for some, of_some in split_weights(weights):
-                for labels, together, sizes in groups:
-                    is_negative = torch.from_numpy(target[labels] == 0).float()
-                    result[:, start + labels, some] = rank_resamples(together, sizes, is_negative, of_some)
-                advance(len(target) * of_some.shape[1])
-            start += len(target)
+            end = start + len(target)
+            rank_chunk(log_odds.numpy(), target.numpy(), weights, result[:, start:end], advance)
+            start = end
     return result
+
+
+def rank_chunk(
+    log_odds: np.ndarray, target: np.ndarray, weights: Tensor, result: np.ndarray, advance: Callable[[int], object]
+) -> None:
+    """Puts what `resample_labels` returns for some labels into the result (2, c, R): log_odds and target (c, N)."""
+    ranked = np.flatnonzero((target == 1).any(axis=1) & (target == 0).any(axis=1))
+    places = in_threads(lambda label: find_places(log_odds[label], target[label]), ranked)
+    groups = [(ranked[group], *join_places([places[number] for number in group])) for group in group_places(places)]
+    del places
+
+    def rank_part(some: slice) -> None:
+        of_some = in_columns(weights[some])
+        for labels, together, sizes in groups:
+            is_negative = torch.from_numpy(target[labels] == 0).float()
+            result[:, labels, some] = rank_resamples(together, sizes, is_negative, of_some)
+        advance(len(target) * of_some.shape[1])
+
+    in_threads(rank_part, split(weights))
 
 
 def group_places(places: Sequence[Places]) -> list[np.ndarray]:
@@ -300,9 +327,12 @@ def rank_entries(matrices: LogitsAndTarget, space: LabelSpace, weights: Tensor) 
         num_negative += np.bincount(block_images[target == 0], minlength=len(matrices))
     places = Places(images[order], starts, *merge_blocks(blocks))
     with show_progress("intervals", len(weights)) as advance:
-        for some, of_some in split_weights(weights):
-            result[some] = rank_pooled(places, of_some)
-            advance(of_some.shape[1])
+
+        def rank_part(some: slice) -> None:
+            result[some] = rank_pooled(places, in_columns(weights[some]))
+            advance(some.stop - some.start)
+
+        in_threads(rank_part, split(weights))
     return np.where(weigh_images([num_negative], weights)[0] > 0, result, np.nan)
 
 
