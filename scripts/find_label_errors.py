@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from multihot.data.manifest import Manifest
+    from multihot.decisions.suspects import Suspects
     from multihot.training.out_of_fold import Source, Unseen
 
 log = logging.getLogger("multihot")
@@ -104,7 +105,8 @@ def write(cfg: DictConfig, new: Path, folder: Path, sources: Sequence["Source"],
     data, space = Manifest.concatenate([source.data for source in sources]), sources[0].space
     probability, target = np.concatenate([part.probability for part in parts]), data.dense_targets()
     doubt = measure_doubt(probability, target, space)
-    suspects = find_suspects(doubt, probability, target, space, cfg.num_shown)
+    suspects = find_suspects(doubt, probability, target, space)
+    shown = suspects.first(cfg.num_shown)
     is_planted = np.concatenate([source.is_planted for source in sources]) if cfg.plant else None
     summary = {
         "split": cfg.split,
@@ -113,13 +115,13 @@ def write(cfg: DictConfig, new: Path, folder: Path, sources: Sequence["Source"],
         "num_folds": cfg.num_folds,
         "seed": cfg.seed,
         "num_answers": int(np.count_nonzero(target != -1)),
-        "num_suspects": int(np.count_nonzero(doubt > 0.5)),
-        "num_shown": len(suspects),
+        "num_suspects": len(suspects),
+        "num_shown": len(shown),
         "planted": score_planted(doubt, is_planted) if cfg.plant else None,
         "image_root": absolute(cfg.image_root) if cfg.image_root else folder_above(data.images),
-        "labels": count_labels(doubt, target, data.labels),
+        "labels": count_labels(suspects, target, data.labels),
     }
-    cases = list_cases(suspects, data, probability)
+    cases = list_cases(shown, data, probability)
     with writing(folder, WAY_OUT):
         save_predictions(new, data, sources, parts)
         save_files(new, cases, data, f"{sources[0].run.folder.name}, {cfg.split}", summary)
@@ -128,17 +130,18 @@ def write(cfg: DictConfig, new: Path, folder: Path, sources: Sequence["Source"],
     tell(summary, folder)
 
 
-def count_labels(doubt: "np.ndarray", target: "np.ndarray", labels: Sequence[str]) -> list[dict]:
+def count_labels(suspects: "Suspects", target: "np.ndarray", labels: Sequence[str]) -> list[dict]:
     """Returns how many answers of each label are known, and how many of those are suspected of either kind."""
-    is_suspect, is_present = doubt > 0.5, target >= 0.5
-    counts = {
-        "num_known": (target != -1).sum(axis=0),
-        "likely_absent": (is_suspect & is_present).sum(axis=0),
-        "likely_present": (is_suspect & ~is_present).sum(axis=0),
-    }
+    import numpy as np
+
+    is_present = target[suspects.rows, suspects.columns] >= 0.5
+    likely_absent, likely_present = (
+        np.bincount(suspects.columns[kind], minlength=len(labels)).tolist() for kind in (is_present, ~is_present)
+    )
+    num_known = (target != -1).sum(axis=0).tolist()
+    names = ("label", "num_known", "likely_absent", "likely_present")
     return [
-        {"label": label, **{name: int(count[column]) for name, count in counts.items()}}
-        for column, label in enumerate(labels)
+        dict(zip(names, row, strict=True)) for row in zip(labels, num_known, likely_absent, likely_present, strict=True)
     ]
 
 

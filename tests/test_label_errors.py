@@ -43,7 +43,7 @@ def manifest(target, labels=LABELS, dtype=np.int8, groups=(), **parts):
 
 def suspects_of(probability, target, space=SPACE, most=10):
     probability, target = np.asarray(probability, np.float32), np.asarray(target)
-    return find_suspects(measure_doubt(probability, target, space), probability, target, space, most)
+    return find_suspects(measure_doubt(probability, target, space), probability, target, space).first(most)
 
 
 # The ranking
@@ -78,7 +78,9 @@ def test_soft_answers_are_doubted_by_their_distance_and_proposed_to_be_the_contr
     ("none", "probability", "target", "expected"),
     [
         (False, [0.1, 0.7, 0.2], [1, 0, 0], (0, 1, 0.9)),  # red is given, green is likelier
-        (True, [0.1, 0.2, 0.2], [1, 0, 0], (0, NO_OTHER, 0.9)),  # none of them (0.5) is likeliest
+        (True, [0.1, 0.2, 0.1], [1, 0, 0], (0, NO_OTHER, 0.9)),  # none of them (0.6) is likeliest
+        (False, [0.1, 0.45, 0.45], [1, 0, 0], None),  # red is unlikely, but no other is likelier than not
+        (True, [0.3, 0.3, 0.3], [0, 0, 0], None),
         (True, [0.1, 0.7, 0.1], [0, 0, 0], (1, NO_OTHER, 0.9)),  # none is given, green is missing
         (False, [0.1, 0.7, 0.2], [1, -1, -1], (0, 1, 0.9)),
         (False, [0.1, 0.7, 0.2], [-1, 0, -1], None),

@@ -30,6 +30,10 @@ class Suspects:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def first(self, most: int) -> "Suspects":
+        """Returns the worst, so many at most."""
+        return Suspects(self.rows[:most], self.columns[:most], self.others[:most], self.doubts[:most])
+
 
 def cross_calibrate(logits: Tensor, target: Tensor, space: LabelSpace, folds: np.ndarray) -> Tensor:
     """Returns probabilities float32 (N, C), those of each fold by the calibration that the others give.
@@ -72,26 +76,23 @@ def measure_doubt(probability: np.ndarray, target: np.ndarray, space: LabelSpace
     return doubt
 
 
-def find_suspects(
-    doubt: np.ndarray, probability: np.ndarray, target: np.ndarray, space: LabelSpace, most: int
-) -> Suspects:
-    """Returns the worst of the doubts (N, C), those alone that are above a half: the contrary is likelier.
-
-    Args:
-        most: so many at most.
-    """
+def find_suspects(doubt: np.ndarray, probability: np.ndarray, target: np.ndarray, space: LabelSpace) -> Suspects:
+    """Returns all answers in whose place another is likelier than not: doubt, probability and target (N, C)."""
     places = np.flatnonzero(doubt > 0.5)
-    places = places[np.argsort(-doubt.flat[places], kind="stable")[:most]]
+    places = places[np.argsort(-doubt.flat[places], kind="stable")]
     rows, columns = np.unravel_index(places, doubt.shape)
-    others = np.full(len(rows), NO_OTHER)
+    others, is_likely = np.full(len(rows), NO_OTHER), np.ones(len(rows), bool)
     for group, members in zip(space.groups, space.columns, strict=True):
-        inside = np.flatnonzero(np.isin(columns, members) & (target[rows, columns] >= 0.5))
-        of_members = probability[np.ix_(rows[inside], members)]
-        none = 1 - of_members.sum(axis=1) if group.none else np.zeros(len(inside))
-        of_members[np.array(members) == columns[inside, None]] = -1
-        best = of_members.argmax(axis=1)
-        others[inside] = np.where(of_members.max(axis=1) >= none, np.array(members)[best], NO_OTHER)
-    return Suspects(rows, columns, others, doubt.flat[places])
+        inside = np.flatnonzero(np.isin(columns, members))
+        outcomes = probability[np.ix_(rows[inside], members)]
+        none = 1 - outcomes.sum(axis=1) if group.none else np.zeros(len(inside))
+        is_given = target[rows[inside], columns[inside]] >= 0.5
+        outcomes[is_given[:, None] & (np.array(members) == columns[inside, None])] = -1
+        none[~is_given] = -1
+        best, best_outcome = outcomes.max(axis=1), outcomes.argmax(axis=1)
+        others[inside] = np.where(is_given & (best >= none), np.array(members)[best_outcome], NO_OTHER)
+        is_likely[inside] = np.maximum(best, none) > 0.5
+    return Suspects(rows[is_likely], columns[is_likely], others[is_likely], doubt.flat[places[is_likely]])
 
 
 def score_planted(doubt: np.ndarray, is_planted: np.ndarray) -> dict[str, float | int]:
