@@ -269,6 +269,34 @@ def test_a_recall_that_so_few_positives_cannot_promise_is_refused():
         fit_decisions(matrices, space, Recall(0.99))
 
 
+@pytest.mark.parametrize(("recall", "num"), [(0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)])
+@pytest.mark.parametrize("per_label", [False, True])
+def test_just_as_many_positives_as_are_asked_for_promise_a_recall(recall, num, per_label):
+    for given in (num, num - 1):
+        logits = torch.arange(2.0 * num).unsqueeze(1)
+        matrices, space = LogitsAndTarget(logits, (logits >= 2 * num - given).to(torch.int8)), LabelSpace(("cat",))
+        if given == num:
+            decisions = fit_decisions(matrices, space, Recall(recall), per_label=per_label)
+            assert decisions.decide(logits).sum() == num
+            assert not decisions.kept
+        else:
+            with pytest.raises(InputError, match=f"it needs {num}"):
+                fit_decisions(matrices, space, Recall(recall), per_label=per_label)
+
+
+def test_neighbours_of_a_cut_are_decided_alike_after_reading(tmp_path, raw_cuts):
+    above = np.float32([0.3, 1.7, -2.1])
+    below = np.nextafter(above, np.float32(-9))
+    logits = torch.from_numpy(np.stack([above, below]))
+    target = torch.tensor([[1, 1, 1], [0, 0, 0]], dtype=torch.int8)
+    decisions = fit_decisions(LogitsAndTarget(logits, target), LabelSpace(tuple("abc")), MacroF1(), per_label=True)
+    decisions.save(tmp_path)
+    for some in (decisions, Decisions.load(tmp_path)):
+        assert some.decide(logits).tolist() == [[True] * 3, [False] * 3]
+    cuts = json.loads((tmp_path / "decisions.json").read_text())["cuts"]
+    assert (logits.double().numpy() > np.array(cuts)).tolist() == [[True] * 3, [False] * 3]  # in float64 too
+
+
 def test_the_cheapest_threshold_is_the_ratio_of_costs():
     decisions = fit_decisions(*draw(300, 3), Cost(miss=4, false_alarm=1))
     assert decisions.common == pytest.approx(0.2)

@@ -13,6 +13,7 @@ from multihot.errors import InputError
 
 CONFIDENCE = 0.95  # of a promised precision
 MOST_ROUNDS = 50
+SLACK = 1e-9  # 10 * (1 - 0.9) is a little less than 1
 
 
 @dataclass(frozen=True)
@@ -209,8 +210,8 @@ class Recall(OfLabels):
         _, place, num_positives = np.unique(rows, return_inverse=True, return_counts=True)
         order, num_images = np.argsort(log_odds, kind="stable"), len(num_positives)
         missed = np.cumsum(1 / num_positives[place][order])  # below the next higher positive
-        allowed = (num_images + 1) * (1 - self.at_least) - 1
-        num_missed = int(np.searchsorted(missed, allowed * (1 + 1e-12), side="right"))
+        allowed = (num_images + 1) * (1 - self.at_least) - 1 + SLACK
+        num_missed = int(np.searchsorted(missed, allowed, side="right"))
         if allowed < 0:
             raise InputError(
                 f"a recall of {self.at_least} cannot be promised by {num_images} images with a label: it needs "
@@ -223,7 +224,7 @@ class Recall(OfLabels):
 
     def choose(self, cuts: Cuts) -> int | None:
         """Returns the place of the cut right below the k-th smallest positive."""
-        num_missed = int((cuts.positives + 1) * (1 - self.at_least) * (1 + 1e-12)) - 1
+        num_missed = int((cuts.positives + 1) * (1 - self.at_least) + SLACK) - 1
         if num_missed < 0:
             return None
         return int(np.searchsorted(cuts.hits, cuts.positives - num_missed))
@@ -266,4 +267,4 @@ def needed(recall: float) -> int:
     >>> needed(0.9), needed(0.95)
     (9, 19)
     """
-    return int(np.ceil(1 / (1 - recall) - 1 - 1e-9))
+    return int(np.ceil(1 / (1 - recall) - 1 - SLACK))

@@ -50,7 +50,7 @@ def create_metrics(
         Decisions(space, threshold, **kwargs),
         ImageRanking(space, **kwargs),
     ]
-    return MetricCollection(metrics, compute_groups=False)  # the groups would be found by comparing all states
+    return MetricCollection(metrics, compute_groups=False)  # equal states after a batch would make two metrics one
 
 
 class AveragePrecision(Metric):
