@@ -143,7 +143,7 @@ function drawDetails() {
     <div class="slider"><div class="numbers" id="numbers"></div>
     <input type="range" id="cut" min="0" max="${cutsOf(c).cut.length - 1}" step="1" aria-label="Threshold of ${escape(labels[c])}">
     <div class="steps"><span class="where" id="where"></span>
-    ${isGrouped || !own.cut[c] ? "" : `<button data-cut="own">${own.is_fitted ? "fitted" : "its threshold"}</button>`}<button data-cut="even">${own.is_fitted ? "0.5, not calibrated" : "0.5"}</button>
+    ${isGrouped || !own.cut[c] ? "" : `<button data-cut="own">${own.is_fitted ? "fitted" : "its threshold"}</button>`}<button data-cut="even" title="a logit of 0: the probability before calibration">${own.is_fitted ? "raw 0.5" : "0.5"}</button>
     <button data-cut="best" title="on these very images, so too good">highest F1</button></div></div>
     <div class="charts"><figure><h4>Precision and recall</h4><div id="curve"></div></figure>
     <figure><h4>Reliability</h4>${drawReliability(c)}</figure>
