@@ -73,15 +73,22 @@ def add_ap_intervals(evaluation: Evaluation, predictions: Predictions) -> None:
     """Adds `ap_low` and `ap_high` behind the `ap` of each label, where the table has one."""
     if "ap" not in evaluation.table[0]:
         return
-    ap, num_positives = ([row[name] for row in evaluation.table] for name in ("ap", "support"))
-    if predictions.cluster is not None:
-        num_positives = count_clusters(predictions)  # ten images of a patient do not say ten times as much as one
-    ends = ap_interval(ap, num_positives)
+    ends = find_ap_intervals(predictions, *([row[name] for row in evaluation.table] for name in ("ap", "support")))
     for row, low, high in zip(evaluation.table, *(end.round(DIGITS).tolist() for end in ends), strict=True):
         columns = list(row.items())
         place = list(row).index("ap") + 1
         row.clear()
         row.update([*columns[:place], ("ap_low", low), ("ap_high", high), *columns[place:]])
+
+
+def find_ap_intervals(
+    predictions: Predictions, ap: Sequence[float], support: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the ends (C,) of the interval of each label's average precision: ap (C,), support (C,).
+
+    Of clusters those with a positive count: ten images of a patient do not say ten times as much as one.
+    """
+    return ap_interval(ap, support if predictions.cluster is None else count_clusters(predictions))
 
 
 def count_clusters(predictions: Predictions) -> np.ndarray:

@@ -8,8 +8,8 @@ import jinja2
 import torch
 
 from multihot.errors import InputError
+from multihot.evaluation.intervals import find_ap_intervals
 from multihot.files import write_text, writing
-from multihot.metrics.intervals import ap_interval
 from multihot.report.confusions import Confusions, find_confusions
 from multihot.report.numbers import Numbers, count
 from multihot.report.payload import describe_labels, describe_pictures, list_labels, shrink
@@ -93,7 +93,8 @@ def check_same(results: Sequence[Result]) -> None:
 
 def describe_run(result: Result, numbers: Numbers, rows: Sequence[int]) -> dict[str, object]:
     """Returns all that the page's script needs of a result."""
-    low, high = ap_interval([label.ap for label in numbers.labels], [label.support for label in numbers.labels])
+    ap, support = ([getattr(label, name) for label in numbers.labels] for name in ("ap", "support"))
+    low, high = find_ap_intervals(result.predictions, ap, support)
     return {
         "name": result.name,
         "is_fitted": result.fitted is not None,
