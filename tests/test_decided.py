@@ -7,9 +7,13 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import f1_score, log_loss
 
-from multihot.decisions import Decisions
+from multihot.decisions import Decisions, Precision, Recall, fit_decisions
 from multihot.errors import InputError
-from multihot.evaluation.decided import is_fitted_to
+from multihot.evaluation.decided import describe, is_fitted_to
+from multihot.evaluation.scores import format_evaluation
+from multihot.labels import LabelSpace
+from multihot.metrics import Evaluation
+from multihot.metrics.blocks import LogitsAndTarget
 
 
 @pytest.fixture
@@ -144,3 +148,35 @@ def test_a_run_that_goes_on_fits_anew(train, tmp_path):
     assert (Decisions.load(tmp_path / "a/best").fitted["model"] == first) == (best < 2)
     assert not math.isnan(Decisions.load(tmp_path / "a/best").cuts.sum())
     assert isinstance(Decisions.load(tmp_path / "a/best").cuts, torch.Tensor)
+
+
+def test_only_labels_with_a_threshold_of_their_own_are_in_its_range():
+    logits = torch.arange(30.0).unsqueeze(1).repeat(1, 2)
+    target = torch.stack((logits[:, 0] >= 11, logits[:, 1] >= 28), dim=1).int()
+    decisions = fit_decisions(
+        LogitsAndTarget(logits, target), LabelSpace(("a", "b")), Recall(0.9), per_label=True, fitted={"num_images": 30}
+    )
+    own = decisions.thresholds()[0]
+    assert f"1 labels: each from its own on, {own:.4f} to {own:.4f}" in describe(decisions, {})
+
+
+def test_a_refused_precision_says_what_can_be_promised():
+    matrices = LogitsAndTarget(torch.tensor([[2.0], [1.0], [0.0]]), torch.tensor([[1], [1], [0]]))
+    with pytest.raises(InputError, match=r"none above 0\.224 can"):  # 2 of 2 right: 0.05 ** (1 / 2)
+        fit_decisions(matrices, LabelSpace(("a",)), Precision(0.9), calibration="none")
+
+
+def test_a_label_of_a_group_and_resamples_that_are_all_the_same_are_printed():
+    nothing = math.nan, math.nan
+    evaluation = Evaluation(
+        {"micro_f1": 0.0, "fitted_micro_f1": 0.5},
+        [
+            {"label": "grouped", "support": 2, "fitted_threshold": None},
+            {"label": "alone", "support": 1, "fitted_threshold": 0.25},
+        ],
+    )
+    evaluation.decided_by["sha256"] = ""
+    evaluation.intervals.update({"micro_f1": nothing, "fitted_micro_f1": nothing, "gain_micro_f1": nothing})
+    lines = format_evaluation(evaluation).splitlines()
+    assert lines[1].split() == ["micro_f1", "0.0000", "0.5000", "+0.5000"]
+    assert [line.split()[-1] for line in lines[-2:]] == ["-", "0.2500"]

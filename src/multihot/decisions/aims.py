@@ -168,11 +168,12 @@ class Precision(OfLabels):
         hits = predicted = 0
         for _, counts in evidence.count_labels(candidates):
             hits, predicted = hits + counts.hits[0], predicted + counts.predicted[0]
-        kept = np.flatnonzero(lowest_precision(hits, predicted) >= self.at_least)
+        promised = lowest_precision(hits, predicted)
+        kept = np.flatnonzero(promised >= self.at_least)
         if not kept.size:
             raise InputError(
-                f"no threshold has a precision of which {self.at_least} can be promised: the best has "
-                f"{np.max(hits / predicted):.3f}. Ask for less by decisions.aim.at_least="
+                f"a precision of {self.at_least} cannot be promised by any threshold, and of these images none above "
+                f"{promised.max():.3f} can. Ask for less by decisions.aim.at_least="
             )
         return evidence.lower_edge(candidates[kept[0]])
 

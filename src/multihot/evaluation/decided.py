@@ -97,7 +97,8 @@ def describe(decisions: Decisions, gains: Mapping[str, Gain]) -> str:
     if num_common:
         lines.append(f"  {num_common} labels: predicted from probability {decisions.common:.4f} on")
     if decisions.own:
-        low, high = np.quantile([value for value in decisions.thresholds() if value is not None], (0, 1))
+        thresholds = decisions.thresholds()
+        low, high = np.quantile([thresholds[column] for column in decisions.own], (0, 1))
         lines.append(f"  {len(decisions.own)} labels: each from its own on, {low:.4f} to {high:.4f}")
     for group, temperature in zip(decisions.space.groups, decisions.calibration.temperatures, strict=True):
         lines.append(f"  {group.name}: the largest logit decides; temperature {temperature:.4f}")

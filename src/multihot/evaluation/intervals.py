@@ -40,7 +40,9 @@ def add_intervals(
             evaluation.intervals[name] = tuple(round(end, DIGITS) for end in ends)
         own = name.removeprefix(FITTED)
         if own != name and own in resampled:
-            ends = basic_interval(score - evaluation.scores[own], resampled[name] - resampled[own])
+            ends = basic_interval(
+                score - evaluation.scores[own], resampled[name] - resampled[own], lowest=-1, highest=1
+            )
             evaluation.intervals[f"{GAIN}{own}"] = tuple(round(end, DIGITS) for end in ends)
     add_ap_intervals(evaluation, predictions)
 

@@ -122,24 +122,25 @@ def format_gain(gain: float, interval: tuple[float, float] | None) -> str:
     >>> format_gain(0.0125, (-0.001, 0.02)), format_gain(-0.5, None)
     ('+0.0125 (-0.0010 to +0.0200)', '-0.5000')
     """
-    return f"{gain:+.4f}" + ("" if interval is None else f" ({interval[0]:+.4f} to {interval[1]:+.4f})")
+    is_known = interval is not None and not math.isnan(interval[0])
+    return f"{gain:+.4f}" + (f" ({interval[0]:+.4f} to {interval[1]:+.4f})" if is_known else "")
 
 
 def format_interval(interval: tuple[float, float] | None) -> str:
-    """Returns an interval in words, "" for none.
+    """Returns an interval in words, "" for none, or where all resamples are the same.
 
     >>> format_interval((0.25, 0.5)), format_interval(None)
     ('0.2500 to 0.5000', '')
     """
-    return "" if interval is None else " to ".join(map(format_number, interval))
+    return "" if interval is None or math.isnan(interval[0]) else " to ".join(map(format_number, interval))
 
 
-def format_number(number: float) -> str:
+def format_number(number: float | None) -> str:
     """Returns a count as it is and a score with four decimals.
 
-    >>> format_number(12), format_number(0.5), format_number(float("nan"))
-    ('12', '0.5000', '-')
+    >>> format_number(12), format_number(0.5), format_number(float("nan")), format_number(None)
+    ('12', '0.5000', '-', '-')
     """
-    if math.isnan(number):
+    if number is None or math.isnan(number):
         return "-"
     return f"{number:d}" if isinstance(number, int) else f"{number:.4f}"
