@@ -22,6 +22,7 @@ def main(cfg: DictConfig) -> None:
     """Writes runs/<name>/<split>/: metrics.json, labels.csv and the predictions; prints a table."""
     from accelerate import PartialState  # what loads torch, --help need not wait for
 
+    from multihot.evaluation.decided import read_decisions
     from multihot.evaluation.predict import staging
     from multihot.evaluation.predictions import take_over
     from multihot.files import absolute
@@ -108,15 +109,6 @@ def tell_threshold(threshold: object, space, run, folder: Path) -> None:
             "%s was decided by threshold %s and is replaced by what %s decides; out=<another folder> would keep it",
             folder, earlier, now,
         )  # fmt: skip
-
-
-def read_decisions(run, space):
-    """Returns the decisions that were fitted for the model; None if none were, or for other groups of labels."""
-    decisions = run.read_decisions()
-    if decisions is not None and decisions.space != space:
-        log.warning("%s is of other labels or groups and is not used: fit_decisions.py fits anew", run.best)
-        return None
-    return decisions
 
 
 def check_output(folder: Path, run, is_own: bool) -> None:

@@ -97,11 +97,11 @@ def test_predictions_of_another_model_are_refused(run, call_script):
 
 def test_damaged_decisions_are_said(run, evaluate):
     (run / "best/decisions.json").write_text("{}")
-    with pytest.raises(InputError, match=r"decisions\.json is damaged"):
+    with pytest.raises(InputError, match=r"decisions\.json is damaged.*or fit anew"):
         evaluate(f"run={run}", "split=test")
 
 
-def test_decisions_of_other_groups_are_not_used(run, evaluate, caplog):
+def test_decisions_of_other_groups_are_not_used(run, evaluate, call_script, caplog):
     path = run / "best/decisions.json"
     config = json.loads(path.read_text())
     config["label_space"]["groups"] = {"size": {"labels": ["zero", "one"], "none": True}}
@@ -111,6 +111,12 @@ def test_decisions_of_other_groups_are_not_used(run, evaluate, caplog):
     evaluate(f"run={run}", "split=test")
     assert "of other labels or groups" in caplog.text
     assert "fitted_micro_f1" not in read_metrics(run / "test")
+    fewer = fit_decisions(
+        LogitsAndTarget(torch.randn(20, 2), torch.eye(2).repeat(10, 1)), LabelSpace(("a", "b")), Recall(0.5)
+    )
+    fewer.save(run / "best")
+    told = call_script("scripts/report.py", f"run={run}", "split=test", "pictures=0")
+    assert told.returncode == 0, told.stderr
 
 
 def test_a_training_without_decisions_or_validation_leaves_none(train, tmp_path):

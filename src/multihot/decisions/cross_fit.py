@@ -68,7 +68,7 @@ def cross_fit(
         name: Gain(
             float(score[name]),
             float(fitted_score[name]),
-            *basic_interval(fitted_score[name] - score[name], fitted_resampled[name] - resampled[name]),
+            *basic_interval(fitted_score[name] - score[name], fitted_resampled[name] - resampled[name], -1, 1),
         )
         for name in SCORES
     }

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from multihot.decisions import Decisions, fit_decisions
 from multihot.decisions.cross_fit import MOST_ENTRIES, Gain, cross_fit
+from multihot.decisions.decisions import DECISIONS_FILE
 from multihot.decisions.reliability import Reliability, measure_reliability
 from multihot.errors import InputError, list_first
 from multihot.evaluation.predictions import ORIGIN, Predictions, hash_model
@@ -147,6 +148,24 @@ def read_fitted(run: Run, split: str, space: LabelSpace) -> Predictions:
     if origin is not None and origin.get("model") not in (None, hash_model(run.best)):
         raise InputError(f"the predictions in {folder} are of another model than {run.best}; {command} makes them anew")
     return Predictions.load(folder, space)
+
+
+def read_decisions(run: Run, space: LabelSpace) -> Decisions | None:
+    """Returns the decisions that were fitted for the model of a run; None if none were, or for other labels or groups.
+
+    Raises:
+        InputError: their file is damaged.
+    """
+    try:
+        decisions = run.read_decisions()
+    except InputError as error:
+        raise InputError(f"{error}; or fit anew: python scripts/fit_decisions.py run={run.folder}") from error
+    if decisions is not None and decisions.space != space:
+        log.warning(
+            "%s is of other labels or groups and is not used: fit_decisions.py fits anew", run.best / DECISIONS_FILE
+        )
+        return None
+    return decisions
 
 
 def add_decisions(

@@ -14,7 +14,7 @@ from multihot.data import create_reader
 from multihot.data.depth import read_value_range
 from multihot.decisions import Decisions
 from multihot.errors import InputError, first_line
-from multihot.evaluation.decided import is_fitted_to
+from multihot.evaluation.decided import is_fitted_to, read_decisions
 from multihot.evaluation.predictions import MATRICES, ORIGIN, Predictions
 from multihot.files import read_json
 from multihot.json_shapes import DATA_REPORT, METRICS
@@ -95,7 +95,7 @@ def read_result(run: Run, settings: Mapping, space: LabelSpace, split: str) -> R
         )
     predictions = Predictions.load(folder, space)
     metrics = read_json(folder / "metrics.json", METRICS)
-    decisions = run.read_decisions()
+    decisions = read_decisions(run, predictions.space)
     data = (read_seal(folder, ORIGIN) or {}).get("data", "")
     return Result(
         name=run.folder.resolve().name,
