@@ -54,9 +54,11 @@ def main() -> int:
     num_different = 0
     for name, settings in runs.items():
         folders = [make_run(arguments.folder, commit, name, settings) for commit in (arguments.before, arguments.after)]
-        faults = compare(*map(read_run, folders))
+        before, after = map(read_run, folders)
+        faults, num_new = compare(before, after), len(after.keys() - before.keys())
         num_different += bool(faults)
-        print(f"{name:<14}{'equal to the last bit' if not faults else '; '.join(faults[:5])}", flush=True)
+        more = f" ({num_new} values are new)" if num_new else ""
+        print(f"{name:<14}{'equal to the last bit' if not faults else '; '.join(faults[:5])}{more}", flush=True)
     print(f"{len(runs) - num_different} of {len(runs)} runs are equal")
     return int(num_different > 0)
 
@@ -139,17 +141,16 @@ def read_weights(path: Path) -> Mapping[str, bytes]:
 
 
 def compare(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """Returns in what two runs differ.
+    """Returns what is gone or has changed; what is new is no fault.
 
     >>> compare({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4})
-    ['b: 2 -> 3', 'c: new']
+    ['b: 2 -> 3']
     """
-    faults = [
+    return [
         f"{name}: {'gone' if name not in after else describe_change(before[name], after[name])}"
         for name in before
         if name not in after or before[name] != after[name]
     ]
-    return faults + [f"{name}: new" for name in after if name not in before]
 
 
 def describe_change(before: object, after: object) -> str:
