@@ -142,7 +142,7 @@ def test_labels_that_exclude_each_other_get_a_temperature(train, evaluate, tmp_p
     evaluate(f"run={tmp_path}/a", "split=test")
     metrics = read_metrics(tmp_path / "a/test")
     assert metrics["fitted_log_loss"] > 0
-    assert metrics["decisions"]["description"] == "MicroF1(beta=1.0), one threshold, platt, val"
+    assert metrics["decisions"]["description"] == "largest logit, val"
     assert "fitted_micro_f1" not in metrics
 
 

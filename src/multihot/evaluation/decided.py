@@ -58,10 +58,11 @@ def fit_run(run: Run, split: str, settings: Mapping, predictions: Predictions, d
     """
     aim = create("decisions.aim", settings["aim"])
     options = {name: settings[name] for name in ("per_label", "calibration")}
+    num_own = len(predictions.space.independent)
     own = "one threshold a label" if options["per_label"] else "one threshold"
     origin = read_seal(run.split(split), ORIGIN) or {}
     fitted = {
-        "description": f"{aim}, {own}, {options['calibration']}, {split}",
+        "description": f"{aim}, {own}, {options['calibration']}, {split}" if num_own else f"largest logit, {split}",
         "aim": {"name": type(aim).__name__, **asdict(aim)},
         "split": split,
         "num_images": len(predictions),
@@ -107,7 +108,7 @@ def describe(decisions: Decisions, gains: Mapping[str, Gain]) -> str:
         reasons = [f"{label}: {reason}" for label, reason in decisions.kept.items()]
         lines.append(f"  {len(reasons)} labels keep the common threshold:\n{list_first(reasons, limit=5)}")
     if gains:
-        lines.append("  fitted to four fifths of these images, on the last fifth   before    after  difference (95%)")
+        lines.append("  fitted to four fifths of these images, on the last fifth      own   fitted  difference (95%)")
         lines += [
             f"    {name:<52} {gain.before:9.4f}{gain.after:9.4f}  {gain.after - gain.before:+.4f} "
             f"({gain.low:+.4f} to {gain.high:+.4f})"
@@ -184,7 +185,10 @@ def add_decisions(
         origin: what the predictions depend on.
     """
     if decisions is not None and is_fitted_to(decisions, split, origin["data"]):
-        log.info("the decisions were fitted to these images, and are not scored on them: fit_decisions.py says more")
+        log.info(
+            "the decisions were fitted to these images, and are not scored on them: decisions.json has what they bring "
+            "(cross_fitted)"
+        )
         decisions = None
     if decisions is not None:
         evaluation.decided_by.update(description=decisions.description, sha256=decisions.sha256)
