@@ -30,6 +30,7 @@ SMALL = [  # a run of seconds: no trial of kernels
     "num_workers=0",
     "tracker=none",
     "report=false",
+    "decisions=none",
 ]
 SMALL_MODEL = [*SMALL, "model.kwargs.depth=2", "model.weights=null"]
 SMALL_DIGITS = [*SMALL_MODEL, "data.num_images={train:50,val:21,test:23}"]

@@ -17,6 +17,12 @@ from multihot.metrics.blocks import LogitsAndTarget
 
 
 @pytest.fixture
+def train(train):
+    """Trainings that end with decisions."""
+    return lambda *overrides: train("decisions=micro_f1", *overrides)
+
+
+@pytest.fixture
 def run(train, tmp_path):
     """A run of a few scenes, whose labels are learned a little."""
     train("name=a", "start=fit", "data.num_images={train:200,val:120,test:90}")
