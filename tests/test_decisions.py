@@ -238,7 +238,7 @@ def test_the_bound_of_a_precision_is_clopper_pearson():
 
     assert lowest_precision(np.array([9]), np.array([10])) == pytest.approx(beta.ppf(0.05, 9, 2))
     matrices, space = draw(60, 2)
-    with pytest.raises(InputError, match=r"no threshold has a precision of which 0\.999"):
+    with pytest.raises(InputError, match=r"a precision of 0\.999 cannot be promised by any threshold"):
         fit_decisions(matrices, space, Precision(0.999))
 
 

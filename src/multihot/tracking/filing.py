@@ -5,7 +5,11 @@ from datetime import datetime
 from functools import cache
 
 GROUP_LENGTH, TAG_LENGTH = 128, 64  # characters that W&B allows
-NOT_TOLD = ("seed=", "name=", "resume=", "tracker", "runs_folder=", "num_workers=", "log_every=", "checkpoint.")
+NOT_TOLD = (
+    "seed=", "name=", "resume=", "tracker", "runs_folder=", "num_workers=", "log_every=", "checkpoint.", "decisions",
+    "report=",
+)  # fmt: skip
+NO_TAGS = ("tracker", "decisions")
 
 
 def flat_values(config: dict) -> dict:
@@ -34,6 +38,8 @@ def group_name(name: str | None, overrides: list[str], is_sweep: bool) -> str:
 
     >>> group_name(None, ["loss=asymmetric", "seed=3", "name=x"], is_sweep=False)
     'loss=asymmetric'
+    >>> group_name(None, ["decisions=recall", "decisions.per_label=true", "report=false"], is_sweep=False)
+    'default'
     >>> group_name("losses", ["loss=asymmetric"], is_sweep=True)
     'losses'
     """
@@ -56,5 +62,5 @@ def tags_of(overrides: list[str], config: dict) -> list[str]:
     return [
         override[:TAG_LENGTH]
         for override, key in chosen
-        if key in ("experiment", "debug") or (key != "tracker" and isinstance(config.get(key), dict))
+        if key in ("experiment", "debug") or (key not in NO_TAGS and isinstance(config.get(key), dict))
     ]
