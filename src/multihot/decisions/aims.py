@@ -1,7 +1,8 @@
 """What thresholds are chosen for. An aim finds one for all labels, as log-odds, and one a label, as logits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import beta as beta_distribution
@@ -13,50 +14,36 @@ from multihot.errors import InputError
 
 CONFIDENCE = 0.95  # of a promised precision
 MOST_ROUNDS = 50
+NO_POSITIVE = "has no positive"
 SLACK = 1e-9  # 10 * (1 - 0.9) is a little less than 1
 
 
-@dataclass(frozen=True)
-class Own:
+class Own(NamedTuple):
     """Thresholds of labels by themselves: logits by column, and why other labels keep the common one."""
 
     cuts: Mapping[int, float]
     kept: Mapping[int, str]
 
 
-NO_POSITIVE = "has no positive"
+def cut_each(evidence: Evidence, choose: Callable[[Cuts], int | str], *, by_answers: bool = False) -> Own:
+    """Returns the chosen cut of each label; one without a positive keeps the common threshold.
 
-
-@dataclass(frozen=True)
-class OfLabels:
-    """An aim that each label can reach for itself."""
-
-    def own(self, evidence: Evidence, common: float) -> Own:
-        """Returns the best cut of each label; one without a positive keeps the common threshold."""
-        cuts, kept = {}, {}
-        for column, logits, target in evidence.labels():
-            if not target.any():
-                kept[column] = NO_POSITIVE
-                continue
-            of_label = list_cuts(logits, target, self.expected(evidence, column, logits))
-            place = self.choose(of_label)
-            if place is None:
-                kept[column] = self.refusal(of_label)
-            else:
-                cuts[column] = float(of_label.cut[place])
-        return Own(cuts, kept)
-
-    def expected(self, evidence: Evidence, column: int, logits: np.ndarray) -> np.ndarray | None:
-        """Returns the calibrated log-odds by which a rare label is cut."""
-        return evidence.calibration.of_label(column, logits)
-
-    def choose(self, cuts: Cuts) -> int | None:
-        """Returns the place of the best cut; None if none is good enough."""
-        raise NotImplementedError
-
-    def refusal(self, cuts: Cuts) -> str:
-        """Returns why no cut is good enough."""
-        raise NotImplementedError
+    Args:
+        choose: gives the place of the best cut, or why none is good enough.
+        by_answers: answers count, however few there are; else a rare label is cut by its calibrated probabilities.
+    """
+    cuts, kept = {}, {}
+    for column, logits, target in evidence.labels():
+        if not target.any():
+            kept[column] = NO_POSITIVE
+            continue
+        of_label = list_cuts(logits, target, None if by_answers else evidence.calibration.of_label(column, logits))
+        place = choose(of_label)
+        if isinstance(place, str):
+            kept[column] = place
+        else:
+            cuts[column] = float(of_label.cut[place])
+    return Own(cuts, kept)
 
 
 @dataclass(frozen=True)
@@ -106,7 +93,7 @@ class MicroF1:
 
 
 @dataclass(frozen=True)
-class MacroF1(OfLabels):
+class MacroF1:
     """The best macro F-beta, the mean over labels with a positive."""
 
     beta: float = 1.0
@@ -120,9 +107,9 @@ class MacroF1(OfLabels):
                 total += f_score(counts.hits[0], counts.predicted[0], counts.positives[0], self.beta)
         return evidence.lower_edge(candidates[np.argmax(total)])
 
-    def choose(self, cuts: Cuts) -> int:
-        """Returns the place of the cut of the highest F-beta, expected of a rare label."""
-        return int(np.argmax(cuts.f_score(self.beta)))
+    def own(self, evidence: Evidence, common: float) -> Own:
+        """Returns the cut of each label of the highest F-beta, expected of a rare label."""
+        return cut_each(evidence, lambda cuts: int(np.argmax(cuts.f_score(self.beta))))
 
 
 @dataclass(frozen=True)
@@ -150,10 +137,11 @@ class SamplesF1:
 
 
 @dataclass(frozen=True)
-class Precision(OfLabels):
+class Precision:
     """The most decisions of which at least this share is right: by the lower Clopper-Pearson bound (95%, one-sided).
 
-    The cut that just reached it on the fitted images would miss it on others every second time.
+    It is promised of independent labels; in a group the largest logit decides. The cut that just reached it on the
+    fitted images would miss it on others every second time.
     """
 
     at_least: float
@@ -177,21 +165,20 @@ class Precision(OfLabels):
             )
         return evidence.lower_edge(candidates[kept[0]])
 
-    def expected(self, evidence: Evidence, column: int, logits: np.ndarray) -> None:
-        """Returns None: a promise needs answers."""
+    def own(self, evidence: Evidence, common: float) -> Own:
+        """Returns the cut of each label that keeps the promise for itself."""
+        return cut_each(evidence, self.choose, by_answers=True)
 
-    def choose(self, cuts: Cuts) -> int | None:
-        """Returns the place of the lowest cut that keeps the promise."""
+    def choose(self, cuts: Cuts) -> int | str:
+        """Returns the place of the lowest cut that keeps the promise, or why none does."""
         kept = np.flatnonzero(lowest_precision(cuts.hits, cuts.num_predicted) >= self.at_least)
-        return int(kept[-1]) if kept.size else None
-
-    def refusal(self, cuts: Cuts) -> str:
-        """Returns why no cut is good enough."""
+        if kept.size:
+            return int(kept[-1])
         return f"no precision of {self.at_least} can be promised with {cuts.positives:.0f} positives"
 
 
 @dataclass(frozen=True)
-class Recall(OfLabels):
+class Recall:
     """The least decisions that find at least this share of what is there, on new images like these (conformal).
 
     With one threshold: the mean share over images with a label (risk control, arxiv.org/abs/2208.02814). With one a
@@ -220,23 +207,20 @@ class Recall(OfLabels):
             )
         return evidence.lower_edge(log_odds[order][min(num_missed, len(order) - 1)])
 
-    def expected(self, evidence: Evidence, column: int, logits: np.ndarray) -> None:
-        """Returns None: a promise needs answers."""
+    def own(self, evidence: Evidence, common: float) -> Own:
+        """Returns the cut of each label that keeps the promise for itself."""
+        return cut_each(evidence, self.choose, by_answers=True)
 
-    def choose(self, cuts: Cuts) -> int | None:
-        """Returns the place of the cut right below the k-th smallest positive."""
+    def choose(self, cuts: Cuts) -> int | str:
+        """Returns the place of the cut right below the k-th smallest positive, or why there is none."""
         num_missed = int((cuts.positives + 1) * (1 - self.at_least) + SLACK) - 1
         if num_missed < 0:
-            return None
+            return f"a recall of {self.at_least} needs {needed(self.at_least)} positives, it has {cuts.positives:.0f}"
         return int(np.searchsorted(cuts.hits, cuts.positives - num_missed))
-
-    def refusal(self, cuts: Cuts) -> str:
-        """Returns why no cut is good enough."""
-        return f"a recall of {self.at_least} needs {needed(self.at_least)} positives, it has {cuts.positives:.0f}"
 
 
 @dataclass(frozen=True)
-class Cost(OfLabels):
+class Cost:
     """The least cost of wrong decisions: each miss and each false alarm costs so much."""
 
     miss: float
@@ -246,10 +230,13 @@ class Cost(OfLabels):
         """Returns the threshold false_alarm / (false_alarm + miss) of calibrated probabilities, as log-odds."""
         return float(np.log(self.false_alarm) - np.log(self.miss))
 
-    def choose(self, cuts: Cuts) -> int:
-        """Returns the place of the cheapest cut."""
-        wrong = self.miss * (cuts.positives - cuts.hits) + self.false_alarm * (cuts.num_predicted - cuts.hits)
-        return int(np.argmin(wrong))
+    def own(self, evidence: Evidence, common: float) -> Own:
+        """Returns the cheapest cut of each label."""
+        return cut_each(evidence, lambda cuts: int(np.argmin(self.cost(cuts))))
+
+    def cost(self, cuts: Cuts) -> np.ndarray:
+        """Returns what the wrong decisions of each cut (K,) cost."""
+        return self.miss * (cuts.positives - cuts.hits) + self.false_alarm * (cuts.num_predicted - cuts.hits)
 
 
 def lowest_precision(hits: np.ndarray, num_predicted: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def fit_decisions(
         for column in space.independent:
             cuts[column] = evidence.calibration.find_cut(column, common)
         if per_label:
-            own, kept = vars(aim.own(evidence, common)).values()
+            own, kept = aim.own(evidence, common)
             for column, cut in own.items():
                 cuts[column] = cut
     return Decisions(
