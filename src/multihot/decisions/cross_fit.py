@@ -11,7 +11,7 @@ from torch.nn import functional
 from multihot.decisions.decisions import Decisions
 from multihot.errors import InputError
 from multihot.metrics.blocks import LogitsAndTarget, harden
-from multihot.metrics.bootstrap import draw_weights, resample_decisions
+from multihot.metrics.bootstrap import draw_weights, resample_decisions, weigh_images
 from multihot.metrics.decisions import Decide, measure_decisions
 from multihot.metrics.intervals import basic_interval
 
@@ -50,13 +50,11 @@ def cross_fit(
     if len(parts) < NUM_FOLDS:
         raise InputError(f"{len(parts)} images, or clusters of them, are too few to fit to some and decide the others")
     decided, log_odds = torch.empty_like(matrices.target, dtype=torch.int8), torch.empty_like(matrices.logits)
-    before = None
     for rows in parts:
         decisions = fit(take(matrices, ~rows))
         logits = matrices.logits[rows].float()
         decided[rows] = decisions.decide(logits).to(torch.int8)
         log_odds[rows] = decisions.calibration.log_odds(logits).float()
-        before = decisions.space.log_odds if before is None else before
     fitted = LogitsAndTarget(decided, matrices.target)
     weights = draw_weights(len(matrices), NUM_RESAMPLES, clusters)
     of_both = [
@@ -72,7 +70,8 @@ def cross_fit(
         )
         for name in SCORES
     }
-    losses = [log_losses(some, harden(matrices.target)) for some in (before(matrices.logits.float()), log_odds)]
+    uncalibrated = decisions.space.log_odds(matrices.logits.float())
+    losses = [log_losses(some, harden(matrices.target)) for some in (uncalibrated, log_odds)]
     return gains | {"log_loss": gain_of_means(*losses, weights)}
 
 
@@ -100,6 +99,6 @@ def log_losses(log_odds: Tensor, target: Tensor) -> np.ndarray:
 
 def gain_of_means(before: np.ndarray, after: np.ndarray, weights: Tensor) -> Gain:
     """Returns the gain of a mean over entries: sums and numbers (2, N) of each image, weights uint8 (R, N)."""
-    sums = weights.numpy() @ np.stack([before[0], after[0], before[1]], axis=1)
+    first_sums, second_sums, counts = weigh_images([before[0], after[0], before[1]], weights)
     first, second = before[0].sum() / before[1].sum(), after[0].sum() / before[1].sum()
-    return Gain(first, second, *basic_interval(second - first, (sums[:, 1] - sums[:, 0]) / sums[:, 2]))
+    return Gain(first, second, *basic_interval(second - first, (second_sums - first_sums) / counts))

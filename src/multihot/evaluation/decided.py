@@ -3,7 +3,7 @@
 import csv
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -23,16 +23,13 @@ from multihot.files import write_text, writing
 from multihot.known_classes import create
 from multihot.labels import LabelSpace, read_groups
 from multihot.metrics import Evaluation
+from multihot.metrics.bootstrap import DECISION_SCORES
 from multihot.metrics.decisions import measure_decisions
 from multihot.run.folder import Run
 from multihot.seal import find_fault, read_seal
 
 log = logging.getLogger(__name__)
 
-OF_DECISIONS = (
-    "micro_f1", "macro_f1", "samples_f1", "micro_precision", "macro_precision", "micro_recall", "macro_recall",
-    "hamming_loss", "jaccard_samples", "subset_accuracy",
-)  # fmt: skip
 MEASURES = (
     "ratio",
     "slope",
@@ -72,12 +69,13 @@ def fit_run(run: Run, split: str, settings: Mapping, predictions: Predictions, d
     if predictions.logits.numel() > MANY:
         log.info("decisions are fitted to %d images x %d labels: this takes minutes", *predictions.logits.shape)
     with in_one_thread():
-        decisions = fit_decisions(predictions, predictions.space, aim, **options, fitted=fitted)
+        decisions = fit_decisions(predictions, predictions.space, aim, **options)
         gains = {}
         if predictions.logits.numel() <= MOST_ENTRIES and predictions.space.independent:
             fit = partial(fit_decisions, space=predictions.space, aim=aim, **options)
             gains = try_cross_fit(predictions, fit, decide)
-        decisions.fitted["cross_fitted"] = {name: gain._asdict() for name, gain in gains.items()}
+    cross_fitted = {name: gain._asdict() for name, gain in gains.items()}
+    decisions = replace(decisions, fitted={**fitted, "cross_fitted": cross_fitted})
     with writing(run.best, "Make space or set that right"):
         decisions.save(run.best)
     log.info("%s", describe(decisions, gains))
@@ -214,7 +212,7 @@ def add_fitted(evaluation: Evaluation, predictions: Predictions, decisions: Deci
     """Adds scores and columns by the fitted decisions to an evaluation."""
     with in_one_thread():
         measured = measure_decisions(predictions, decisions.decide)
-    evaluation.scores.update({f"{FITTED}{name}": measured[name].item() for name in OF_DECISIONS})
+    evaluation.scores.update({f"{FITTED}{name}": measured[name].item() for name in DECISION_SCORES})
     columns = {
         f"{FITTED}{name}": measured[f"label_{name}"].tolist() for name in ("predicted", "precision", "recall", "f1")
     }
