@@ -43,7 +43,8 @@ from multihot.evaluation.predict import predict
 from multihot.labels import LabelSpace
 from multihot.metrics import multi_label_scores
 from multihot.metrics.blocks import LogitsAndTarget
-from multihot.metrics.bootstrap import draw_weights, resample
+from multihot.metrics.bootstrap import resample
+from multihot.metrics.resamples import draw_weights
 from multihot.model.create import create_model
 from multihot.model.kernels import Compute, choose_compute, pick_architecture, use_kernels
 from multihot.processes.session import Session, open_session, start_processes

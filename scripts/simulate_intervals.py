@@ -17,8 +17,10 @@ from scipy.stats import norm
 
 from multihot.labels import LabelSpace
 from multihot.metrics.blocks import LogitsAndTarget
-from multihot.metrics.bootstrap import average_labels, draw_weights, resample_labels
+from multihot.metrics.bootstrap import average_labels
 from multihot.metrics.intervals import LEVEL, ap_interval, basic_interval
+from multihot.metrics.resampled_rankings import resample_labels
+from multihot.metrics.resamples import draw_weights
 
 BETTER = {3: 0.4, 10: 0.2, 30: 0.12, 300: 0.04}  # positives a label -> by how much the second model's quality is higher
 SHARED = 0.8  # of the variance of a score: what is hard for one model is hard for the other

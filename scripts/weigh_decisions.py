@@ -17,7 +17,8 @@ from multihot.evaluation.decided import measure_calibration
 from multihot.evaluation.predictions import Predictions
 from multihot.evaluation.scores import evaluate
 from multihot.labels import LabelSpace
-from multihot.metrics.bootstrap import draw_weights, resample
+from multihot.metrics.bootstrap import resample
+from multihot.metrics.resamples import draw_weights
 
 
 def main() -> None:

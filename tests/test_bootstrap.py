@@ -9,10 +9,11 @@ import torch
 from test_metrics import draw
 
 from multihot.labels import Group, LabelSpace
-from multihot.metrics import SCORES, bootstrap, measure
+from multihot.metrics import SCORES, measure
 from multihot.metrics.blocks import LogitsAndTarget
-from multihot.metrics.bootstrap import draw_weights, resample, resample_single_label
+from multihot.metrics.bootstrap import resample, resample_single_label
 from multihot.metrics.intervals import ap_interval, basic_interval
+from multihot.metrics.resamples import draw_weights
 from multihot.metrics.single_label import measure_single_label
 
 LABELS = tuple(f"label{number}" for number in range(12))
@@ -104,8 +105,13 @@ def test_the_result_does_not_depend_on_how_work_is_divided(monkeypatch):
     logits, target = draw("ties", seed=7)
     matrices, weights = LogitsAndTarget(logits, with_unknown(target)), draw_weights(len(logits), NUM_RESAMPLES)
     whole = resample(matrices, GROUPED, weights, GROUPED.decide)
-    for name, value in (("WEIGHTS_AT_ONCE", 1), ("PLACES_AT_ONCE", 3), ("ENTRIES_AT_ONCE", 32)):
-        monkeypatch.setattr(bootstrap, name, value)
+    for name, value in (
+        ("resamples.WEIGHTS_AT_ONCE", 1),
+        ("resampled_rankings.PLACES_AT_ONCE", 3),
+        ("resampled_rankings.ENTRIES_AT_ONCE", 32),
+        ("bootstrap.ENTRIES_AT_ONCE", 32),
+    ):
+        monkeypatch.setattr(f"multihot.metrics.{name}", value)
     monkeypatch.setattr("multihot.metrics.blocks.ENTRIES_OF_LABELS", 200)
     divided = resample(matrices, GROUPED, weights, GROUPED.decide)
     for name, values in whole.items():

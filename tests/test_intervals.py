@@ -19,8 +19,8 @@ from multihot.evaluation.scores import evaluate as measure
 from multihot.files import read_json
 from multihot.json_shapes import METRICS
 from multihot.labels import LabelSpace
-from multihot.metrics.bootstrap import draw_weights
 from multihot.metrics.intervals import ap_interval
+from multihot.metrics.resamples import draw_weights
 
 CLUSTERS = np.arange(NUM_IMAGES) // 7 * 3 - 2**40
 SETTINGS = {"mixed_precision": "no", "kernels": "default", "data": {}}

@@ -15,8 +15,8 @@ from multihot.data.manifest import Manifest
 from multihot.evaluation.predictions import ORIGIN, Predictions, Share, create_predictions
 from multihot.evaluation.scores import evaluate
 from multihot.labels import LabelSpace
-from multihot.metrics.bootstrap import draw_weights
 from multihot.metrics.intervals import basic_interval
+from multihot.metrics.resamples import draw_weights
 from multihot.seal import seal
 
 NUM_IMAGES, LABELS = 60, ("cat", "dog", "bird")

@@ -22,8 +22,9 @@ from multihot.evaluation.intervals import add_intervals
 from multihot.evaluation.predictions import Predictions
 from multihot.evaluation.scores import evaluate as evaluate_scores
 from multihot.labels import Group, LabelSpace
-from multihot.metrics.bootstrap import draw_weights, resample
+from multihot.metrics.bootstrap import resample
 from multihot.metrics.intervals import basic_interval
+from multihot.metrics.resamples import draw_weights
 from multihot.report import numbers as counting
 from multihot.report.curves import count_at_cuts
 from multihot.report.numbers import count, probability_at_cuts

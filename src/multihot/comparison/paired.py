@@ -26,8 +26,8 @@ from multihot.evaluation.predictions import MATRICES, Predictions
 from multihot.files import read_json
 from multihot.json_shapes import METRICS
 from multihot.labels import ACTIVATIONS
-from multihot.metrics.bootstrap import draw_weights
 from multihot.metrics.intervals import LEVEL, QUANTILE, basic_interval
+from multihot.metrics.resamples import draw_weights
 from multihot.run.folder import Run
 
 Interval = tuple[float, float]

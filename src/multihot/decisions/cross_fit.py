@@ -11,9 +11,10 @@ from torch.nn import functional
 from multihot.decisions.decisions import Decisions
 from multihot.errors import InputError
 from multihot.metrics.blocks import LogitsAndTarget, harden
-from multihot.metrics.bootstrap import draw_weights, resample_decisions, weigh_images
+from multihot.metrics.bootstrap import resample_decisions
 from multihot.metrics.decisions import Decide, measure_decisions
 from multihot.metrics.intervals import basic_interval
+from multihot.metrics.resamples import draw_weights, weigh_images
 
 NUM_FOLDS, NUM_RESAMPLES = 5, 1000
 MOST_ENTRIES = 1 << 27  # of logits that are copied for it

@@ -10,9 +10,10 @@ from multihot.decisions import Decisions
 from multihot.evaluation.predictions import Predictions
 from multihot.evaluation.scores import FITTED, GAIN
 from multihot.metrics import Evaluation
-from multihot.metrics.bootstrap import draw_weights, resample, resample_decisions, resample_single_label
+from multihot.metrics.bootstrap import resample, resample_decisions, resample_single_label
 from multihot.metrics.checks import check_threshold
 from multihot.metrics.intervals import FEW_POSITIVES, LEVEL, ap_interval, basic_interval
+from multihot.metrics.resamples import draw_weights
 
 DIGITS = 6  # of an interval: as many are the same for any number of threads
 

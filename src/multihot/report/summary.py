@@ -10,8 +10,9 @@ import torch
 
 from multihot.evaluation.scores import evaluate, in_one_thread
 from multihot.labels import LabelSpace
-from multihot.metrics.bootstrap import draw_weights, resample
+from multihot.metrics.bootstrap import resample
 from multihot.metrics.intervals import basic_interval
+from multihot.metrics.resamples import draw_weights
 from multihot.monitor import is_better_lower
 from multihot.report.numbers import Numbers
 from multihot.report.result import Result
