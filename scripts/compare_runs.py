@@ -71,7 +71,7 @@ def main() -> int:
         "--paired",
         action="append",
         default=[],
-        help="<split>/<metric>: the difference of each row to the best on the same images, and its interval",
+        help="<split>/<metric>: the difference of each row to the first on the same images, and its interval",
     )
     parser.add_argument("--resamples", type=int, default=1000, help="of the images, for --paired")
     parser.add_argument("--unfinished", action="store_true", help="count runs that have not come to their end as well")
@@ -118,18 +118,20 @@ def check_paired(arguments: argparse.Namespace) -> None:
 
 
 def format_paired(comparison: Comparison, folder: Path, num_resamples: int) -> str:
-    """Returns for each score a table in Markdown: how far each row is from the best, and what others would give."""
+    """Returns for each score a table in Markdown: how far each row is from the first, which is the best by the first
+    score, and what other images and seeds would give.
+    """
     from multihot.comparison.paired import subtract_paired  # loads torch, which other comparisons need not wait for
 
-    best, *others = comparison.rows
+    first, *others = comparison.rows
     if not others:
         raise InputError(
-            f"there is one row alone, {best.title}: --paired needs two that differ in a setting (--by names them)"
+            f"there is one row alone, {first.title}: --paired needs two that differ in a setting (--by names them)"
         )
     tables = []
     for score, gaps in subtract_paired(folder, comparison.rows, comparison.scores, num_resamples).items():
-        lines = [["setting", "runs", score, "difference to the best", "other images", "and other seeds"]]
-        lines.append([best.title, str(len(best.runs)), spread(best.scores(score), len(best.runs)), "best", "", ""])
+        lines = [["setting", "runs", score, "difference to the first row", "other images", "and other seeds"]]
+        lines.append([first.title, str(len(first.runs)), spread(first.scores(score), len(first.runs)), "-", "", ""])
         for row, gap in zip(others, gaps, strict=True):
             cells = [row.title, str(len(row.runs)), spread(row.scores(score), len(row.runs)), f"{gap.mean:+.4f}"]
             lines.append([*cells, format_ends(gap.of_images), format_ends(gap.of_both)])
