@@ -3,8 +3,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src/multihot"
 PACKAGES = (
-    "comparison", "report", "training", "evaluation", "tracking", "run", "cli", "processes", "settings", "model",
-    "loss", "decisions", "metrics", "data",
+    "serving", "prediction", "export", "comparison", "report", "training", "evaluation", "tracking", "run", "cli",
+    "processes", "settings", "model", "loss", "decisions", "metrics", "data",
 )  # fmt: skip  # each uses only those after it, and the modules beside them, which use none
 
 

@@ -1,0 +1,1 @@
+"""A page and an API that answer with a run's decisions."""
