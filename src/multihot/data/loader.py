@@ -106,6 +106,17 @@ def seeded(*seed: int) -> Iterator[None]:
         yield
 
 
+class Normalise:
+    """Makes what a model wants, float (B, 3, H, W), of pixels uint8 (B, 3, H, W) on its device."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device):
+        self.mean = 255 * torch.tensor(mean, device=device).view(-1, 1, 1)
+        self.scale = 1 / (255 * torch.tensor(std, device=device).view(-1, 1, 1))
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.float().sub_(self.mean).mul_(self.scale)
+
+
 class Batches:
     """Iterates over batches on the device: image float (B, 3, H, W), target float (B, C), index int64 (B,).
 
@@ -128,8 +139,7 @@ class Batches:
         self.erase = erase
         self.check_targets = isinstance(self.order, TrainingOrder)  # here, on the CPU, it costs no GPU a wait
         self.device = device
-        self.mean = 255 * torch.tensor(mean, device=device).view(-1, 1, 1)
-        self.scale = 1 / (255 * torch.tensor(std, device=device).view(-1, 1, 1))
+        self.normalise = Normalise(mean, std, device)
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -162,7 +172,7 @@ class Batches:
                 check_target(batch["target"], num_labels)
             batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
             if batch["image"].dtype == torch.uint8:  # and not the features of a picture
-                batch["image"] = batch["image"].float().sub_(self.mean).mul_(self.scale)
+                batch["image"] = self.normalise(batch["image"])
             if self.erase is not None:
                 self.erase_parts(batch)
             yield batch

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,10 @@ from torch import Tensor
 from multihot import json_shapes
 from multihot.decisions.calibration import Calibration, read_calibration
 from multihot.files import damaged, read_json, write_json
-from multihot.labels import LabelSpace
+from multihot.labels import ACTIVATIONS, LabelSpace
 
 DECISIONS_FILE = "decisions.json"
+LARGEST = int(np.float32(np.finfo(np.float32).max).view(np.uint32))  # finite number, counted from 0
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,21 @@ class Decisions:
     own: tuple[int, ...] = ()  # columns of the labels that have a threshold of their own
     kept: Mapping[str, str] = field(default_factory=dict)  # labels without, though each shall have one: why
     fitted: Mapping = field(default_factory=dict)  # aim, split and hashes of what they were fitted to
+
+    @classmethod
+    def by_threshold(cls, space: LabelSpace, threshold: float | Sequence[float] | None = None) -> "Decisions":
+        """Returns those of thresholds that nobody fitted: what `space.decide` does, and logits as they are.
+
+        Args:
+            threshold: on the scale of the activation, one or one a label; None: the activation's own.
+        """
+        cuts = find_cuts(space, threshold)
+        own = () if threshold is None or np.ndim(threshold) == 0 else tuple(space.independent)
+        common = float(expit(cuts[space.independent[0]].item())) if space.independent and not own else None
+        if common is not None and space.activation == "sigmoid":
+            common = float(0.5 if threshold is None else threshold)
+        calibration = Calibration(space, "none", [None] * len(space.labels), [1.0] * len(space.groups))
+        return cls(space, cuts, calibration, common, own)
 
     def decide(self, logits: Tensor) -> Tensor:
         """Returns which labels are predicted, bool (N, C): logits (N, C)."""
@@ -108,3 +124,31 @@ class Decisions:
             return cls.from_config(config)
         except (ValueError, LookupError, TypeError) as error:  # InputError too
             raise damaged(path, error) from error
+
+
+def find_cuts(space: LabelSpace, threshold: float | Sequence[float] | None = None) -> Tensor:
+    """Returns the largest logit of each label that its threshold does not let pass, float32 (C,); NaN in groups.
+
+    It is found among the float32 numbers, so that `logit > cut` and `activation(logit) > threshold` are the same; a
+    little above 0 the sigmoid is still 0.5.
+
+    >>> find_cuts(LabelSpace(("cat", "dog")), [0.5, 0.75]).numpy().round(2).astype(str).tolist()
+    ['0.0', '1.1']
+    """
+    activation, num_labels = ACTIVATIONS[space.activation], len(space.labels)
+    threshold = activation.threshold if threshold is None else threshold
+    threshold = torch.as_tensor(threshold, dtype=torch.float32).expand(num_labels)
+    low, high = torch.full((num_labels,), -LARGEST), torch.full((num_labels,), LARGEST)  # as integers they are in order
+    for _ in range(32):
+        middle = (low + high).div(2, rounding_mode="floor")
+        passes = activation.function(to_float(middle)) > threshold
+        low, high = torch.where(passes, low, middle), torch.where(passes, middle, high)
+    cuts = to_float(low)
+    cuts[[column for columns in space.columns for column in columns]] = math.nan
+    return cuts
+
+
+def to_float(order: Tensor) -> Tensor:
+    """Returns the float32 numbers that are `order` int64 steps above 0."""
+    bits = torch.where(order < 0, -order + (1 << 31), order)
+    return torch.from_numpy(bits.numpy().astype(np.uint32).view(np.float32))

@@ -27,6 +27,7 @@ from multihot.metrics.bootstrap import DECISION_SCORES
 from multihot.metrics.decisions import measure_decisions
 from multihot.run.folder import Run
 from multihot.seal import find_fault, read_seal
+from multihot.settings.saved import to_plain
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +166,16 @@ def read_decisions(run: Run, space: LabelSpace) -> Decisions | None:
         )
         return None
     return decisions
+
+
+def settle_decisions(run: Run, trained: DictConfig, space: LabelSpace) -> Decisions:
+    """Returns by what new images are decided: the decisions that were fitted for the model, else the run's threshold.
+
+    Args:
+        trained: the settings of the run.
+    """
+    fitted = read_decisions(run, space)
+    return Decisions.by_threshold(space, to_plain(trained.threshold)) if fitted is None else fitted
 
 
 def add_decisions(

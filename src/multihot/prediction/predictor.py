@@ -1,0 +1,83 @@
+"""What answers for a picture: the model of a run, its preprocessing and its decisions, behind one object."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from omegaconf import DictConfig
+from PIL import Image
+from timm.data import create_transform, resolve_input_data_config
+from torch import Tensor, nn
+
+from multihot.data.loader import Normalise, create_steps
+from multihot.data.resize import needed_side
+from multihot.decisions import Decisions
+from multihot.evaluation.decided import read_space, settle_decisions
+from multihot.labels import LabelSpace
+from multihot.model.saved import load_model
+from multihot.processes.session import open_session
+from multihot.run.folder import Run
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Turns pictures into pixels, pixels into logits, and holds the decisions that turn logits into answers."""
+
+    space: LabelSpace
+    decisions: Decisions
+    preprocessing: dict  # timm's data config
+    accelerator: Accelerator
+    logits: Callable[[Tensor], Tensor]  # pixels uint8 (B, 3, H, W) -> logits float32 (B, C) on the CPU
+    model: nn.Module | None  # None: of a backend that has none
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label list (C,)."""
+        return self.space.labels
+
+    @cached_property
+    def transform(self) -> Callable[[Image.Image], Tensor]:
+        """What makes pixels of a picture."""
+        return create_steps(create_transform, self.preprocessing)[0]
+
+    @property
+    def min_side(self) -> int | None:
+        """The pixels that the shorter side of a picture must have: large JPEGs are decoded at a part of their size."""
+        return needed_side(self.transform)
+
+    def prepare(self, picture: Image.Image) -> np.ndarray:
+        """Returns the pixels uint8 (3, H, W) that the model sees of an RGB picture."""
+        return np.asarray(self.transform(picture))
+
+
+@contextmanager
+def open_predictor(
+    run: Run, trained: DictConfig, labels: tuple[str, ...], backend: str = "torch"
+) -> Iterator[Predictor]:
+    """Gives what answers as `evaluate.py` does, in the precision and with the kernels that are chosen for the run.
+
+    Args:
+        trained: the settings of the run.
+        backend: torch | onnx (what scripts/export_onnx.py has written).
+
+    Raises:
+        InputError: the model or its decisions are damaged, or there is no ONNX file of this model.
+    """
+    space = read_space(trained, labels)
+    decisions = settle_decisions(run, trained, space)
+    with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
+        model = load_model(run.best, labels).to(session.accelerator.device).eval()
+        preprocessing = resolve_input_data_config(model)
+        normalise = Normalise(preprocessing["mean"], preprocessing["std"], session.accelerator.device)
+        compute = partial(compute_logits, model, normalise, session.accelerator)
+        yield Predictor(space, decisions, preprocessing, session.accelerator, compute, model)
+
+
+def compute_logits(model: nn.Module, normalise: Normalise, accelerator: Accelerator, pixels: Tensor) -> Tensor:
+    """Returns the logits float32 (B, C), on the CPU, of pixels uint8 (B, 3, H, W), as evaluate.py computes them."""
+    with torch.no_grad(), accelerator.autocast():
+        return model(normalise(pixels.to(accelerator.device))).float().cpu()
