@@ -232,7 +232,6 @@ SCRIPTS = {
         "mixed_precision": choice("no", "bf16", "fp16") | NULL,
         "num_workers": whole(0) | NULL,
     },
-    "repair_run": {"run": NAME | list_of(NAME, once=True)},
     "report": DATA
     | {
         "run": NAME | list_of(NAME, [2], once=True),
@@ -241,6 +240,17 @@ SCRIPTS = {
         "pictures": whole(0),
         "saliency": FLAG,
         "doctor": PATH | NULL,
+    },
+    "push_to_hub": {
+        "run": NAME,
+        "repo": NAME,
+        "license": TEXT | NULL,
+        "out": PATH | NULL,
+        "private": FLAG,
+        "overwrite": FLAG,
+        "data_name": TEXT | NULL,
+        "base_model": TEXT | NULL,
+        "onnx": PATH | NULL,
     },
     "find_label_errors": DATA
     | {
