@@ -151,7 +151,8 @@ def read_split(split: str, trained: DictConfig, labels: tuple[str, ...]):
     if not data.label_count().any():
         raise InputError(
             f"none of the {len(data)} {split} images has a label: there is nothing to measure. Correct the file or "
-            f"what is read of it ({describe_source(settings)})"
+            f"what is read of it ({describe_source(settings)}); images that nobody has labelled are predicted by "
+            "scripts/predict.py"
         )
     if not count_kinds(data).both.any():
         way_out = ways_to_absent(settings, data).replace("data.", "+data.")

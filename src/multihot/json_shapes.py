@@ -30,6 +30,8 @@ DECISIONS = {
     "fitted": {},
 }
 DATA_REPORT = {"findings": [{"kind": str, "count": int}]}  # of scripts/validate_data.py
+COUNTED = {"num_images": int, "num_unreadable": int, "labels": {...: int}, "reasons": [str]}  # of a part of predict.py
+PREDICTED = {"plan": {}, "finished": (dict, NoneType)}  # beside the file of scripts/predict.py
 BAD_IMAGES = [{"row": int, "image": str, "reason": str}]
 
 

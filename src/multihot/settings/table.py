@@ -232,6 +232,23 @@ SCRIPTS = {
         "mixed_precision": choice("no", "bf16", "fp16") | NULL,
         "num_workers": whole(0) | NULL,
     },
+    "predict": DATA
+    | {
+        "run": NAME,
+        "images": PATH | NULL,
+        "split": choice("val", "test", "train") | NULL,
+        "out": PATH,
+        "top_k": whole(1) | NULL,
+        "min_probability": SHARE,
+        "image_column": TEXT,
+        "root": PATH | NULL,
+        "backend": choice("torch", "onnx"),
+        "part_images": whole(1),
+        "max_images": whole(1) | NULL,
+        "batch_size": whole(1) | NULL,
+        "mixed_precision": choice("no", "bf16", "fp16") | NULL,
+        "num_workers": whole(0) | NULL,
+    },
     "report": DATA
     | {
         "run": NAME | list_of(NAME, [2], once=True),

@@ -1,0 +1,121 @@
+"""A file of answers that is written in parts: what was done before a stop is kept, and the same command goes on."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from multihot import json_shapes
+from multihot.errors import InputError
+from multihot.files import prepare_file, read_json, remove_folder, sync, temporary_name, write_json, writing
+from multihot.prediction.writers import WRITERS, Writer
+
+log = logging.getLogger("multihot")
+
+WAY_OUT = "Make space or set that right, or give another file by out="
+
+
+@dataclass(frozen=True)
+class Output:
+    """The file that is asked for, what it will hold, and the folder of its parts.
+
+    Beside the file is `<file>.json`, which says of which run, images and settings it is, and by which thresholds.
+    """
+
+    path: Path
+    writer: Writer
+    plan: Mapping  # on what the file depends, as JSON can hold it
+    num_parts: int
+
+    @property
+    def note(self) -> Path:
+        """What the file depends on, and whether it is complete."""
+        return self.path.with_name(f"{self.path.name}.json")
+
+    @property
+    def parts(self) -> Path:
+        """The folder of the parts, which is there until all are."""
+        return self.path.with_name(f".{self.path.name}.parts")
+
+    def part(self, number: int) -> Path:
+        """A part; it is complete when `counted` is there."""
+        return self.parts / f"{number:06}{self.path.suffix}"
+
+    def counted(self, number: int) -> Path:
+        """What a complete part comes to."""
+        return self.parts / f"{number:06}.json"
+
+    def begin(self) -> list[int] | None:
+        """Returns the numbers of the parts that are still to be made; None if the file is complete.
+
+        Raises:
+            InputError: the place has other files, or cannot be written.
+        """
+        try:
+            before = read_json(self.note, json_shapes.PREDICTED)
+        except InputError:
+            before = None
+        is_same = before is not None and before["plan"] == self.plan
+        if self.path.exists() and not is_same:
+            raise InputError(
+                f"{self.path} is there, and not of this command ({describe_difference(before, self.plan)}): give "
+                "another file by out=, or delete it"
+            )
+        if is_same and before["finished"] is not None and self.path.exists():
+            return None
+        if self.parts.exists() and not is_same:
+            raise InputError(
+                f"{self.parts} holds parts of another command ({describe_difference(before, self.plan)}): the same "
+                "command goes on with them; else give another file by out=, or delete the folder"
+            )
+        prepare_file(self.path, b"", WAY_OUT)
+        with writing(self.path, WAY_OUT):
+            self.parts.mkdir(exist_ok=True)
+            write_json(self.note, {"plan": self.plan, "finished": None})
+        missing = [number for number in range(self.num_parts) if not self.counted(number).exists()]
+        if len(missing) < self.num_parts:
+            log.info("goes on: %d of %d parts are there", self.num_parts - len(missing), self.num_parts)
+        return missing
+
+    def save(self, number: int, counts: Mapping) -> None:
+        """Notes that a part is complete."""
+        sync(self.part(number))
+        write_json(self.counted(number), counts)
+
+    def finish(self) -> dict:
+        """Joins the parts to the file, deletes them, and returns what all come to."""
+        counts = [read_json(self.counted(number), json_shapes.COUNTED) for number in range(self.num_parts)]
+        labels = Counter()
+        for part in counts:
+            labels.update(part["labels"])
+        total = {name: sum(part[name] for part in counts) for name in ("num_images", "num_unreadable")}
+        total |= {"labels": dict(labels), "reasons": [reason for part in counts for reason in part["reasons"]][:5]}
+        new = temporary_name(self.path)
+        with writing(self.path, WAY_OUT):
+            self.writer.join([self.part(number) for number in range(self.num_parts)], new)
+            sync(new)
+            os.replace(new, self.path)
+            write_json(self.note, {"plan": self.plan, "finished": total})
+        remove_folder(self.parts)
+        return total
+
+
+def open_output(path: Path, labels: tuple[str, ...], top_k: int | None, plan: Mapping, num_parts: int) -> Output:
+    """Returns the file that will hold the answers; its ending says in which format.
+
+    Raises:
+        InputError: the ending is of none.
+    """
+    if path.suffix.lower() not in WRITERS:
+        raise InputError(f"out={path}: its ending says the format; give one of {', '.join(WRITERS)}")
+    return Output(path, WRITERS[path.suffix.lower()](labels, top_k), plan, num_parts)
+
+
+def describe_difference(before: Mapping | None, plan: Mapping) -> str:
+    """Returns in what a plan is another than the one before."""
+    if before is None:
+        return "nothing says of what it is"
+    other = [name for name in plan if before["plan"].get(name) != plan[name]]
+    return f"other {', '.join(other)}"
