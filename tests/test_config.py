@@ -77,6 +77,7 @@ def assert_every_setting_has_an_entry(cfg, script):
     ("script", "needed"),
     [
         ("evaluate", ["run=runs/a"]),
+        ("repair_run", ["run=runs/a"]),
         ("report", ["run=runs/a"]),
         ("find_label_errors", ["run=runs/a"]),
         ("validate_data", ["data.path=x.csv"]),
@@ -116,14 +117,14 @@ def read_help(name):
     return {setting: " ".join(text.split()) for setting, text in settings}
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "report", "validate_data", "find_label_errors"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "repair_run", "report", "validate_data", "find_label_errors"])
 def test_every_setting_has_its_unit_or_choices_beside_it(name):
     comments = read_comments(name)
     inside = {key.rpartition(".")[0] for key in comments}
     assert [key for key, comment in comments.items() if not comment and key not in inside] == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "report", "validate_data", "find_label_errors"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "repair_run", "report", "validate_data", "find_label_errors"])
 def test_help_says_of_a_setting_what_stands_beside_it(name):
     said = read_help(name)
     assert said == {setting: read_comments(name)[setting] for setting in said}

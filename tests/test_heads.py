@@ -196,8 +196,10 @@ def test_cross_entropy_of_two_logits_is_bce_of_their_difference():
     heads = [TwoLogit(24, 5)]
     heads.append(copy.deepcopy(heads[0]))
     features, target = torch.randn(4, 24), torch.randint(2, (4, 5))
+    layer = heads[0].classifier
+    pairs = nn.functional.linear(features, layer.weight, layer.bias).unflatten(-1, (-1, 2))  # absent, present
     losses = [
-        nn.functional.cross_entropy(heads[0].pairs(features).flatten(0, 1), target.flatten()),
+        nn.functional.cross_entropy(pairs.flatten(0, 1), target.flatten()),
         nn.functional.binary_cross_entropy_with_logits(heads[1](features), target.float()),
     ]
     torch.testing.assert_close(losses[0], losses[1])

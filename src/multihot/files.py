@@ -223,6 +223,14 @@ def recover_folder(folder: Path) -> None:
         os.replace(old, folder)
 
 
+def link_or_copy(file: Path, new: Path) -> None:
+    """Gives a file a second name, without a copy where the disk is the same and its system can."""
+    try:
+        os.link(file, new)
+    except OSError:
+        shutil.copy2(file, new)
+
+
 def remove_folder(folder: Path) -> None:
     """Deletes a folder if it is there; of a link to a folder, the link."""
     if folder.is_symlink():

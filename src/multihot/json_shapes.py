@@ -18,7 +18,14 @@ METRICS = {
 CONFIG = {"data": {"_target_": str}, "model": {"name": str}, "head": {}, "loss": {"function": {}}, "batch_size": int}
 VERSION = {"commit?": (str, NoneType), "dirty?": bool}
 CODE = VERSION | {"went_on_with?": VERSION}
-SEAL = {"files": {...: [int]}, "global_batch_size?": int, "epoch?": int, "batch?": int, "update?": int}
+MODEL_CONFIG = {
+    "architecture": str,
+    "label_names": [str],
+    "head": (dict, NoneType),
+    "model_args?": {},
+    "backbone?": str,
+}
+SEAL = {"files": {...: [int]}, "model?": str, "global_batch_size?": int, "epoch?": int, "batch?": int, "update?": int}
 TOLD = {"wandb_run_id?": str, ...: {...: int}}  # of each tracker, the last update at which it was told a value
 DECISIONS = {
     "label_space": {},

@@ -25,6 +25,7 @@ from multihot.labels import LabelSpace, read_groups
 from multihot.metrics import Evaluation
 from multihot.metrics.bootstrap import DECISION_SCORES
 from multihot.metrics.decisions import measure_decisions
+from multihot.model.stored import save_decisions
 from multihot.run.folder import Run
 from multihot.seal import find_fault, read_seal
 from multihot.settings.saved import to_plain
@@ -65,7 +66,7 @@ def fit_run(run: Run, split: str, settings: Mapping, predictions: Predictions, d
         "split": split,
         "num_images": len(predictions),
         "data": origin.get("data"),
-        "model": hash_model(run.best),
+        "model": (model := hash_model(run.best)),
     }
     if predictions.logits.numel() > MANY:
         log.info("decisions are fitted to %d images x %d labels: this takes minutes", *predictions.logits.shape)
@@ -78,7 +79,7 @@ def fit_run(run: Run, split: str, settings: Mapping, predictions: Predictions, d
     cross_fitted = {name: gain._asdict() for name, gain in gains.items()}
     decisions = replace(decisions, fitted={**fitted, "cross_fitted": cross_fitted})
     with writing(run.best, "Make space or set that right"):
-        decisions.save(run.best)
+        save_decisions(run.best, decisions, model)
     log.info("%s", describe(decisions, gains))
 
 

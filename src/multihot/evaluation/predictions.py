@@ -6,7 +6,6 @@ import logging
 import math
 import mmap
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +18,10 @@ from torch import Tensor
 from multihot import json_shapes
 from multihot.data import source_settings
 from multihot.data.manifest import Manifest
-from multihot.files import check_disk_space, damaged, read_json, take_space, write_json, writing
+from multihot.files import check_disk_space, damaged, link_or_copy, read_json, take_space, write_json, writing
 from multihot.labels import LabelSpace
 from multihot.metrics.blocks import LogitsAndTarget
+from multihot.model.stored import CONFIG, WEIGHTS
 from multihot.seal import find_fault, read_seal
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ ORIGIN = "predictions.json"  # what the predictions depend on, and checksums of 
 DTYPES = {"F32": torch.float32, "I8": torch.int8, "I64": torch.int64}  # by their names in safetensors
 SIZES = {"F32": 4, "I8": 1, "I64": 8}  # bytes
 TARGETS_AT_ONCE = 1 << 24  # entries
+TWO_LOGITS = b'"multihot.model.heads.TwoLogit"'  # in config.json of a model that is stored as two logits a label
 
 
 @dataclass(frozen=True)
@@ -178,12 +179,22 @@ def identify(data: Manifest, space: LabelSpace, settings: Mapping) -> dict[str, 
 
 
 def hash_model(folder: Path) -> str:
-    """Returns a hash of config.json and weights of a `best/` folder; raises InputError if they cannot be read."""
+    """Returns a hash of config.json and weights of a `best/` folder, or that which its seal keeps: then both have been
+    rewritten, and the model is the same.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    kept = (read_seal(folder) or {}).get("model")
+    if kept is not None:
+        return kept
     digest = hashlib.sha256()
-    for path in (folder / "config.json", folder / "model.safetensors"):
+    for path in (folder / CONFIG, folder / WEIGHTS):
         try:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
+            if path.name == CONFIG and TWO_LOGITS in path.read_bytes():
+                digest.update(b"one linear layer")  # what was predicted when it was two is rounded otherwise
         except OSError as error:
             raise damaged(path, error) from error
     return digest.hexdigest()
@@ -204,8 +215,5 @@ def find_same(folders: Sequence[Path], origin: Mapping) -> Path | None:
 def take_over(folder: Path, new: Path, way_out: str) -> None:
     """Puts the predictions of a folder into an empty one, without a copy where the disk is the same."""
     for name in (MATRICES, IMAGES, ORIGIN):
-        try:
-            os.link(folder / name, new / name)
-        except OSError:  # another disk
-            with writing(new / name, way_out):
-                shutil.copy2(folder / name, new / name)
+        with writing(new / name, way_out):
+            link_or_copy(folder / name, new / name)

@@ -21,6 +21,7 @@ from multihot.model.architecture import outline_of
 from multihot.model.hub import explain_hub_errors
 from multihot.model.huggingface import HF_MODELS, read_hf_folder
 from multihot.model.state import check_finite, check_state, pick_state
+from multihot.model.stored import join_old_pairs, name_architecture
 from multihot.model.weight_file_kinds import SAFETENSORS, describe_place, find_kind
 from multihot.model.weight_files import (
     WEIGHTS_FILES,
@@ -181,12 +182,14 @@ def read_timm_folder(folder: Path, name: str, outline: nn.Module) -> Source:
     path = find_weights_file(folder)
     config = read_json_file(folder / "config.json")  # timm would not name a broken one
     with explain_config(folder):
-        pretrained_cfg, architecture, kwargs = load_model_config_from_path(folder)
+        pretrained_cfg, _, kwargs = load_model_config_from_path(folder)
+        architecture = name_architecture(config)
         names = describe_classes(pretrained_cfg)
     if architecture != name.partition(".")[0]:
         raise InputError(f"{folder} holds a {architecture}, not a {name}: set model.name={architecture}")
     layers = pretrained_cfg.get("classifier") or timm.get_pretrained_cfg_value(name, "classifier")
-    state, note = pick_state(read_tensors(path), outline)
+    layers = (layers,) if isinstance(layers, str) else tuple(layers or ())
+    state, note = pick_state(join_old_pairs(read_tensors(path), config, layers), outline)
     state, classifier = split_classifier(state, layers, names, is_multi_label(config))
     kwargs = {key: value for key, value in (kwargs or {}).items() if (key, value) != ("global_pool", "")}
     return Source(folder, state, classifier, kwargs, pretrained_cfg, note=note)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from multihot.errors import InputError, first_line, name_first
 from multihot.model.state import flatten
+from multihot.model.stored import rename_from_store
 from multihot.model.weight_file_kinds import AS_TENSORS, DOWNLOAD, SAFETENSORS, find_kind
 
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")  # what a folder may hold, the first that is there
@@ -76,7 +77,8 @@ def describe_other_files(folder: Path) -> str:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Returns all tensors of a .safetensors or pickled file, those inside of mappings under dotted keys.
+    """Returns all tensors of a .safetensors or pickled file, those inside of mappings under dotted keys, and those of a
+    head of our own under the names that the model has.
 
     How the file was written shows in its content, not in its name. No code in it is run.
     """
@@ -87,7 +89,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} cannot be read as weights: {describe_damage(error)}") from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds no dict of tensors but {type(content).__name__}: {AS_TENSORS}")
-    tensors = dict(flatten(content))
+    tensors = rename_from_store(dict(flatten(content)))
     if not tensors:
         found = ", ".join(map(str, list(content)[:5])) or "nothing"
         raise InputError(f"{path} holds no state dict, alone or inside of others, but {found}; {AS_TENSORS}")

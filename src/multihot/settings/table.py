@@ -249,6 +249,7 @@ SCRIPTS = {
         "mixed_precision": choice("no", "bf16", "fp16") | NULL,
         "num_workers": whole(0) | NULL,
     },
+    "repair_run": {"run": NAME | list_of(NAME, once=True)},
     "report": DATA
     | {
         "run": NAME | list_of(NAME, [2], once=True),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from multihot.loss import FactoredLogits
+from multihot.model.stored import present_less_absent
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager:
@@ -41,6 +42,20 @@ class FactoredLinear(Float32Linear):
         return super().forward(features)
 
 
+class PairedLinear(Float32Linear):
+    """nn.Linear with two rows a label, of absent and of present, that gives the difference of their logits.
+
+    It subtracts the rows, not the logits, which is the same but for rounding: so it computes to the bit what the one
+    linear layer does that it is saved as, with half of the products.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns float32 log-odds (..., C) of presence."""
+        with without_autocast(features.device):
+            weight, bias = present_less_absent(self.weight), present_less_absent(self.bias)
+            return nn.functional.linear(features.float(), weight, bias)
+
+
 class TwoLogit(nn.Module):
     """Two logits a label, absent and present, with a softmax over the pair.
 
@@ -52,16 +67,11 @@ class TwoLogit(nn.Module):
 
     def __init__(self, num_features: int, num_labels: int):
         super().__init__()
-        self.classifier = Float32Linear(num_features, 2 * num_labels)
-
-    def pairs(self, features: Tensor) -> Tensor:
-        """Returns the logits (B, C, 2) of absent and present, for cross-entropy with target 0 and 1."""
-        return self.classifier(features).unflatten(-1, (-1, 2))
+        self.classifier = PairedLinear(num_features, 2 * num_labels)
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns the log-odds (B, C) that each label is present."""
-        absent, present = self.pairs(features).unbind(-1)
-        return present - absent
+        return self.classifier(features)
 
     def start_at_log_odds(self, log_odds: Tensor) -> None:
         """Makes `log_odds` (C,) the logits of every image: zero weights, half of it on each side of the pair."""
