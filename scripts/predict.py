@@ -16,6 +16,8 @@ from multihot.errors import InputError
 
 log = logging.getLogger("multihot")
 
+MANY_LABELS = 1000
+
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
 def main(cfg: DictConfig) -> None:
@@ -46,6 +48,8 @@ def main(cfg: DictConfig) -> None:
             log.info("%s is there already, of this command; delete it to predict again", output.path)
             return
         log.info("%s images, %s", f"{len(manifest):,}", tell_decisions(predictor.decisions))
+        if len(labels) > MANY_LABELS and cfg.top_k is None and not cfg.min_probability:
+            log.warning("each image gets %d scores: top_k=20 or min_probability=0.01 would leave out most", len(labels))
         advice = f"Lower batch_size={trained.batch_size}."
         with explaining_failures(lambda: "while images are predicted", advice):
             answer_images(
