@@ -42,6 +42,16 @@ NEEDED = {
     ("experiment", "compare_photos"): ["data.path=x.csv"],
 }
 
+HELPED = [
+    "train",
+    "evaluate",
+    "export_onnx",
+    "repair_run",
+    "report",
+    "validate_data",
+    "find_label_errors",
+]  # scripts whose help says of a setting what stands beside it
+
 
 def test_every_folder_of_conf_is_a_known_group():
     assert {folder.name for folder in (REPO / "conf").iterdir() if folder.is_dir()} == {*GROUPS, "hydra", "accelerate"}
@@ -79,6 +89,7 @@ def assert_every_setting_has_an_entry(cfg, script):
         ("evaluate", ["run=runs/a"]),
         ("repair_run", ["run=runs/a"]),
         ("report", ["run=runs/a"]),
+        ("export_onnx", ["run=runs/a"]),
         ("find_label_errors", ["run=runs/a"]),
         ("validate_data", ["data.path=x.csv"]),
         ("split_data", ["data.path=x.csv", "out=y.csv", "num_folds=5"]),
@@ -117,14 +128,14 @@ def read_help(name):
     return {setting: " ".join(text.split()) for setting, text in settings}
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "repair_run", "report", "validate_data", "find_label_errors"])
+@pytest.mark.parametrize("name", HELPED)
 def test_every_setting_has_its_unit_or_choices_beside_it(name):
     comments = read_comments(name)
     inside = {key.rpartition(".")[0] for key in comments}
     assert [key for key, comment in comments.items() if not comment and key not in inside] == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "repair_run", "report", "validate_data", "find_label_errors"])
+@pytest.mark.parametrize("name", HELPED)
 def test_help_says_of_a_setting_what_stands_beside_it(name):
     said = read_help(name)
     assert said == {setting: read_comments(name)[setting] for setting in said}

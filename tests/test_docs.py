@@ -12,6 +12,8 @@ PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 NO_SETTINGS = {
     "model.safetensors",
     "model.safetensors.index.json",
+    "model.onnx",
+    "model.onnx.data",
     "decisions.json",
     "data.val",
 }  # files, a column of compare_runs.py

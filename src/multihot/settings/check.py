@@ -16,7 +16,7 @@ from multihot.settings.saved import MOVED, is_inside
 from multihot.settings.table import MODEL_KWARGS, PREPROCESSING, SCRIPTS, TARGET_KEYS, TARGETS
 
 BUILT = ("start", "loss.function", "optimizer.factory", "schedule.factory", "augment", "finetune")  # from a class each
-OF_A_RUN = ("evaluate", "find_label_errors", "predict", "report")  # scripts that change settings of a run's data
+OF_A_RUN = ("evaluate", "export_onnx", "find_label_errors", "predict", "report")  # scripts that change a run's data
 BY_OPTION = ("data.", "start.", "tracker.")  # which settings there are depends on the option of the group
 OUTSIDE = ("multihot.", "timm.", "torch.")  # where a class may come from
 ARGUMENTS = {"model.kwargs": MODEL_KWARGS, "model.kwargs.pretrained_cfg_overlay": PREPROCESSING}

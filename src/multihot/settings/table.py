@@ -270,6 +270,16 @@ SCRIPTS = {
         "base_model": TEXT | NULL,
         "onnx": PATH | NULL,
     },
+    "export_onnx": DATA
+    | {
+        "run": NAME,
+        "out": PATH | NULL,
+        "input": choice("image", "pixels", "photo"),
+        "precision": TEXT,  # bf16 has an answer of its own
+        "triton": FLAG,
+        "max_batch_size": whole(1),
+        "num_images": whole(1),
+    },
     "find_label_errors": DATA
     | {
         "run": NAME | list_of(NAME, once=True),

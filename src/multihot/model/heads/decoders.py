@@ -52,7 +52,7 @@ class MLDecoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Returns the logits (B, C) of the tokens (B, T, D)."""
         tokens = self.embed(tokens[:, self.num_prefix_tokens :])
-        queries = self.queries.expand(len(tokens), -1, -1)
+        queries = self.queries.expand(tokens.shape[0], -1, -1)
         queries = self.norm1(queries + self.dropout(queries))  # where a decoder layer has self-attention
         attended, _ = self.attention(queries, tokens, tokens, need_weights=False)
         queries = self.norm2(queries + self.dropout(attended))
@@ -103,7 +103,7 @@ class Query2Label(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Returns the logits (B, C) of the tokens (B, T, D)."""
         tokens = self.embed(tokens[:, self.num_prefix_tokens :])
-        decoded = self.decoder(self.queries.expand(len(tokens), -1, -1), tokens)
+        decoded = self.decoder(self.queries.expand(tokens.shape[0], -1, -1), tokens)
         return (decoded.float() * self.weight).sum(-1) + self.bias
 
     def start_at_log_odds(self, log_odds: Tensor) -> None:

@@ -1,0 +1,86 @@
+"""A model.onnx computed by onnxruntime: logits of pixels, for prediction and server."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multihot.errors import InputError
+from multihot.evaluation.predictions import hash_model
+from multihot.export.onnx_names import IMAGE, OUTPUTS, PIXELS
+from multihot.run.folder import Run
+
+ONNX_FOLDER, ONNX_FILE = "onnx", "model.onnx"  # in a run folder
+
+
+class OnnxModel:
+    """What `scripts/export_onnx.py` has written."""
+
+    def __init__(self, path: str | Path, num_threads: int | None = None):
+        """Opens a file.
+
+        Args:
+            num_threads: of one computation; None: onnxruntime takes all cores.
+
+        Raises:
+            InputError: onnxruntime is not installed, there is no such file, or it is of something else.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"{path} is not there; this makes it: python scripts/export_onnx.py run=<run folder>")
+        runtime = import_onnxruntime()
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3  # errors
+        options.intra_op_num_threads = num_threads or 0
+        try:
+            self.session = runtime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+            self.metadata = self.session.get_modelmeta().custom_metadata_map
+            self.input = self.metadata["input"]
+            self.preprocessing = json.loads(self.metadata["preprocessing"])
+        except (RuntimeError, ValueError, LookupError) as error:
+            raise InputError(f"{path} is no file that scripts/export_onnx.py has written, or is damaged") from error
+        mean, std = (255 * torch.tensor(self.preprocessing[name]).view(-1, 1, 1) for name in ("mean", "std"))
+        self.mean, self.scale = mean, 1 / std
+
+    @classmethod
+    def of_run(cls, run: Run, num_threads: int | None = None) -> "OnnxModel":
+        """Returns the model that was exported from a run; raises InputError if it is of another model than best/."""
+        path = run.folder / ONNX_FOLDER / ONNX_FILE
+        command = f"python scripts/export_onnx.py run={run.folder}"
+        if not path.is_file():
+            raise InputError(f"backend=onnx: {path} is not there; this makes it: {command}")
+        model = cls(path, num_threads)
+        if model.metadata.get("model_hash") != hash_model(run.best):
+            raise InputError(f"backend=onnx: {path} is of another model than {run.best}; {command} makes it anew")
+        return model
+
+    def answer(self, feed: Mapping[str, np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns logits and probability float32 (B, C) and decision bool (B, C) of what `feed` gives."""
+        return tuple(map(torch.from_numpy, self.session.run(OUTPUTS, feed)))
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Returns logits float32 (B, C) of pixels uint8 (B, 3, H, W), resized and cropped to the model's size."""
+        return torch.from_numpy(self.session.run(OUTPUTS[:1], self.feed(pixels))[0])
+
+    def feed(self, pixels: Tensor) -> dict[str, np.ndarray]:
+        """Returns the pixels as the file wants them."""
+        if self.input == "photo":
+            raise InputError(
+                f"{self.path} resizes photos itself (input=photo), and prediction resizes them before: export it with "
+                "input=image"
+            )
+        if self.input == "pixels":
+            return {PIXELS: pixels.permute(0, 2, 3, 1).contiguous().numpy()}
+        return {IMAGE: pixels.float().sub_(self.mean).mul_(self.scale).numpy()}
+
+
+def import_onnxruntime():
+    """Returns the module; raises InputError if it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError('ONNX needs onnxruntime: pip install -e ".[onnx]"') from error
+    return onnxruntime
