@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from timm.data import resolve_input_data_config
 
 from multihot.data.manifest import SPLITS
+from multihot.decisions import Decisions
 from multihot.errors import InputError
 from multihot.evaluation.decided import read_space, settle_decisions
 from multihot.evaluation.predictions import ORIGIN, hash_model
@@ -64,12 +65,7 @@ def write_bundle(folder: Path, run: Run, settings: DictConfig, labels: tuple[str
     measured = [one for split in ("test", "val") if (one := read_measured(run, split))]
     new = stage_folder(folder)
     with writing(folder, WAY_OUT):
-        for name in ("config.json", "model.safetensors"):
-            shutil.copyfile(run.best / name, new / name)
-        decisions.save(new)
-        write_json(new / "labels.json", list(labels))
-        shutil.copyfile(files("multihot.export") / "templates" / "handler.py", new / "handler.py")
-        write_text(new / "requirements.txt", REQUIREMENTS)
+        write_model(new, run, decisions)
         if measured:
             shutil.copyfile(run.split(measured[0].split) / "labels.csv", new / "labels.csv")
         if choices["onnx"] is not None:
@@ -99,6 +95,16 @@ def write_bundle(folder: Path, run: Run, settings: DictConfig, labels: tuple[str
         )
         write_text(new / "README.md", create_card(about), errors="backslashreplace")
     publish_folder(folder, FOLDER)
+
+
+def write_model(folder: Path, run: Run, decisions: Decisions) -> None:
+    """Writes into a folder what answers by itself: the model, its decisions, its labels and handler.py."""
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(run.best / name, folder / name)
+    decisions.save(folder)
+    write_json(folder / "labels.json", list(decisions.space.labels))
+    shutil.copyfile(files("multihot.export") / "templates" / "handler.py", folder / "handler.py")
+    write_text(folder / "requirements.txt", REQUIREMENTS)
 
 
 def read_measured(run: Run, split: str) -> Measured | None:

@@ -259,6 +259,7 @@ SCRIPTS = {
         "saliency": FLAG,
         "doctor": PATH | NULL,
     },
+    "export_mlflow": {"run": NAME, "out": PATH},
     "push_to_hub": {
         "run": NAME,
         "repo": NAME,

@@ -1,0 +1,61 @@
+"""A run's model as an MLflow pyfunc, which answers as the handler does."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import compose_config, load_script
+
+from multihot.errors import InputError
+
+LOAD = """
+import json, sys
+import mlflow, pandas
+model = mlflow.pyfunc.load_model(sys.argv[1])
+with open(sys.argv[2], "rb") as file:
+    images = pandas.DataFrame({"image": [file.read(), b"none"]})
+print(json.dumps([model.predict(images), model.predict(images, params={"top_k": 2})]))
+"""
+
+
+def export_mlflow(*overrides: str) -> None:
+    """Runs scripts/export_mlflow.py in this process."""
+    load_script("scripts/export_mlflow").main.__wrapped__(compose_config("export_mlflow", list(overrides)))
+
+
+def test_a_pyfunc_answers_as_the_handler_does(train, tmp_path):
+    pytest.importorskip("mlflow")
+    import numpy as np
+    from PIL import Image
+
+    from multihot.export.templates.handler import EndpointHandler
+
+    train("name=a")
+    export_mlflow(f"run={tmp_path}/a", f"out={tmp_path}/out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(picture)
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOAD, str(tmp_path / "out"), str(picture)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
+    )  # fmt: skip
+    [data] = [path.parent for path in (tmp_path / "out/data").rglob("config.json")]
+    handler, inputs = EndpointHandler(str(data)), [picture.read_bytes(), b"none"]
+    expected = [handler({"inputs": inputs}), handler({"inputs": inputs, "parameters": {"top_k": 2}})]
+    assert json.loads(result.stdout.splitlines()[-1]) == json.loads(json.dumps(expected)), result.stderr
+
+
+def test_a_folder_of_others_is_not_replaced(tmp_path):
+    pytest.importorskip("mlflow")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/MLmodel").write_text("flavors: {sklearn: {}}")
+    with pytest.raises(InputError, match="would be replaced"):
+        export_mlflow(f"run={tmp_path}/a", f"out={tmp_path}/out")
+
+
+def test_without_mlflow_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(InputError, match=r'pip install -e "\.\[mlflow\]"'):
+        export_mlflow(f"run={tmp_path}/a", f"out={tmp_path}/out")
