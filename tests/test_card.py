@@ -81,9 +81,15 @@ def test_numbers_that_are_none_are_left_out(tmp_path):
 def test_groups_have_no_counterpart_in_transformers(tmp_path):
     space = LabelSpace(("a", "b", "c"), (Group("x", ("a", "b")),))
     text = load(describe(space, has_tagger=False, has_onnx=True), tmp_path).text
-    assert "transformers has no counterpart: `handler.py` does it and so does `model.onnx`" in text
+    assert "transformers has no counterpart:\n`handler.py` does it and so does `model.onnx`" in text
     assert "pipeline(" not in text
     assert "| largest |" in text
+
+
+def test_labels_that_all_exclude_each_other_are_a_softmax_in_transformers(tmp_path):
+    text = load(describe(LabelSpace.single_label(("a", "b")), has_tagger=False), tmp_path).text
+    assert "no counterpart" not in text
+    assert 'function_to_apply="softmax", top_k=2' in text
 
 
 def test_a_head_that_timm_lacks_is_named_with_what_works(tmp_path):

@@ -21,6 +21,15 @@ from multihot.export.tagger import TAGGER_FILES, write_tagger_files
 from multihot.files import publish_folder, read_json, stage_folder, write_json, write_text, writing
 from multihot.json_shapes import METRICS
 from multihot.model.saved import load_model
+from multihot.model.stored import (
+    CONFIG,
+    WEIGHTS,
+    add_decisions,
+    complete_config,
+    name_architecture,
+    read_config,
+    to_text,
+)
 from multihot.ownership import Kind
 from multihot.run.folder import COUNTS_FILE, Run
 from multihot.seal import read_seal
@@ -32,8 +41,8 @@ FOLDER = Kind(
     "what is pushed to the hub",
     {
         "README.md": b"---",
-        "config.json": b"{",
-        "model.safetensors": b"",
+        CONFIG: b"{",
+        WEIGHTS: b"",
         ONNX_FILE: b"",
         "decisions.json": b"{",
         "labels.json": b"[",
@@ -75,15 +84,15 @@ def write_bundle(folder: Path, run: Run, settings: DictConfig, labels: tuple[str
         except InputError as error:
             log.info("without files for taggers: %s", error)
         base_model, start, license_of_start = describe_start(settings.model)
-        head = read_json(new / "config.json", {}).get("head")
+        config = read_config(new)
         about = About(
             repo=choices["repo"],
             license=choices["license"],
             decisions=decisions,
-            architecture=read_json(new / "config.json", {"architecture": str})["architecture"],
+            architecture=name_architecture(config),
             size=" x ".join(map(str, preprocessing["input_size"][1:])),
             start=start,
-            head=None if head is None else head["_target_"].rpartition(".")[2],
+            head=None if config["head"] is None else config["head"]["_target_"].rpartition(".")[2],
             base_model=choices["base_model"] or base_model,
             license_of_start=license_of_start,
             data_name=choices["data_name"] or name_data(settings.data),
@@ -98,9 +107,19 @@ def write_bundle(folder: Path, run: Run, settings: DictConfig, labels: tuple[str
 
 
 def write_model(folder: Path, run: Run, decisions: Decisions) -> None:
-    """Writes into a folder what answers by itself: the model, its decisions, its labels and handler.py."""
-    for name in ("config.json", "model.safetensors"):
-        shutil.copyfile(run.best / name, folder / name)
+    """Writes into a folder what answers by itself: the model, its decisions, its labels and handler.py.
+
+    Raises:
+        InputError: its head is stored as it was before.
+    """
+    config = read_config(run.best)
+    if config["head"] is not None and "backbone" not in config:
+        raise InputError(
+            f"the head of {run.best} is stored as it was before, which other loaders may take for theirs: "
+            f"python scripts/repair_run.py run={run.folder}"
+        )
+    write_text(folder / CONFIG, to_text(add_decisions(complete_config(config, decisions.space), decisions)))
+    shutil.copyfile(run.best / WEIGHTS, folder / WEIGHTS)
     decisions.save(folder)
     write_json(folder / "labels.json", list(decisions.space.labels))
     shutil.copyfile(files("multihot.export") / "templates" / "handler.py", folder / "handler.py")

@@ -104,6 +104,8 @@ def create_card(about: About) -> str:
         has_test=bool(first) and first.split == "test",
         labels=space.labels,
         groups=space.groups,
+        function="softmax" if space.is_single_label else "sigmoid",
+        is_for_transformers=about.head is None and (space.is_single_label or not space.groups),
         is_calibrated=decisions.calibration.kind != "none",
         calibration=decisions.calibration.kind,
         sizes=", ".join(f"{size:,} images for {split}" for split, size in about.sizes.items()) or "size not known",
