@@ -42,6 +42,7 @@ def check_model(name: str, image_size: int | None, kwargs: Mapping, source_kwarg
         arguments["img_size"] = image_size
     model = create_outline(name, arguments)
     check_types(model, kwargs)
+    check_own_tensors(name, model)
     check_patches(model, arguments)
     channels = (model.pretrained_cfg.get("input_size") or (NUM_CHANNELS,))[0]
     if channels != NUM_CHANNELS:
@@ -66,6 +67,13 @@ def create_outline(name: str, kwargs: Mapping | None = None) -> nn.Module:
 def outline_of(name: str) -> nn.Module:
     """Returns `create_outline` of a model with its own arguments."""
     return create_outline(name)
+
+
+@cache
+def head_keys(name: str) -> frozenset[str]:
+    """Returns the names of the tensors that the model has with a classifier alone, of norms beside it too (LeViT)."""
+    with_classifier = build_on_meta(name, {"num_classes": 2}).state_dict()
+    return frozenset(with_classifier) - frozenset(outline_of(name).state_dict())
 
 
 def build_timm(name: str, **kwargs) -> nn.Module:
@@ -131,6 +139,17 @@ def check_types(model: nn.Module, kwargs: Mapping) -> None:
     ]
     if faults:
         raise InputError("\n".join(faults))
+
+
+def check_own_tensors(name: str, model: nn.Module) -> None:
+    """Raises InputError if a weight has two names, which a .safetensors file cannot hold (CoaT)."""
+    owner: dict[nn.Parameter, str] = {}
+    for key, parameter in model.named_parameters(remove_duplicate=False):
+        if owner.setdefault(parameter, key) != key:
+            raise InputError(
+                f"model.name={name}: its {key} is its {owner[parameter]} too, and safetensors saves no weight twice: "
+                "take another model"
+            )
 
 
 def check_patches(model: nn.Module, kwargs: dict) -> None:

@@ -4,9 +4,16 @@ import copy
 import hashlib
 
 import torch
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.pit import PoolingVisionTransformer
 from torch import nn
 
 from multihot.errors import InputError
+from multihot.model.architecture import BUILD_ERRORS
+from multihot.model.probe import evaluating
+
+DISTILLED = (VisionTransformerDistilled, PoolingVisionTransformer)
+TOLERANCE = 1e-4  # of the largest logit; what a model adds to its head's logits is of their own size
 
 
 class HeadOnFeatures(nn.Module):
@@ -46,8 +53,36 @@ def read_features(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
 
 
 def has_two_classifiers(model: nn.Module) -> bool:
-    """Returns whether the model averages the classifiers of two tokens (a distilled DeiT)."""
-    return isinstance(model.get_classifier(), tuple)
+    """Returns whether the model averages the classifiers of two tokens: a distilled DeiT or PiT.
+
+    Other distilled models (LeViT) have two on the same features.
+    """
+    return isinstance(model, DISTILLED) and isinstance(model.get_classifier(), tuple)
+
+
+def pool(model: nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """Returns features as they are if they are pooled (B, D), else the mean over the patches of tokens (B, T, D)."""
+    if features.ndim == 2:
+        return features
+    num_prefix_tokens = 0 if has_two_classifiers(model) else model.num_prefix_tokens
+    return features[:, num_prefix_tokens:].mean(dim=1)
+
+
+def check_head_alone(model: nn.Module, image: torch.Tensor) -> None:
+    """Raises InputError unless the head gives, on features of images (B, 3, H, W), what the model gives of them."""
+    alone = HeadOnFeatures(model)
+    place = f"the head of {type(model).__name__} cannot be trained alone"
+    try:
+        with evaluating(model), torch.no_grad():
+            logits, on_features = model(image), alone.eval()(read_features(model, image))
+    except BUILD_ERRORS as error:
+        raise InputError(f"{place}, as it reads more than pooled features: take finetune=full") from error
+    difference = (logits - on_features).abs().max() if logits.shape == on_features.shape else torch.tensor(torch.inf)
+    if not difference <= TOLERANCE * logits.abs().max():
+        raise InputError(
+            f"{place}: its logits are off those of the model by up to {difference:.2g} where these are up to "
+            f"{logits.abs().max():.2g}, as the model adds something to them. Take finetune=full"
+        )
 
 
 def hash_backbone(model: nn.Module) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from timm.models import get_model_input_config
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from multihot.errors import InputError, list_first
+from multihot.model.heads import classifiers
+from multihot.model.probe import evaluating, example_image, find_used, parameters_behind
 from multihot.model.start import Fit
 
 log = logging.getLogger(__name__)
@@ -47,23 +48,31 @@ class Head:
 
 @dataclass(frozen=True)
 class LastBlocks:
-    """The head, the norm before it and the last transformer blocks."""
+    """The last transformer blocks and all that is behind them: norm, pooling, neck, head."""
 
     num_blocks: int
     trains_backbone = True
 
     def apply(self, model: nn.Module) -> None:
         """Freezes all but these."""
+        blocks = self.find_blocks(model)
+        behind = parameters_behind(model, blocks[0])
+        if not behind:
+            raise InputError(
+                f"finetune=last_blocks: {type(model).__name__} does not call its blocks one after another, so that the "
+                "last ones cannot be told: take finetune=full"
+            )
+        freeze_backbone(model)
+        for parameter in behind:
+            parameter.requires_grad_(True)
+
+    def find_blocks(self, model: nn.Module) -> Sequence[nn.Module]:
+        """Returns the last blocks; raises InputError if there are not as many."""
         blocks = getattr(model, "blocks", None)
         if blocks is None or not 1 <= self.num_blocks <= len(blocks):
             depth = "no transformer blocks" if blocks is None else f"{len(blocks)} blocks"
             raise InputError(f"finetune.num_blocks={self.num_blocks}: {type(model).__name__} has {depth}")
-        freeze_backbone(model)
-        names = ("norm", "fc_norm", "attn_pool")
-        parts = [*blocks[-self.num_blocks :], *(getattr(model, name, None) for name in names)]
-        for part in parts:
-            if part is not None:
-                part.requires_grad_(True)
+        return blocks[-self.num_blocks :]
 
 
 @dataclass(frozen=True)
@@ -82,24 +91,31 @@ class Lora:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError as error:
             raise InputError('finetune=lora needs peft: pip install -e ".[lora]"') from error
-        layers = [
-            name
-            for name, layer in model.named_modules()
-            if name.startswith("blocks.") and isinstance(layer, nn.Linear) and name.rpartition(".")[2] in self.targets
-        ]
-        found = {name.rpartition(".")[2] for name in layers}
-        missing = [name for name in self.targets if name not in found]
-        place, there = f"finetune.targets={list(self.targets)}: {type(model).__name__}", sorted(block_layers(model))
-        if not layers:
-            raise InputError(f"{place} has no such linear layers; its blocks have {there}")
-        if missing:
-            log.warning("%s has no %s; its blocks have %s", place, ", ".join(map(str, missing)), there)
-        head = head_parameters(model)
+        layers, head = self.find_layers(model), head_parameters(model)
         config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=layers)
         inject_adapter_in_model(config, model)
         for parameter in head:
             parameter.requires_grad_(True)
         check_lora_is_used(model)
+
+    def find_layers(self, model: nn.Module) -> list[str]:
+        """Returns the names of the layers that get an update, and says which of the blocks' linear layers get none."""
+        names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+        layers = [name for name in names if name.startswith("blocks.") and name.rpartition(".")[2] in self.targets]
+        there, found = sorted(block_layers(model)), {name.rpartition(".")[2] for name in layers}
+        place = f"finetune.targets={list(self.targets)}: {type(model).__name__}"
+        if not there:
+            raise InputError(
+                f"finetune=lora: {type(model).__name__} has no `blocks` with linear layers: take finetune=full"
+            )
+        if not layers:
+            raise InputError(f"{place} has no such linear layers; its blocks have {there}")
+        missing, left_out = set(self.targets) - found, set(there) - found
+        if missing:
+            log.warning("%s has no %s; its blocks have %s", place, ", ".join(sorted(missing)), there)
+        if left_out:
+            log.warning("%s has more in its blocks, which stay as they are: %s", place, ", ".join(sorted(left_out)))
+        return layers
 
 
 def block_layers(model: nn.Module) -> set[str]:
@@ -138,8 +154,10 @@ def check_combination(
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Returns the parameters of the classifier, of all of them if there are several."""
     classifier = model.get_classifier()
-    parts = classifier if isinstance(classifier, tuple) else (classifier,)
-    return [parameter for part in parts for parameter in part.parameters()]
+    parts = [*classifier] if isinstance(classifier, tuple) else [classifier]
+    if hasattr(model, "pretrained_cfg"):  # where timm knows of more: VOLO
+        parts += classifiers(model).values()
+    return list(dict.fromkeys(parameter for part in parts for parameter in part.parameters()))
 
 
 def freeze_backbone(model: nn.Module) -> None:
@@ -154,12 +172,10 @@ def check_lora_is_used(model: nn.Module) -> None:
 
     EVA and BEiT do so with `qkv` where its biases are apart.
     """
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
-    model(torch.zeros(1, *get_model_input_config(model)["input_size"], device=device)).sum().backward()
-    unused = [name for name, parameter in model.named_parameters() if ".lora_" in name and parameter.grad is None]
-    model.zero_grad(set_to_none=True)
-    model.train(training)
+    updates = {name: parameter for name, parameter in model.named_parameters() if ".lora_" in name}
+    with evaluating(model), torch.enable_grad():
+        used = find_used([model(example_image(model))], list(updates.values()))
+    unused = [name for name, parameter in updates.items() if parameter not in used]
     if unused:
         layers = sorted({name.partition(".lora_")[0].rpartition(".")[2] for name in unused})
         raise InputError(
@@ -183,6 +199,17 @@ def merge_lora(model: nn.Module) -> nn.Module:
             layer.merge()
             merged.set_submodule(name, layer.get_base_layer())
     return merged
+
+
+def checkpoint_gradients(model: nn.Module) -> None:
+    """Lets the model compute its blocks again in the backward pass; raises InputError if timm's has no such thing."""
+    try:
+        model.set_grad_checkpointing()
+    except (AssertionError, AttributeError, NotImplementedError) as error:
+        raise InputError(
+            f"grad_checkpointing=true: timm's {type(model).__name__} cannot do it. Leave it out; a smaller batch_size "
+            "with accumulate_steps takes less memory too"
+        ) from error
 
 
 def count_parameters(model: nn.Module) -> str:

@@ -12,12 +12,12 @@ import timm
 from safetensors import safe_open
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models._hub import load_model_config_from_path  # private: timm's public one reads from the hub alone
-from torch import nn
+from torch import Tensor, nn
 
 from multihot.errors import InputError, first_line
 from multihot.files import is_address
 from multihot.labels import LabelSpace
-from multihot.model.architecture import outline_of
+from multihot.model.architecture import head_keys, outline_of
 from multihot.model.hub import explain_hub_errors
 from multihot.model.huggingface import HF_MODELS, read_hf_folder
 from multihot.model.state import check_finite, check_state, pick_state
@@ -36,6 +36,8 @@ from multihot.model.weight_files import (
 from multihot.seal import check_model
 
 ALLOWED = "a .safetensors or .pth file, a timm folder, a Hugging Face ViT or DINOv2 folder, or a run folder"
+
+NO_POOLING = "its head read tokens and it has no attention pooling: heads on pooled features get the mean of the tokens"
 
 
 def read_source(weights: str, name: str) -> Source:
@@ -57,7 +59,7 @@ def read_source(weights: str, name: str) -> Source:
     if not source.state:
         raise InputError(f"{path} holds a classifier and nothing else; model.weights needs the whole model")
     check_state(source.state, outline, source.path)
-    return source
+    return replace(source, state={key: value for key, value in source.state.items() if key not in head_keys(name)})
 
 
 def read_classifier(
@@ -176,7 +178,8 @@ def explain_config(folder: Path) -> Iterator[None]:
 def read_timm_folder(folder: Path, name: str, outline: nn.Module) -> Source:
     """Returns a folder in timm's hub layout, a best/ too, with its own model arguments and preprocessing.
 
-    A model whose head pools for itself has been saved with pooling off; without that head it gets its family's again.
+    A model whose head pools for itself has been saved with pooling off; without that head it gets its family's again,
+    but for an attention pooling, whose weights are gone: tokens are averaged in its place.
     """
     check_model(folder)
     path = find_weights_file(folder)
@@ -191,8 +194,18 @@ def read_timm_folder(folder: Path, name: str, outline: nn.Module) -> Source:
     layers = (layers,) if isinstance(layers, str) else tuple(layers or ())
     state, note = pick_state(join_old_pairs(read_tensors(path), config, layers), outline)
     state, classifier = split_classifier(state, layers, names, is_multi_label(config))
-    kwargs = {key: value for key, value in (kwargs or {}).items() if (key, value) != ("global_pool", "")}
+    kwargs = dict(kwargs or {})
+    if kwargs.get("global_pool") == "":
+        del kwargs["global_pool"]
+        if has_pooling(outline.state_dict()) and not has_pooling(state):
+            kwargs["global_pool"] = "avg"
+            note = f"{note}; {NO_POOLING}" if note else NO_POOLING
     return Source(folder, state, classifier, kwargs, pretrained_cfg, note=note)
+
+
+def has_pooling(state: Mapping[str, Tensor]) -> bool:
+    """Returns whether the tensors of a model are also those of an attention that pools."""
+    return any(key.startswith("attn_pool.") for key in state)
 
 
 def is_multi_label(config: Mapping) -> bool:

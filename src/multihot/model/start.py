@@ -20,9 +20,12 @@ from multihot.data.manifest import Manifest, target_of
 from multihot.errors import InputError, list_first
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import UnknownStrategy
-from multihot.model.heads import carry_rows, start_at_log_odds
+from multihot.model.architecture import BUILD_ERRORS
+from multihot.model.features import TOLERANCE, pool, read_features
+from multihot.model.heads import carry_rows, classifiers, start_at_log_odds
 from multihot.model.logistic import IGNORE, Answers, fit_best, fit_scales
 from multihot.model.prior import mean_one, prior_log_odds
+from multihot.model.probe import evaluating, example_image
 from multihot.model.weight_files import Classifier
 
 log = logging.getLogger(__name__)
@@ -76,7 +79,7 @@ class FreshHead:
 
     def start_rows_at_prior(self) -> None:
         """Gives each label its prior; a head that cannot take rows is refused before any work."""
-        carry_rows(self.model, {})
+        check_rows(self.model)
         start_at_log_odds(self.model, self.log_odds)
 
 
@@ -136,6 +139,30 @@ class Keep:
         """Takes the rows over."""
         head.start_rows_at_prior()
         return keep_rows(head.model, head.space, head.read_classifier(class_names=self.class_names), self.grow)
+
+
+def check_rows(model: nn.Module) -> None:
+    """Raises InputError unless a row and a bias make a label's logit row . pooled features + bias, as starts take it.
+
+    It is tried on an example image and leaves the first label with that row. CSRA holds to it approximately, see there.
+    """
+    carry_rows(model, {})
+    image, generator = example_image(model), torch.Generator().manual_seed(0)
+    with evaluating(model), torch.no_grad():
+        features = pool(model, read_features(model, image)).float()[0]
+        row = torch.randn(len(features), generator=generator).to(features)
+        try:
+            carry_rows(model, {0: (row, 0.5)})
+            logit = model(image)[0, 0].float()
+        except BUILD_ERRORS:  # of another width
+            logit = torch.tensor(torch.nan)
+    wanted = features @ row + 0.5
+    is_exact = not any(getattr(layer, "reads_tokens", False) for layer in classifiers(model).values())
+    if logit.isnan() or (is_exact and (logit - wanted).abs() > TOLERANCE * features.norm() * row.norm()):
+        raise InputError(
+            f"labels cannot be fitted or carried over into {type(model).__name__}: its logits are no product of a row "
+            "of weights and its pooled features. Take finetune=full start=prior, or random"
+        )
 
 
 def keep_rows(model: nn.Module, space: LabelSpace, classifier: Classifier, grow: bool) -> list[Row]:

@@ -170,8 +170,10 @@ def check_finite(state: Mapping[str, Tensor], place: str) -> None:
 
 
 def is_finite(key: str, value: Tensor) -> bool:
-    """Returns whether a tensor holds neither NaN nor infinite numbers; a mask may hold -inf."""
-    return not value.is_floating_point() or key.endswith("mask") or bool(value.isfinite().all())
+    """Returns whether a tensor holds neither NaN nor infinite numbers; a mask may hold -inf, a bound (Gemma) both."""
+    if not value.is_floating_point() or bool(value.isfinite().all()):
+        return True
+    return key.endswith("mask") or (key.endswith(("_min", "_max")) and not value.isnan().any())
 
 
 def describe_size(state: Mapping[str, Tensor]) -> str:

@@ -15,7 +15,7 @@ from multihot.loss import check_loss, create_loss
 from multihot.metrics.checks import check_threshold
 from multihot.model.architecture import BUILD_ERRORS
 from multihot.model.create import create_model
-from multihot.model.finetune import Lora, check_combination
+from multihot.model.finetune import LastBlocks, Lora, check_combination, checkpoint_gradients
 from multihot.model.heads import install_head
 from multihot.settings.saved import to_plain
 
@@ -126,5 +126,9 @@ def try_model(cfg: DictConfig) -> None:
         model = create_model(num_labels=2, **{**settings, "pretrained": False, "weights": None})
         install_head(model, create("head.layer", cfg.head.layer), num_labels=2)
     finetune = create("finetune", cfg.finetune)
-    if not isinstance(finetune, Lora):  # which runs the model
+    if cfg.grad_checkpointing:
+        checkpoint_gradients(model)
+    if isinstance(finetune, LastBlocks):
+        finetune.find_blocks(model)
+    elif not isinstance(finetune, Lora):  # these two run the model, which is for real weights
         finetune.apply(model)

@@ -22,8 +22,8 @@ from multihot.errors import name_first
 from multihot.files import write_text, writing
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import MANY_LABELS, MultiLabelLoss, can_factor, check_loss
-from multihot.model.features import hash_backbone
-from multihot.model.finetune import check_combination, count_parameters
+from multihot.model.features import check_head_alone, hash_backbone
+from multihot.model.finetune import check_combination, checkpoint_gradients, count_parameters
 from multihot.model.heads import factor_head, install_head
 from multihot.model.sources import check_source
 from multihot.model.start import FreshHead, format_table, log_table
@@ -42,6 +42,7 @@ from multihot.training.validation import Validator
 log = logging.getLogger(__name__)
 
 LABELS_SHOWN = 8
+TRIED_IMAGES = 8  # on which it is seen whether a head alone gives what the model gives
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,9 @@ def build_model(recipe: Recipe, accelerator: Accelerator, run: Run, data: Data, 
     model = recipe.create_model(num_labels=len(data.space.labels))
     install_head(model, recipe.head, len(data.space.labels))
     model.to(accelerator.device)
+    if not recipe.finetune.trains_backbone:
+        for batch in create_few_batches(recipe, accelerator, model, data.train):
+            check_head_alone(model, batch["image"])
     if not run.goes_on:  # else its weights come with last/
         fresh = FreshHead(
             model,
@@ -142,11 +146,19 @@ def build_model(recipe: Recipe, accelerator: Accelerator, run: Run, data: Data, 
             path = run.folder / START_FILE
             with writing(path, UNWRITABLE):
                 write_text(path, format_table(table))
-    if recipe.grad_checkpointing:
-        model.set_grad_checkpointing()
     recipe.finetune.apply(model)
+    if recipe.grad_checkpointing:
+        checkpoint_gradients(model)
     log.info(count_parameters(model))
     return model
+
+
+def create_few_batches(recipe: Recipe, accelerator: Accelerator, model: nn.Module, data: Manifest) -> Batches:
+    """Returns a few images as evaluation sees them."""
+    few, preprocessing = data.thin_out(TRIED_IMAGES), resolve_input_data_config(model)
+    return create_evaluation_batches(
+        few, accelerator=accelerator, preprocessing=preprocessing, batch_size=recipe.batch_size, num_workers=0
+    )
 
 
 def factor_if_many(recipe: Recipe, model: nn.Module, loss: MultiLabelLoss) -> bool:

@@ -21,7 +21,7 @@ from multihot.data.loader import Batches, answers_of, create_batches, create_eva
 from multihot.data.manifest import Manifest
 from multihot.errors import InputError
 from multihot.files import check_disk_space, removing_on_error, take_space, write_json, writing
-from multihot.model.features import has_two_classifiers, hash_backbone, read_features
+from multihot.model.features import hash_backbone, pool, read_features
 from multihot.model.finetune import BACKBONE_DROPOUTS
 from multihot.progress import Progress
 
@@ -78,11 +78,7 @@ class FeatureCache:
 
     def read_pooled(self, manifest: Manifest) -> torch.Tensor:
         """Returns pooled features (N, D) of each image: if the head reads tokens, the mean over patches."""
-        values = torch.from_numpy(np.array(self.read(manifest).view(0), np.float32))
-        if values.ndim == 2:
-            return values
-        num_prefix_tokens = 0 if has_two_classifiers(self.model) else self.model.num_prefix_tokens
-        return values[:, num_prefix_tokens:].mean(dim=1)
+        return pool(self.model, torch.from_numpy(np.array(self.read(manifest).view(0), np.float32)))
 
     @torch.inference_mode()
     def read_views(

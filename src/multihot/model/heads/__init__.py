@@ -7,7 +7,14 @@ out. conf/head names the heads and holds their settings.
 
 from multihot.model.heads.csra import CSRA
 from multihot.model.heads.decoders import MLDecoder, Query2Label
-from multihot.model.heads.install import carry_rows, classify_in_float32, factor_head, install_head, start_at_log_odds
+from multihot.model.heads.install import (
+    carry_rows,
+    classifiers,
+    classify_in_float32,
+    factor_head,
+    install_head,
+    start_at_log_odds,
+)
 from multihot.model.heads.linear import FactoredLinear, Float32Linear, TwoLogit
 
 __all__ = [
@@ -18,6 +25,7 @@ __all__ = [
     "Query2Label",
     "TwoLogit",
     "carry_rows",
+    "classifiers",
     "classify_in_float32",
     "factor_head",
     "install_head",

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import torch
 from timm.models.beit import Beit
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from multihot.errors import InputError
 from multihot.model.heads.linear import FactoredLinear, Float32Linear, set_constant, set_row
+from multihot.model.probe import logits_of_example
 
 TOKEN_MODELS = (VisionTransformer, Eva, Beit, VisionTransformerRelPos)  # ViT, DeiT, DINOv2, SigLIP; EVA, DINOv3; BEiT
 
@@ -81,9 +83,12 @@ def factor_head(model: nn.Module) -> None:
 
 
 def classifiers(model: nn.Module) -> dict[str, nn.Module]:
-    """Returns the head of a model by name; distilled models may have several."""
-    names = model.pretrained_cfg["classifier"]
-    return {name: model.get_submodule(name) for name in ([names] if isinstance(names, str) else names)}
+    """Returns the head of a model by name; distilled models may have several.
+
+    timm names some that only other variants of a model have (RepViT).
+    """
+    names, modules = model.pretrained_cfg["classifier"], dict(model.named_modules())
+    return {name: modules[name] for name in ([names] if isinstance(names, str) else names) if name in modules}
 
 
 def linear_classifiers(model: nn.Module) -> dict[str, nn.Linear]:
@@ -96,7 +101,32 @@ def linear_classifiers(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 def start_at_log_odds(model: nn.Module, log_odds: Tensor) -> None:
-    """Makes `log_odds` (C,) the logits of every image: classifier weights of zero, and these biases."""
+    """Makes `log_odds` (C,) the logits of every image: classifier weights of zero, and biases that give them.
+
+    Where a model adds its classifiers up to more than their mean (VOLO, one and a half times), the biases are smaller.
+
+    Raises:
+        InputError: the model gives an example image other logits nevertheless.
+    """
+    set_constants(model, log_odds)
+    if is_close(logits_of_example(model), log_odds):
+        return
+    set_constants(model, torch.ones_like(log_odds))
+    set_constants(model, log_odds / logits_of_example(model).to(log_odds.device))
+    if not is_close(logits_of_example(model), log_odds):
+        raise InputError(
+            f"the logits of {type(model).__name__} do not follow from the biases of {', '.join(classifiers(model))} "
+            "alone, so that no label can start at its frequency: take start=random"
+        )
+
+
+def is_close(logits: Tensor, wanted: Tensor) -> bool:
+    """Returns whether two vectors of logits are equal up to rounding."""
+    return torch.allclose(logits.float().cpu(), wanted.float().cpu(), rtol=1e-4, atol=1e-5)
+
+
+def set_constants(model: nn.Module, log_odds: Tensor) -> None:
+    """Makes `log_odds` (C,) what each classifier gives for any features."""
     for name, layer in classifiers(model).items():
         if isinstance(layer, nn.Linear):
             set_constant(layer, log_odds)
