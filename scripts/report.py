@@ -38,19 +38,12 @@ def main(cfg: DictConfig) -> None:
     run, trained, labels = runs[0]
     album = open_album(trained.data, cfg.split, labels) if cfg.pictures else NO_PICTURES
     if cfg.saliency:
+        from multihot.report.saliency import load_explainer  # imports timm
+
         album = album._replace(explain=load_explainer(run.best, results[0].space))
     page = create_page(results, album, num_pictures=cfg.pictures, doctor=read_doctor(cfg.doctor))
     save_page(file, page)
     log.info("written to %s", file)
-
-
-def load_explainer(best: Path, space):
-    """Returns (picture, label) -> what the model of a run sees of it, coloured where it speaks for the label."""
-    from multihot.model.saved import load_model
-    from multihot.report.saliency import create_explainer, overlay
-
-    explain = create_explainer(load_model(best, space.labels).eval(), space)
-    return lambda picture, label: overlay(*explain(picture, label))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,15 @@ GROUPS = (
     "decisions", "experiment", "debug",
 )  # fmt: skip
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((REPO / "conf" / group).glob("*.yaml"))]
+HELPED = (
+    "train",
+    "evaluate",
+    "repair_run",
+    "report",
+    "serve",
+    "validate_data",
+    "find_label_errors",
+)  # scripts whose help says what stands in conf/
 NEEDED = {
     ("data", "csv"): ["data.path=x.csv"],
     ("data", "jsonl"): ["data.path=x.jsonl"],
@@ -91,6 +100,7 @@ def assert_every_setting_has_an_entry(cfg, script):
         ("report", ["run=runs/a"]),
         ("export_onnx", ["run=runs/a"]),
         ("find_label_errors", ["run=runs/a"]),
+        ("serve", ["run=runs/a"]),
         ("validate_data", ["data.path=x.csv"]),
         ("split_data", ["data.path=x.csv", "out=y.csv", "num_folds=5"]),
         ("benchmark", []),

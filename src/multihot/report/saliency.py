@@ -6,6 +6,7 @@ rollout, which knows nothing of labels, in 27%, a random patch in 12% (scripts/p
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from multihot.data.loader import create_steps
 from multihot.errors import InputError, check_choice
 from multihot.labels import LabelSpace
+from multihot.model.saved import load_model
 
 COLOUR = (255, 96, 0)  # of what speaks for a label
 STRENGTH = 0.75  # of the colour where the saliency is 1
@@ -177,6 +179,12 @@ def create_explainer(
         return Image.fromarray(pixels.permute(1, 2, 0).numpy()), saliency.numpy()
 
     return explain
+
+
+def load_explainer(best: Path, space: LabelSpace) -> Callable[[Image.Image, int], Image.Image]:
+    """Returns (picture, label) -> what the model in a folder sees of it, coloured where it speaks for the label."""
+    explain = create_explainer(load_model(best, space.labels).eval(), space)
+    return lambda picture, label: overlay(*explain(picture, label))
 
 
 def overlay(picture: Image.Image, saliency: np.ndarray) -> Image.Image:

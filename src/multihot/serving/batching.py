@@ -1,0 +1,57 @@
+"""Images of many requests become batches of one model, which runs in one thread."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """Computes what is waiting, as one batch, whenever the thread is free: nobody waits for a batch to fill.
+
+    While one batch is computed the next one gathers, so that batches are as large as the load is, `batch_size` at most.
+    """
+
+    def __init__(self, compute: Callable[[list[Item]], Sequence[Result]], batch_size: int):
+        self.compute = compute
+        self.batch_size = batch_size
+        self.waiting: deque[tuple[Item, Future[Result]]] = deque()
+        self.thread = ThreadPoolExecutor(1, "model")
+
+    def submit(self, item: Item) -> "Future[Result]":
+        """Returns the result to come; what is cancelled while it waits is left out."""
+        future: Future[Result] = Future()
+        self.waiting.append((item, future))
+        self.thread.submit(self.compute_next)
+        return future
+
+    def compute_next(self) -> None:
+        """Computes the next batch, if an earlier call has left one."""
+        batch = self.take()
+        if not batch:
+            return
+        items, futures = zip(*batch, strict=True)
+        try:
+            results = self.compute(list(items))
+        except BaseException as error:  # whatever it is, it belongs to those who wait; the thread lives on
+            for future in futures:
+                future.set_exception(error)
+        else:
+            for future, result in zip(futures, results, strict=True):
+                future.set_result(result)
+
+    def take(self) -> list[tuple[Item, "Future[Result]"]]:
+        """Returns what is next and still wanted."""
+        batch: list[tuple[Item, Future[Result]]] = []
+        while self.waiting and len(batch) < self.batch_size:
+            item, future = self.waiting.popleft()
+            if future.set_running_or_notify_cancel():
+                batch.append((item, future))
+        return batch
+
+    def close(self) -> None:
+        """Waits until all that was submitted is computed."""
+        self.thread.shutdown()

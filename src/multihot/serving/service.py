@@ -1,0 +1,138 @@
+"""From the bytes of an image to its record: decoded by several threads, answered by the one of the model."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from multihot.data.depth import ValueRange
+from multihot.data.images import decode_image
+from multihot.errors import InputError
+from multihot.prediction.answers import Describer, refuse
+from multihot.prediction.predictor import Predictor
+from multihot.serving.batching import Batcher
+from multihot.serving.bodies import Upload
+
+Explain = Callable[[Image.Image, int], Image.Image]  # (picture, label) -> where that is seen in it
+
+
+class Service:
+    """Answers images by the model of a run."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        batch_size: int,
+        num_threads: int,
+        value_range: ValueRange = None,
+        load_explainer: Callable[[], Explain] | None = None,
+    ):
+        """Starts the threads.
+
+        Args:
+            num_threads: that decode images.
+            value_range: of the run's data, see `decode_image`.
+            load_explainer: called when the first saliency is asked for; None: there is none.
+        """
+        self.predictor = predictor
+        self.describer = Describer(predictor.decisions)
+        self.value_range = value_range
+        self.load_explainer = load_explainer
+        self.explain: Explain | None = None
+        self.batcher = Batcher(self.compute, batch_size)
+        self.decoders = ThreadPoolExecutor(num_threads, "decode")
+        self.explainers = ThreadPoolExecutor(1, "saliency")
+
+    def compute(self, pixels: list[np.ndarray]) -> Tensor:
+        """Returns logits float32 (B, C) of pixels (3, H, W)."""
+        return self.predictor.logits(torch.from_numpy(np.stack(pixels)))
+
+    def warm_up(self) -> None:
+        """Computes a batch of one and a full one: the first of any size is slow."""
+        blank = self.predictor.prepare(Image.new("RGB", (640, 480)))
+        for size in (1, self.batcher.batch_size):
+            self.compute([blank] * size)
+
+    async def answer(self, uploads: Sequence[Upload], top_k: int | None) -> bytes:
+        """Returns the records of images as JSON, in their order; one that cannot be read has an error in its own."""
+        found = await asyncio.gather(*map(self.find_logits, uploads))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.decoders, self.write, uploads, found, top_k)
+
+    async def find_logits(self, upload: Upload) -> Tensor | str:
+        """Returns the logits (C,) of an image, or why it cannot be read."""
+        loop = asyncio.get_running_loop()
+        pixels = await loop.run_in_executor(self.decoders, self.prepare, upload)
+        return pixels if isinstance(pixels, str) else await asyncio.wrap_future(self.batcher.submit(pixels))
+
+    def prepare(self, upload: Upload) -> np.ndarray | str:
+        """Returns the pixels (3, H, W) of an image, or why it cannot be read."""
+        try:
+            return self.predictor.prepare(self.decode(upload, self.predictor.min_side))
+        except InputError as error:
+            return str(error)
+
+    def decode(self, upload: Upload, min_side: int | None = None) -> Image.Image:
+        """Returns the picture; raises InputError if it cannot be read."""
+        if upload.content is None:
+            raise InputError(f"cannot read the image {upload.name}: {upload.error}")
+        return decode_image(BytesIO(upload.content), upload.name, min_side, self.value_range)
+
+    def write(self, uploads: Sequence[Upload], found: Sequence[Tensor | str], top_k: int | None) -> bytes:
+        """Returns records as JSON."""
+        records = [self.describe(upload.name, each, top_k) for upload, each in zip(uploads, found, strict=True)]
+        return json.dumps({"images": records}).encode()
+
+    def describe(self, name: str, found: Tensor | str, top_k: int | None) -> dict:
+        """Returns the record of an image, from its logits (C,) or the reason why there are none."""
+        if isinstance(found, str):
+            return refuse(name, found)
+        try:
+            return self.describer.describe([name], found[None], top_k)[0]
+        except InputError as error:  # a logit is not finite
+            return refuse(name, str(error))
+
+    async def show(self, upload: Upload, label: str) -> bytes:
+        """Returns a JPEG of the part of an image that the model sees, coloured where it speaks for a label.
+
+        Raises:
+            InputError: there is no such label, the image cannot be read, or the model has no saliency.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.explainers, self.draw, upload, label)
+
+    def draw(self, upload: Upload, label: str) -> bytes:
+        """Returns what `show` does; one picture at a time, because the model is changed meanwhile."""
+        if label not in self.predictor.labels:
+            raise InputError(f"there is no label {label!r}: /labels has those that there are")
+        picture = self.decode(upload)
+        if self.load_explainer is None:
+            raise InputError("saliency=false: this server shows none")
+        if self.explain is None:
+            self.explain = self.load_explainer()
+        file = BytesIO()
+        self.explain(picture, self.predictor.labels.index(label)).save(file, "JPEG", quality=90)
+        return file.getvalue()
+
+    def close(self) -> None:
+        """Ends the threads when they have done what they were given."""
+        for part in (self.decoders, self.batcher, self.explainers):
+            part.close() if isinstance(part, Batcher) else part.shutdown()
+
+
+@contextmanager
+def limiting_pixels(number: int) -> Iterator[None]:
+    """Has pictures of more pixels refused before they are decoded, as long as it is open."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, number
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
