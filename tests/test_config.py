@@ -21,15 +21,6 @@ GROUPS = (
     "decisions", "experiment", "debug",
 )  # fmt: skip
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((REPO / "conf" / group).glob("*.yaml"))]
-HELPED = (
-    "train",
-    "evaluate",
-    "repair_run",
-    "report",
-    "serve",
-    "validate_data",
-    "find_label_errors",
-)  # scripts whose help says what stands in conf/
 NEEDED = {
     ("data", "csv"): ["data.path=x.csv"],
     ("data", "jsonl"): ["data.path=x.jsonl"],
@@ -57,6 +48,7 @@ HELPED = [
     "export_onnx",
     "repair_run",
     "report",
+    "serve",
     "validate_data",
     "find_label_errors",
 ]  # scripts whose help says of a setting what stands beside it
