@@ -4,13 +4,17 @@ import base64
 import hashlib
 import json
 import re
+import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 TOKEN = "hf_of_the_tests"
+SIGNED = ("/lfs/", "/store/")  # addresses with keys of their own
 
 
 class StandIn(ThreadingHTTPServer):
@@ -26,6 +30,7 @@ class StandIn(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}  # of LFS
         self.calls: list[str] = []
         self.refusal: int | None = None
+        self.hangs_up = False  # at a commit
         self.upload_status = 200  # of large files
         self.mode = "lfs"  # how model.safetensors goes up, lfs | regular
 
@@ -55,7 +60,9 @@ class Handler(BaseHTTPRequestHandler):
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
             body = self.read_chunks()
         self.server.calls.append(f"{self.command} {path}")
-        is_write = self.command in ("POST", "PUT") and not path.startswith("/lfs/")  # such addresses are signed
+        is_write = self.command in ("POST", "PUT") and not path.startswith(
+            ("/lfs/", "/store/")
+        )  # have keys of their own
         if is_write and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.send(401, {"error": "Invalid username or password."})
         if is_write and self.server.refusal:
@@ -149,6 +156,27 @@ class Handler(BaseHTTPRequestHandler):
         self.server.objects[oid] = body
         self.send(self.server.upload_status, {})
 
+    def open_store(self, _, repo: str) -> None:
+        """Says where the newer way up, Xet, takes the pieces of large files."""
+        store = {"casUrl": f"{self.server.url}/store", "accessToken": "key", "exp": int(time.time()) + 3600}
+        self.send(200, store)
+
+    def take_pieces(self, body: bytes) -> None:
+        """Takes the pieces of one large file, each behind a head of 8 bytes; those of the tests are not compressed."""
+        content, place = b"", 0
+        while place < len(body):
+            version, low, high, compression = struct.unpack_from("<BHBB", body, place)
+            assert (version, compression) == (0, 0)
+            size = low + (high << 16)
+            content += body[place + 8 : place + 8 + size]
+            place += 8 + size
+        self.server.objects[hashlib.sha256(content).hexdigest()] = content
+        self.send(200, {"was_inserted": True})
+
+    def take_list(self, _) -> None:
+        """Takes the list of which pieces are a file."""
+        self.send(200, {"result": 1})
+
     def verify(self, body: bytes) -> None:
         """Compares what has arrived with what was announced."""
         asked = json.loads(body)
@@ -158,6 +186,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def commit(self, body: bytes, repo: str) -> None:
         """Puts files into a model."""
+        if self.server.hangs_up:
+            self.close_connection = True
+            return self.connection.shutdown(socket.SHUT_RDWR)
         lines = [json.loads(line) for line in body.splitlines()]
         [head] = [line["value"] for line in lines if line["key"] == "header"]
         if head.get("parentCommit") not in (None, self.server.sha(repo)):
@@ -196,6 +227,9 @@ ROUTES = {
     rf"POST /{REPO}\.git/info/lfs/objects/batch": Handler.batch,
     r"PUT /lfs/(\w+)": Handler.upload,
     r"POST /verify": Handler.verify,
+    rf"GET /api/models/{REPO}/xet-write-token/main": Handler.open_store,
+    r"POST /store/v1/xorbs/default/\w+": Handler.take_pieces,
+    r"POST /store/v1/shards": Handler.take_list,
     rf"POST /api/models/{REPO}/commit/main": Handler.commit,
     rf"(?:GET|HEAD) /{REPO}/resolve/\w+/(.+)": Handler.resolve,
 }

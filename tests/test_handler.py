@@ -23,7 +23,7 @@ from multihot.prediction.answers import Describer
 from multihot.prediction.predictor import open_predictor
 from multihot.run.folder import load_run
 
-CHOICES = {"repo": "someone/digits", "license": "mit", "data_name": None, "base_model": None, "onnx": None}
+CHOICES = {"repo": "someone/digits", "license": "mit", "data_name": None, "base_model": None, "onnx": False}
 
 
 def open_handler(folder: Path):

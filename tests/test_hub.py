@@ -16,6 +16,7 @@ from PIL import Image
 
 from multihot.errors import InputError
 from multihot.export.hub import push
+from multihot.run.folder import load_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub 2.4.0 of httpx
 REPO, LICENSE = "someone/digits", "license=apache-2.0"
@@ -119,6 +120,22 @@ def test_files_may_all_travel_in_the_commit(folder, hub, monkeypatch):
     assert hub.models[REPO]["model.safetensors"] == (folder / "model.safetensors").read_bytes()
 
 
+def test_large_files_go_the_newer_way_where_it_is_installed(folder, hub, monkeypatch):
+    pytest.importorskip("hf_xet")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    (folder / "model.safetensors").write_bytes(np.random.default_rng(0).bytes(300_000))
+    push(folder, REPO, private=True, overwrite=False)
+    assert hub.models[REPO]["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+    assert "POST /store/v1/shards" in hub.calls
+    assert len(hub.commits) == 1
+
+
+def test_a_hub_that_hangs_up_says_so(folder, hub):
+    hub.hangs_up = True
+    with pytest.raises(InputError, match=r"broke off.*the same command tries again"):
+        push(folder, REPO, private=True, overwrite=False)
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [(403, "may not write someone/digits .*HF_TOKEN.*repo="), (429, "cannot take it now"), (503, "try again later")],
@@ -199,6 +216,26 @@ def test_the_card_has_the_scores_of_the_test_split(run, tmp_path):
     low, high = metrics["intervals"]["map"]
     assert f"| `map` | {metrics['map']:.4f} | {low:.4f} to {high:.4f} |" in card.text
     assert "Scenes of digits: 50 images for train, 21 images for val, 23 images for test; 10 labels." in card.text
+
+
+def test_an_onnx_file_of_this_very_model_goes_with_it(run, tmp_path, caplog):
+    out = tmp_path / "out"
+    push_to_hub(f"run={run}", f"repo={REPO}", LICENSE, f"out={out}")
+    assert "without the ONNX file" in caplog.text
+    assert not (out / "model.onnx").exists()
+    pytest.importorskip("onnxruntime")
+    from multihot.export.bundle import ONNX_FILES, add_onnx
+
+    class Model:
+        path = run / "onnx/model.onnx"
+
+    (run / "onnx").mkdir()
+    for name in ONNX_FILES:
+        (run / "onnx" / name).write_bytes(b"large")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("multihot.export.bundle.OnnxModel.of_run", lambda run: Model)
+        assert add_onnx(out, load_run(str(run), changes={})[0])
+    assert all((out / name).exists() for name in ONNX_FILES)
 
 
 def test_every_snippet_of_the_card_runs(run, hub, tmp_path):

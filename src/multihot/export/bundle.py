@@ -17,6 +17,7 @@ from multihot.errors import InputError
 from multihot.evaluation.decided import read_space, settle_decisions
 from multihot.evaluation.predictions import ORIGIN, hash_model
 from multihot.export.card import About, Measured, create_card
+from multihot.export.onnx_model import ONNX_FILE, OnnxModel
 from multihot.export.tagger import TAGGER_FILES, write_tagger_files
 from multihot.files import publish_folder, read_json, stage_folder, write_json, write_text, writing
 from multihot.json_shapes import METRICS
@@ -36,14 +37,14 @@ from multihot.seal import read_seal
 
 log = logging.getLogger(__name__)
 
-ONNX_FILE = "model.onnx"
+ONNX_FILES = (ONNX_FILE, f"{ONNX_FILE}.data")  # the second holds the weights of large models
 FOLDER = Kind(
     "what is pushed to the hub",
     {
         "README.md": b"---",
         CONFIG: b"{",
         WEIGHTS: b"",
-        ONNX_FILE: b"",
+        **dict.fromkeys(ONNX_FILES, b""),
         "decisions.json": b"{",
         "labels.json": b"[",
         "labels.csv": b"label,",
@@ -77,8 +78,7 @@ def write_bundle(folder: Path, run: Run, settings: DictConfig, labels: tuple[str
         write_model(new, run, decisions)
         if measured:
             shutil.copyfile(run.split(measured[0].split) / "labels.csv", new / "labels.csv")
-        if choices["onnx"] is not None:
-            shutil.copyfile(choices["onnx"], new / ONNX_FILE)
+        has_onnx = choices["onnx"] and add_onnx(new, run)
         try:
             write_tagger_files(new, decisions, count_positives(run, len(labels)), preprocessing)
         except InputError as error:
@@ -99,7 +99,7 @@ def write_bundle(folder: Path, run: Run, settings: DictConfig, labels: tuple[str
             sizes=read_sizes(run),
             num_unknown=count_unknown(run, len(labels)),
             measured=measured,
-            has_onnx=choices["onnx"] is not None,
+            has_onnx=has_onnx,
             has_tagger=(new / TAGGER_FILES[0]).exists(),
         )
         write_text(new / "README.md", create_card(about), errors="backslashreplace")
@@ -124,6 +124,19 @@ def write_model(folder: Path, run: Run, decisions: Decisions) -> None:
     write_json(folder / "labels.json", list(decisions.space.labels))
     shutil.copyfile(files("multihot.export") / "templates" / "handler.py", folder / "handler.py")
     write_text(folder / "requirements.txt", REQUIREMENTS)
+
+
+def add_onnx(folder: Path, run: Run) -> bool:
+    """Copies what scripts/export_onnx.py has made of this very model, and returns whether there is one."""
+    try:
+        there = OnnxModel.of_run(run).path.parent
+    except InputError as error:
+        log.info("without the ONNX file: %s", error)
+        return False
+    for path in (there / name for name in ONNX_FILES):
+        if path.exists():
+            shutil.copyfile(path, folder / path.name)
+    return True
 
 
 def read_measured(run: Run, split: str) -> Measured | None:

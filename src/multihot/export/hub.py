@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 from huggingface_hub import CommitOperationAdd, HfApi, ModelInfo, constants
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -19,6 +18,7 @@ from multihot.errors import InputError, first_line, list_first
 from multihot.export.card import TAG
 from multihot.network import answers
 
+HTTPError = HfHubHTTPError.__mro__[1]  # of the client that huggingface_hub has: httpx2, httpx or requests
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN, with a token that may write"
 KEPT = "; the folder that out=<folder> writes can be pushed later"
 LICENSES = (
@@ -104,7 +104,7 @@ def explain_push_errors(repo: str) -> Iterator[None]:
         raise InputError(f"{constants.ENDPOINT} knows nobody without a token: {LOGIN}") from error
     except HfHubHTTPError as error:
         raise InputError(explain_status(error, repo)) from error
-    except (httpx.HTTPError, OSError, RuntimeError) as error:  # of huggingface_hub and hf_xet, about an upload
+    except (HTTPError, OSError, RuntimeError) as error:  # of huggingface_hub and hf_xet, about an upload
         raise InputError(f"the push to {repo} broke off ({first_line(error)}): the same command tries again") from error
 
 

@@ -269,7 +269,7 @@ SCRIPTS = {
         "overwrite": FLAG,
         "data_name": TEXT | NULL,
         "base_model": TEXT | NULL,
-        "onnx": PATH | NULL,
+        "onnx": FLAG,
     },
     "export_onnx": DATA
     | {
