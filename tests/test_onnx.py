@@ -82,6 +82,15 @@ def list_borders(decisions):
     return np.array(rows)
 
 
+def answer(decisions, logits):
+    """Returns probabilities and decisions of the part of a graph."""
+    shape = ("batch", logits.shape[1])
+    outputs = [describe("probability", np.float32, *shape), describe("decision", np.bool_, *shape)]
+    model = join([create_answers(decisions)], [describe("logits", np.float32, *shape)], outputs, like=EMPTY)
+    onnx.checker.check_model(model, full_check=True)
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"logits": logits})
+
+
 @pytest.mark.parametrize(("kind", "space"), [*product(("platt", "beta", "isotonic", "none"), ("independent", "groups"))]
                          + [("platt", "single_label"), ("none", "single_label")])  # fmt: skip
 def test_answers_are_those_of_the_decisions(kind, space):
@@ -92,19 +101,21 @@ def test_answers_are_those_of_the_decisions(kind, space):
         rng.integers(-1, 2, (500, len(LABELS))),  # ties inside of groups, and with none
         list_borders(decisions),
     ]).astype(np.float32)  # fmt: skip
-    part = create_answers(decisions)
-    shape = ("batch", len(LABELS))
-    outputs = [describe("probability", np.float32, *shape), describe("decision", np.bool_, *shape)]
-    model = join([part], [describe("logits", np.float32, *shape)], outputs, like=EMPTY)
-    onnx.checker.check_model(model, full_check=True)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    probability, decision = session.run(None, {"logits": logits})
+    probability, decision = answer(decisions, logits)
     assert (decision == decisions.decide(torch.from_numpy(logits)).numpy()).all()
     expected = decisions.probability(torch.from_numpy(logits)).numpy()
     assert np.abs(probability - expected).max() < 2e-6
     for columns, group in zip(decisions.space.columns, decisions.space.groups, strict=True):
         if not group.none:
             assert probability[:, columns].sum(axis=1) == pytest.approx(1, abs=1e-6)
+
+
+def test_rare_labels_keep_the_order_of_their_logits():
+    decisions = Decisions.by_threshold(LabelSpace(("cat", "dog")), 0.5)
+    logits = np.linspace(-80, 80, 400_000, dtype=np.float32).reshape(-1, 2)
+    probability = answer(decisions, logits)[0]
+    assert (np.diff(probability.flatten()) >= 0).all()  # onnxruntime's Sigmoid: thousands of steps down
+    assert probability == pytest.approx(1 / (1 + np.exp(-logits.astype(np.float64))), rel=1e-6, abs=0)
 
 
 def test_the_threshold_of_a_run_without_decisions_decides(tmp_path):
