@@ -33,6 +33,7 @@ from multihot.export.openvino import describe_for_openvino
 from multihot.labels import Group, LabelSpace
 from multihot.metrics.blocks import LogitsAndTarget
 from multihot.model.heads import CSRA, MLDecoder, Query2Label, TwoLogit, install_head
+from multihot.prediction.predictor import open_predictor
 from multihot.run.folder import load_run
 
 LABELS = ("red", "big", "cat", "green", "dog", "small", "two words")
@@ -251,6 +252,18 @@ def test_the_script_writes_a_file_that_belongs_to_its_run(train, call_script, tm
     assert json.loads(model.metadata["decisions"])["sha256"] == decisions.sha256
     assert json.loads(model.metadata["preprocessing"])["input_size"] == [3, 36, 36]
     assert b"site-packages" not in model.path.read_bytes()  # no paths of this machine
+    pixels = torch.randint(0, 256, (3, 3, 36, 36), dtype=torch.uint8)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8))
+    answers = []
+    for backend in ("torch", "onnx"):
+        with open_predictor(run, trained, labels, backend) as predictor:
+            assert predictor.decisions.sha256 == decisions.sha256
+            answers.append((predictor.prepare(picture), predictor.min_side, predictor.logits(pixels)))
+    (pixels_by_torch, side_by_torch, by_torch), (pixels_by_onnx, side_by_onnx, by_onnx) = answers
+    assert (pixels_by_torch == pixels_by_onnx).all()
+    assert side_by_torch == side_by_onnx
+    assert torch.allclose(by_torch, by_onnx, atol=2e-5)
+    (run.best / "seal.json").unlink()  # which keeps the hash
     (run.best / "config.json").write_text((run.best / "config.json").read_text() + "\n")
     with pytest.raises(InputError, match="another model"):
         OnnxModel.of_run(run)

@@ -39,20 +39,27 @@ class OnnxModel:
             self.session = runtime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
             self.metadata = self.session.get_modelmeta().custom_metadata_map
             self.input = self.metadata["input"]
-            self.preprocessing = json.loads(self.metadata["preprocessing"])
+            config = json.loads(self.metadata["preprocessing"])
         except (RuntimeError, ValueError, LookupError) as error:
             raise InputError(f"{path} is no file that scripts/export_onnx.py has written, or is damaged") from error
+        self.preprocessing = {name: tuple(each) if isinstance(each, list) else each for name, each in config.items()}
         mean, std = (255 * torch.tensor(self.preprocessing[name]).view(-1, 1, 1) for name in ("mean", "std"))
         self.mean, self.scale = mean, 1 / std
 
     @classmethod
     def of_run(cls, run: Run, num_threads: int | None = None) -> "OnnxModel":
-        """Returns the model that was exported from a run; raises InputError if it is of another model than best/."""
+        """Returns the model that was exported from a run.
+
+        Raises:
+            InputError: there is none, it is of another model than best/, or it resizes photos itself.
+        """
         path = run.folder / ONNX_FOLDER / ONNX_FILE
         command = f"python scripts/export_onnx.py run={run.folder}"
         if not path.is_file():
             raise InputError(f"backend=onnx: {path} is not there; this makes it: {command}")
         model = cls(path, num_threads)
+        if model.input == "photo":
+            raise InputError(f"backend=onnx: {path} resizes photos itself; {command} writes one that does not")
         if model.metadata.get("model_hash") != hash_model(run.best):
             raise InputError(f"backend=onnx: {path} is of another model than {run.best}; {command} makes it anew")
         return model
@@ -66,12 +73,7 @@ class OnnxModel:
         return torch.from_numpy(self.session.run(OUTPUTS[:1], self.feed(pixels))[0])
 
     def feed(self, pixels: Tensor) -> dict[str, np.ndarray]:
-        """Returns the pixels as the file wants them."""
-        if self.input == "photo":
-            raise InputError(
-                f"{self.path} resizes photos itself (input=photo), and prediction resizes them before: export it with "
-                "input=image"
-            )
+        """Returns pixels uint8 (B, 3, H, W) as the file wants them, if it does not resize them itself."""
         if self.input == "pixels":
             return {PIXELS: pixels.permute(0, 2, 3, 1).contiguous().numpy()}
         return {IMAGE: pixels.float().sub_(self.mean).mul_(self.scale).numpy()}

@@ -17,6 +17,7 @@ from multihot.data.loader import Normalise, create_steps
 from multihot.data.resize import needed_side
 from multihot.decisions import Decisions
 from multihot.evaluation.decided import read_space, settle_decisions
+from multihot.export.onnx_model import OnnxModel
 from multihot.labels import LabelSpace
 from multihot.model.saved import load_model
 from multihot.processes.session import open_session
@@ -69,6 +70,11 @@ def open_predictor(
     """
     space = read_space(trained, labels)
     decisions = settle_decisions(run, trained, space)
+    if backend == "onnx":
+        computed = OnnxModel.of_run(run, num_threads=torch.get_num_threads())
+        with open_session("no", "default", trained.model, trained.seed) as session:
+            yield Predictor(space, decisions, computed.preprocessing, session.accelerator, computed.logits, None)
+        return
     with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
         model = load_model(run.best, labels).to(session.accelerator.device).eval()
         preprocessing = resolve_input_data_config(model)
