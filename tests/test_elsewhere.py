@@ -1,6 +1,9 @@
 """best/ in the hands of others: what plain timm and transformers make of it, and runs of before."""
 
 import json
+import re
+import runpy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -353,3 +356,45 @@ def test_the_script_repairs_a_run_and_its_predictions_stay_valid(train, evaluate
     told = call_script("scripts/repair_run.py", f"run={tmp_path}/none")
     assert told.returncode == 1
     assert "is no complete run" in told.stderr
+
+
+def test_the_snippets_of_the_page_run_and_give_what_they_say(picture, tmp_path, capsys):
+    best = save(tmp_path)
+    save_decisions(best, fit(), hash_model(best))
+    picture.save(tmp_path / "1.png")
+    page = (REPO / "docs/elsewhere.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    names = {}
+    exec(code.replace("runs/<name>/best", str(best)).replace("photos/1.jpg", str(tmp_path / "1.png")), names)
+    with torch.no_grad():
+        logits = load_model(best, LABELS).eval()(pixels_of(names["model"].timm_model, picture))
+    expected = logits.sigmoid()[0].tolist()
+    assert {row["label"]: row["score"] for row in names["answers"]} == pytest.approx(
+        dict(zip(LABELS, expected, strict=True)), abs=RESIZED
+    )
+    held = [label for label, holds in zip(LABELS, fit().decide(names["logits"][None])[0], strict=True) if holds]
+    assert capsys.readouterr().out.splitlines()[-1] == str(held)
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # of Pillow, as others call it
+def test_others_decode_some_kinds_of_pictures_otherwise(tmp_path):
+    script = runpy.run_path(str(REPO / "scripts/compare_decoding.py"))
+    Image.fromarray(np.indices((64, 96)).sum(0).astype(np.uint8)).convert("RGB").resize((192, 128)).save(
+        tmp_path / "a.png"
+    )
+    preprocessing = {"input_size": (3, 32, 32), "interpolation": "bicubic", "crop_pct": 1.0}
+    predictor = SimpleNamespace(
+        preprocessing=preprocessing,
+        min_side=32,
+        prepare=lambda image: np.asarray(create_steps(timm.data.create_transform, preprocessing)[0](image)),
+        space=LabelSpace(("a", "b")),
+        logits=lambda pixels: pixels[:, :2].float().mean((2, 3)) / 32 - 2 + pixels[:, :2, 0].float().mean(2) / 32,
+    )
+    moved = {
+        kind: script["compare"](predictor, [tmp_path / "a.png"], write, tmp_path)
+        for kind, write in script["KINDS"].items()
+    }
+    for kind, largest in moved.items():
+        is_alike = kind.startswith("PNG or JPEG") or "pixels" in kind
+        assert (largest["Pillow"] < 0.02) == is_alike, (kind, largest)
+        assert (largest["transformers"] < 0.02) == (is_alike or "EXIF" in kind), (kind, largest)
