@@ -96,6 +96,22 @@ def test_answers_are_those_of_predict_to_the_last_digit(run, bundle):
             assert answer == expected, name
 
 
+@pytest.mark.parametrize("overrides", [("head=csra",), ("head=two_logit",), ("experiment=digits_single_label",)])
+def test_other_heads_and_one_label_an_image_are_answered_too(tmp_path, overrides):
+    train_as_told(*SMALL_DIGITS, f"runs_folder={tmp_path}", "name=a", *overrides)
+    run = load_run(str(tmp_path / "a"), changes={})
+    write_bundle(tmp_path / "hub", *run, CHOICES)
+    handler, content = open_handler(tmp_path / "hub"), PICTURES["jpeg"]
+    with open_predictor(*run) as predictor:
+        pixels = torch.from_numpy(predictor.prepare(decode_image(BytesIO(content), "", predictor.min_side)))
+        [expected] = Describer(predictor.decisions).describe([""], predictor.logits(pixels[None]))
+    answer = handler({"inputs": content})
+    assert answer["labels"] == expected["labels"]
+    for ours, theirs in zip(answer["scores"], expected["scores"], strict=True):
+        assert ours["probability"] == pytest.approx(theirs["probability"], rel=2e-7)
+        assert ours | {"probability": 0} == theirs | {"probability": 0}
+
+
 def handler_decode(handler, content: bytes) -> Image.Image:
     """Returns what the handler's own decoder gives."""
     return type(handler).__init__.__globals__["decode"](content, handler.needed_side())

@@ -24,7 +24,7 @@ TITLES = {  # of the scores in the metadata
     "macro_f1": "macro F1",
     "samples_f1": "samples F1",
 }
-PLAIN = f"{ascii_letters}{digits} .,-()"  # what is no markup inside of a line
+PLAIN = f"{ascii_letters}{digits} .,-=()"  # what is no markup inside of a line
 NOT_SCORES = ("num_", "label_", "threshold")
 
 
