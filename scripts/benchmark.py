@@ -26,6 +26,7 @@ import numpy as np
 import psutil
 import torch
 from accelerate import Accelerator
+from benchmark_predict import check_peers, compare_programs
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from scipy.sparse import csr_array
@@ -70,7 +71,7 @@ def main(cfg: DictConfig) -> None:
         "loop": measure_loop, "kernels": measure_kernels, "input": measure_input, "manifest": measure_manifest,
         "checkpoint": measure_checkpoint, "tracking": measure_tracking,
         "metrics": measure_metrics, "intervals": measure_intervals, "evaluation": measure_evaluation,
-        "startup": measure_startup,
+        "predict": measure_predict, "startup": measure_startup,
     }  # fmt: skip
     check_settings(cfg, "benchmark")
     start_processes()
@@ -366,6 +367,22 @@ def weigh_evaluation(
     printed = [process.communicate()[0] for process in processes]
     assert all(process.returncode == 0 for process in processes), printed
     return [json.loads(text.splitlines()[-1]) for text in printed]
+
+
+def measure_predict(cfg: DictConfig, folder: Path) -> None:
+    """Compares scripts/predict.py with transformers' pipeline and timm's inference.py, decoding included."""
+    check_peers(cfg.timm_inference)
+    cfg, run = cfg.copy(), Run(folder / "run", batch_size=cfg.batch_size)
+    run.folder.mkdir()
+    with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
+        cfg.mixed_precision, cfg.kernels = session.compute.mixed_precision, session.compute.kernels
+        trainer, _, validator = build(to_recipe(cfg), session.accelerator, run)
+        validator.measure(trainer, train_loss=None)
+    first = torch.get_num_threads()  # batches: one for each lane
+    compare_programs(
+        run.folder, create_reader(cfg.data)("train").images, precision=cfg.mixed_precision, batch_size=cfg.batch_size,
+        steps=(first, first + cfg.num_steps), num_rounds=cfg.num_rounds, timm_inference=cfg.timm_inference,
+    )  # fmt: skip
 
 
 def measure_startup(cfg: DictConfig, folder: Path) -> None:

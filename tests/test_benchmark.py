@@ -1,6 +1,8 @@
 """Every part of scripts/benchmark.py runs, on few images and a tiny model, and prints what it measured."""
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 from conftest import REPO, SMALL, SMALL_DIGITS, compose_config, load_script
@@ -111,6 +113,58 @@ def test_evaluation_is_timed_and_weighed_in_shares_and_in_memory(measure):
 
 
 @pytest.mark.slow
+def test_predict_runs_the_pipeline_beside_it(measure, script, monkeypatch):
+    module, timed = sys.modules["benchmark_predict"], []
+    monkeypatch.setattr(module, "PIPELINE_SIZES", (1, 4))
+
+    def time_python(command: list[str]) -> float:
+        module.run_python(command)
+        timed.append(command)
+        return float(len(timed) ** 2)  # so tiny a model takes no time that could be told from the imports'
+
+    monkeypatch.setattr(module, "time_python", time_python)
+    printed = measure("predict", "mixed_precision=no")
+    assert re.search(
+        rf"predict.py in float32: .*; transformers' pipeline in float32, batches of [14]: .* {RATIO}", printed
+    )
+
+
+def test_predict_is_timed_by_what_more_images_take(measure, script, monkeypatch, tmp_path):
+    module, commands = sys.modules["benchmark_predict"], []
+    (tmp_path / "inference.py").touch()
+
+    def run_python(command: list[str]) -> str:
+        commands.append(command)
+        return '{"fastest": 8}'
+
+    def time_python(command: list[str]) -> float:
+        run_python(command)
+        folder = next(Path(word.removeprefix("images=")) for word in command if "/images" in word)
+        speed = 2 if "predict.py" in command[0] else 1
+        return 100 + len(list(folder.iterdir())) / speed  # 100 seconds are imports, which count nothing
+
+    monkeypatch.setattr(module, "run_python", run_python)
+    monkeypatch.setattr(module, "time_python", time_python)
+    printed = measure("predict", "mixed_precision=bf16", f"timm_inference={tmp_path}/inference.py")
+    lines = [line for line in printed.splitlines() if line.startswith("scripts/predict.py")]
+    own, same = "scripts/predict.py in bfloat16: 2.0 images/s", "1.0; ratio 2.00 (2.00 to 2.00)"
+    assert lines == [
+        f"{own}; {other}: {same}"
+        for precision in ("float32", "bfloat16")
+        for other in (
+            f"transformers' pipeline in {precision}, batches of 8",
+            f"timm's inference.py in {precision}",
+        )
+    ]
+    assert [Path(command[0]).name for command in commands[2::2]] == [
+        "predict.py", "run_pipeline.py", "inference.py", "run_pipeline.py", "inference.py"
+    ]  # fmt: skip
+    assert ["--amp" in command for command in commands[2::2]] == [False, False, False, False, True]
+    with pytest.raises(InputError, match=r"is no file: give inference.py of a clone"):
+        measure("predict", "timm_inference=nowhere.py")
+
+
+@pytest.mark.slow
 def test_startup_waits_for_help_and_for_the_first_step(measure, script, monkeypatch):
     real = script.wait_for
 
@@ -134,7 +188,7 @@ def test_help_explains_every_part_and_the_settings_of_its_own(measure):
     with pytest.raises(InputError, match=r"parts=\[all\]: expected a list, each one of loop, ") as error:
         measure("all")
     parts = str(error.value).partition("each one of ")[2].partition(" and none twice")[0].split(", ")
-    assert len(parts) == 10
+    assert len(parts) == 11
     assert [part for part in parts if f" {part}: " not in text] == []
     own = set(compose_config("benchmark", [])) - set(compose_config("train", []))
     assert [name for name in own if f"\n    {name} " not in text] == []
