@@ -13,7 +13,7 @@ from multihot.errors import InputError
 from multihot.files import prepare_file, save_tensors, temporary_name, writing
 from multihot.model.sources import is_multi_label
 from multihot.model.state import check_finite
-from multihot.model.weight_files import read_json_file, read_tensors
+from multihot.model.weight_files import read_json_file, read_stored_tensors
 from multihot.seal import check_model
 
 
@@ -38,7 +38,7 @@ def shrink(best: Path, file: Path) -> None:
     way_out = "give the file another name"
     prepare_file(file, b'"label_names"', way_out)
     check_model(best)
-    metadata, weights = read_metadata(best), read_tensors(best / "model.safetensors")
+    metadata, weights = read_metadata(best), read_stored_tensors(best / "model.safetensors")
     halved = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
     check_finite(halved, f"{best} in float16")
     with writing(file, way_out):

@@ -1,5 +1,6 @@
 """best/ in the hands of others: what plain timm and transformers make of it, and runs of before."""
 
+import hashlib
 import json
 import re
 import runpy
@@ -273,6 +274,23 @@ def test_two_logits_of_before_differ_from_one_layer_by_rounding_alone(image, tmp
     pairs = torch.nn.functional.linear(features, layer.weight, layer.bias).unflatten(-1, (-1, 2))
     loaded = load_model(best, LABELS).eval()(image)
     torch.testing.assert_close(loaded.double(), pairs[..., 1] - pairs[..., 0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", [*LINEAR, "csra"])
+def test_the_hash_of_a_model_of_before_is_that_of_its_files_unless_they_are_read_otherwise_now(head, tmp_path):
+    best = save_as_before(tmp_path, head)
+    parts = [hashlib.sha256((best / name).read_bytes()).digest() for name in (CONFIG, WEIGHTS)]
+    assert (hash_model(best) == hashlib.sha256(b"".join(parts)).hexdigest()) == (head != "two_logit")
+
+
+@pytest.mark.parametrize("head", OWN)
+def test_shrunk_weights_keep_the_names_that_no_other_takes(head, tmp_path):
+    best = save(tmp_path, head)
+    runpy.run_path(str(REPO / "scripts/shrink_weights.py"))["shrink"](best, tmp_path / "a.safetensors")
+    assert load_file(tmp_path / "a.safetensors").keys() == load_file(best / WEIGHTS).keys()
+    source = read_source(str(tmp_path / "a.safetensors"), NAME)
+    assert not [key for key in source.state if "head" in key]
+    assert load_model(best, LABELS).pretrained_cfg["architecture"] == NAME
 
 
 def test_a_damaged_model_is_not_repaired(tmp_path):

@@ -77,8 +77,12 @@ def describe_other_files(folder: Path) -> str:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Returns all tensors of a .safetensors or pickled file, those inside of mappings under dotted keys, and those of a
-    head of our own under the names that the model has.
+    """Returns `read_stored_tensors`, those of a head of our own under the names that they have in the model."""
+    return rename_from_store(read_stored_tensors(path))
+
+
+def read_stored_tensors(path: Path) -> dict[str, Tensor]:
+    """Returns all tensors of a .safetensors or pickled file, those inside of mappings under dotted keys.
 
     How the file was written shows in its content, not in its name. No code in it is run.
     """
@@ -89,7 +93,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} cannot be read as weights: {describe_damage(error)}") from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds no dict of tensors but {type(content).__name__}: {AS_TENSORS}")
-    tensors = rename_from_store(dict(flatten(content)))
+    tensors = dict(flatten(content))
     if not tensors:
         found = ", ".join(map(str, list(content)[:5])) or "nothing"
         raise InputError(f"{path} holds no state dict, alone or inside of others, but {found}; {AS_TENSORS}")
