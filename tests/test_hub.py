@@ -14,12 +14,16 @@ from hub_stand_in import TOKEN, stand_in
 from huggingface_hub import ModelCard, constants
 from PIL import Image
 
+from multihot.decisions import Decisions
 from multihot.errors import InputError
+from multihot.export.bundle import ONNX_FILES, add_onnx, count_unknown, describe_start, write_model
 from multihot.export.hub import push
+from multihot.labels import LabelSpace
 from multihot.run.folder import load_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub 2.4.0 of httpx
 REPO, LICENSE = "someone/digits", "license=apache-2.0"
+NAME = "vit_small_patch16_224"
 PUSHED = {
     "README.md", "config.json", "model.safetensors", "decisions.json", "labels.json", "labels.csv", "handler.py",
     "requirements.txt", "selected_tags.csv", "thresholds.csv", "categories.json", "preprocess.json",
@@ -224,7 +228,6 @@ def test_an_onnx_file_of_this_very_model_goes_with_it(run, tmp_path, caplog):
     assert "without the ONNX file" in caplog.text
     assert not (out / "model.onnx").exists()
     pytest.importorskip("onnxruntime")
-    from multihot.export.bundle import ONNX_FILES, add_onnx
 
     class Model:
         path = run / "onnx/model.onnx"
@@ -256,3 +259,43 @@ def test_every_snippet_of_the_card_runs(run, hub, tmp_path):
     )  # fmt: skip
     ran = [line for line in result.stdout.splitlines() if line.startswith("ran")]
     assert ran == [f"ran {number}" for number in range(len(snippets))], result.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (
+            {"name": NAME, "pretrained": True, "weights": None},
+            (f"timm/{NAME}.augreg_in21k_ft_in1k", f"the pretrained weights {NAME}", "apache-2.0"),
+        ),
+        (
+            {"name": "hf-hub:some/vit", "pretrained": True, "weights": None},
+            ("some/vit", "the pretrained weights of some/vit", None),
+        ),
+        (
+            {"name": NAME, "pretrained": True, "weights": "/home/me/a.pth"},
+            (None, "weights of the file a.pth", None),
+        ),
+        ({"name": NAME, "pretrained": False, "weights": None}, (None, "random weights", None)),
+    ],
+)
+def test_only_a_base_model_that_is_known_is_named(model, expected):
+    assert describe_start(model) == expected
+
+
+def test_unknown_answers_are_counted(run):
+    counts = json.loads((run / "train_counts.json").read_text())
+    opened, *_ = load_run(str(run), changes={})
+    assert count_unknown(opened, 10) == 0
+    counts["num_known"][3] -= 7
+    (run / "train_counts.json").write_text(json.dumps(counts))
+    assert count_unknown(opened, 10) == 7
+
+
+def test_a_head_that_is_stored_as_before_is_repaired_first(run, tmp_path):
+    opened, *_ = load_run(str(run), changes={})
+    config = json.loads((run / "best/config.json").read_text())
+    config["head"] = {"_target_": "multihot.model.heads.CSRA"}
+    (run / "best/config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=rf"python scripts/repair_run\.py run={run}$"):
+        write_model(tmp_path, opened, Decisions.by_threshold(LabelSpace(("a", "b"))))

@@ -89,7 +89,7 @@ def create_card(about: About) -> str:
         loader=jinja2.PackageLoader("multihot.export"),
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters["text"] = escape
+    environment.filters |= {"text": escape, "line": escape_line}
     first = about.measured[0] if about.measured else None
     return environment.get_template("card.md").render(
         {name: getattr(about, name) for name in ("repo", "license", "architecture", "size", "start", "head", "name")},

@@ -118,8 +118,9 @@ class EndpointHandler:
 
     def groups(self) -> list[tuple[list[int], bool]]:
         """Returns columns, and whether none of them may hold, of each group of labels that exclude each other."""
+        place = {label: column for column, label in enumerate(self.labels)}
         groups = self.decisions["label_space"]["groups"].values()
-        return [([self.labels.index(label) for label in group["labels"]], group["none"]) for group in groups]
+        return [([place[label] for label in group["labels"]], group["none"]) for group in groups]
 
     def decide(self, logits: np.ndarray) -> np.ndarray:
         """Returns which labels hold, bool (C,): above the label's cut, or the largest of its group."""
