@@ -19,6 +19,7 @@ from multihot.prediction.answers import Describer, refuse
 from multihot.prediction.predictor import Predictor
 from multihot.serving.batching import Batcher
 from multihot.serving.bodies import Upload
+from multihot.serving.rows import pad_rows
 
 Explain = Callable[[Image.Image, int], Image.Image]  # (picture, label) -> where that is seen in it
 
@@ -42,6 +43,8 @@ class Service:
             value_range: of the run's data, see `decode_image`.
             load_explainer: called when the first saliency is asked for; None: there is none.
         """
+        if predictor.model is not None:
+            pad_rows(predictor.model)
         self.predictor = predictor
         self.describer = Describer(predictor.decisions)
         self.value_range = value_range
