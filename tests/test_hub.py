@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -222,23 +223,23 @@ def test_the_card_has_the_scores_of_the_test_split(run, tmp_path):
     assert "Scenes of digits: 50 images for train, 21 images for val, 23 images for test; 10 labels." in card.text
 
 
-def test_an_onnx_file_of_this_very_model_goes_with_it(run, tmp_path, caplog):
-    out = tmp_path / "out"
-    push_to_hub(f"run={run}", f"repo={REPO}", LICENSE, f"out={out}")
-    assert "without the ONNX file" in caplog.text
-    assert not (out / "model.onnx").exists()
-    pytest.importorskip("onnxruntime")
-
-    class Model:
-        path = run / "onnx/model.onnx"
-
+def test_an_onnx_file_of_this_very_model_goes_with_it(run, tmp_path, monkeypatch, caplog):
+    opened, *_ = load_run(str(run), changes={})
+    assert not add_onnx(tmp_path, opened)
     (run / "onnx").mkdir()
     for name in ONNX_FILES:
         (run / "onnx" / name).write_bytes(b"large")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("multihot.export.bundle.OnnxModel.of_run", lambda run: Model)
-        assert add_onnx(out, load_run(str(run), changes={})[0])
-    assert all((out / name).exists() for name in ONNX_FILES)
+
+    def refuse(run):
+        raise InputError("it is of another model")
+
+    monkeypatch.setattr("multihot.export.bundle.OnnxModel.of_run", refuse)
+    assert not add_onnx(tmp_path, opened)
+    assert "without the ONNX file: it is of another model" in caplog.text
+    exported = SimpleNamespace(path=run / "onnx/model.onnx")
+    monkeypatch.setattr("multihot.export.bundle.OnnxModel.of_run", lambda run: exported)
+    assert add_onnx(tmp_path, opened)
+    assert all((tmp_path / name).read_bytes() == b"large" for name in ONNX_FILES)
 
 
 def test_every_snippet_of_the_card_runs(run, hub, tmp_path):

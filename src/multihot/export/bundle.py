@@ -17,7 +17,7 @@ from multihot.errors import InputError
 from multihot.evaluation.decided import read_space, settle_decisions
 from multihot.evaluation.predictions import ORIGIN, hash_model
 from multihot.export.card import About, Measured, create_card
-from multihot.export.onnx_model import ONNX_FILE, OnnxModel
+from multihot.export.onnx_model import ONNX_FILE, ONNX_FOLDER, OnnxModel
 from multihot.export.tagger import TAGGER_FILES, write_tagger_files
 from multihot.files import publish_folder, read_json, stage_folder, write_json, write_text, writing
 from multihot.json_shapes import METRICS
@@ -128,6 +128,8 @@ def write_model(folder: Path, run: Run, decisions: Decisions) -> None:
 
 def add_onnx(folder: Path, run: Run) -> bool:
     """Copies what scripts/export_onnx.py has made of this very model, and returns whether there is one."""
+    if not (run.folder / ONNX_FOLDER / ONNX_FILE).exists():
+        return False
     try:
         there = OnnxModel.of_run(run).path.parent
     except InputError as error:

@@ -20,7 +20,7 @@ from multihot.network import answers
 
 HTTPError = HfHubHTTPError.__mro__[1]  # of the client that huggingface_hub has: httpx2, httpx or requests
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN, with a token that may write"
-KEPT = "; the folder that out=<folder> writes can be pushed later"
+KEPT = "; out=<folder> writes meanwhile what would be pushed"
 LICENSES = (
     "apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc0-1.0",
     "openrail", "gpl-3.0", "agpl-3.0", "other", "unknown",
