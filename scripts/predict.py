@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
     check_settings(cfg, "predict")
     start_processes()
     is_source = "_target_" in cfg.data
-    changes = {key: cfg[key] for key in ("batch_size", "num_workers", "mixed_precision", "max_images")}
+    changes = {key: cfg[key] for key in ("batch_size", "num_workers", "mixed_precision", "kernels", "max_images")}
     run, trained, labels = load_run(cfg.run, changes=changes | ({} if is_source else {"data": cfg.data}))
     manifest = find_images(cfg, trained, labels)
     parts = cut_parts(len(manifest), trained.batch_size, cfg.part_images)

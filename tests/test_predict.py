@@ -10,6 +10,7 @@ from PIL import Image
 
 from multihot.errors import InputError
 from multihot.evaluation.predictions import Predictions
+from multihot.model.kernels import DEFAULT, KERNELS
 from multihot.prediction.answer_images import cut_parts
 from multihot.prediction.images import list_images
 from multihot.prediction.writers import Csv, JsonLines, Parquet
@@ -151,6 +152,17 @@ def test_a_stopped_prediction_goes_on_and_ends_the_same(tmp_path, train, predict
     assert (tmp_path / "stopped.csv").stat().st_mtime_ns == written
     with pytest.raises(InputError, match="other settings"):
         predict(*command, f"out={tmp_path}/stopped.csv", "min_probability=0.5")
+
+
+def test_the_kernels_that_a_trial_has_chosen_are_noted(tmp_path, train, predict, monkeypatch):
+    train("name=a", "epochs=0", "kernels=unfused-highest")
+    monkeypatch.setattr("multihot.model.kernels.TRIAL_SECONDS", 0.01)
+    noted = []
+    for name, settings in {"run": [], "told": ["kernels=default"], "tried": ["kernels=auto"]}.items():
+        predict(f"run={tmp_path}/a", "split=test", f"out={tmp_path}/{name}.csv", *settings)
+        noted.append(json.loads((tmp_path / f"{name}.csv.json").read_text())["plan"]["settings"]["kernels"])
+    assert noted[:2] == ["unfused-highest", DEFAULT]
+    assert noted[2] in KERNELS
 
 
 def test_a_file_of_the_user_is_not_replaced(tmp_path, train, predict):

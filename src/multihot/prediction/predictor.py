@@ -76,6 +76,7 @@ def open_predictor(
             yield Predictor(space, decisions, computed.preprocessing, session.accelerator, computed.logits, None)
         return
     with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
+        trained.kernels = session.compute.kernels  # on which the answers depend: a trial may choose others next time
         model = load_model(run.best, labels).to(session.accelerator.device).eval()
         preprocessing = resolve_input_data_config(model)
         normalise = Normalise(preprocessing["mean"], preprocessing["std"], session.accelerator.device)

@@ -249,6 +249,7 @@ SCRIPTS = {
         "max_images": whole(1) | NULL,
         "batch_size": whole(1) | NULL,
         "mixed_precision": choice("no", "bf16", "fp16") | NULL,
+        "kernels": TRAIN["kernels"] | NULL,
         "num_workers": whole(0) | NULL,
     },
     "repair_run": {"run": NAME | list_of(NAME, once=True)},
