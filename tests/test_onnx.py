@@ -28,7 +28,7 @@ from multihot.export.onnx_model import OnnxModel
 from multihot.export.onnx_names import OUTPUTS
 from multihot.export.onnx_pixels import create_preprocessing
 from multihot.export.onnx_sample import Sample
-from multihot.export.onnx_trace import to_float16, trace, unfused_attention
+from multihot.export.onnx_trace import is_whole, to_float16, trace, unfused_attention
 from multihot.export.openvino import describe_for_openvino
 from multihot.labels import Group, LabelSpace
 from multihot.metrics.blocks import LogitsAndTarget
@@ -56,6 +56,12 @@ PREPROCESSING = {
     "crop_pct": 0.9, "crop_mode": "center",
 }  # fmt: skip
 EMPTY = onnx.helper.make_model(onnx.GraphProto(), opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+
+EMPTY_FILE = onnx.helper.make_model(
+    onnx.parser.parse_graph("g (float[1] a) => (float[1] b) { b = Identity(a) }"),
+    opset_imports=EMPTY.opset_import,
+    ir_version=10,
+).SerializeToString()
 
 
 def fit(space, kind, aim=None, per_label=True):
@@ -368,6 +374,23 @@ def test_bfloat16_is_refused_with_a_word(train, call_script, tmp_path):
     train("name=a")
     result = call_script("scripts/export_onnx.py", f"run={tmp_path}/a", "precision=bf16")
     assert (result.returncode, "float16" in result.stderr) == (1, True)
+
+
+def test_a_file_that_is_damaged_or_of_another_program_is_named(tmp_path):
+    for content, words in ((b"multihot", "cannot compute"), (EMPTY_FILE, "no file that scripts/export_onnx.py")):
+        (tmp_path / "model.onnx").write_bytes(content)
+        with pytest.raises(InputError, match=words):
+            OnnxModel(tmp_path / "model.onnx")
+    with pytest.raises(InputError, match="not there"):
+        OnnxModel(tmp_path / "other.onnx")
+
+
+def test_a_graph_that_lost_an_output_is_noticed(linear):
+    _, proto = linear
+    assert is_whole(proto.graph)
+    broken = onnx.GraphProto.FromString(proto.graph.SerializeToString())
+    del broken.node[1]
+    assert not is_whole(broken)
 
 
 def test_weights_of_a_large_model_are_a_file_beside_it(linear, tmp_path, monkeypatch):

@@ -39,8 +39,8 @@ def check_logits(model: OnnxModel, pixels: Tensor, logits: Tensor, bound: float)
 
 def check_photos(model: OnnxModel, photos: Sequence[np.ndarray], logits: Tensor, bound: float) -> dict[int, float]:
     """Returns {1: the largest difference in a logit}; photos uint8 (H, W, 3) of any size, else as `check_logits`."""
-    answers = [model.session.run(OUTPUTS[:1], {PIXELS: photo[None]})[0] for photo in photos]
-    largest = difference(torch.from_numpy(np.concatenate(answers)), logits)
+    answers = [model.run(OUTPUTS[:1], {PIXELS: photo[None]})[0] for photo in photos]
+    largest = difference(torch.cat(answers), logits)
     check_bound("a logit", largest, bound)
     return {1: largest}
 

@@ -13,7 +13,7 @@ from multihot.errors import InputError, check_choice
 from multihot.evaluation.predictions import hash_model
 from multihot.export.onnx_build import add_metadata, build, describe_model
 from multihot.export.onnx_check import check_answers, check_logits, check_photos, find_bound
-from multihot.export.onnx_file import ONNX_MODEL, TRITON_MODEL, write_model
+from multihot.export.onnx_file import ONE_FILE, ONNX_MODEL, TRITON_MODEL, count_bytes, write_model
 from multihot.export.onnx_model import ONNX_FOLDER, OnnxModel
 from multihot.export.onnx_names import PIXELS
 from multihot.export.onnx_sample import Sample
@@ -77,6 +77,8 @@ def create_onnx(run: Run, decisions: Decisions, *, kind: str, precision: str) ->
     log.info("tracing %s", type(model).__name__)
     traced = trace(model, preprocessing["input_size"])
     if precision == "float16":
+        if count_bytes(traced) >= ONE_FILE:
+            raise InputError("precision=float16: the conversion cannot hold more than 2 GB; take precision=float32")
         traced = to_float16(traced)
     result = build(traced, decisions, preprocessing, kind)
     architecture = model.pretrained_cfg.get("architecture") or type(model).__name__

@@ -23,13 +23,17 @@ TRITON_MODEL = Kind(
 
 def write_model(model: onnx.ModelProto, folder: Path) -> Path:
     """Writes a model into a folder and returns its file; above ONE_FILE its weights are a second file beside it."""
-    size = sum(len(constant.raw_data) for constant in model.graph.initializer)
     path = folder / ONNX_FILE
-    if size < ONE_FILE:
+    if count_bytes(model) < ONE_FILE:
         onnx.save_model(model, path)
     else:
         onnx.save_model(model, path, save_as_external_data=True, location=DATA_FILE)
     return path
+
+
+def count_bytes(model: onnx.ModelProto) -> int:
+    """Returns the size of the weights of a model."""
+    return sum(len(constant.raw_data) for constant in model.graph.initializer)
 
 
 def publish(folder: Path, kind: Kind, fill: Callable[[Path], None]) -> None:

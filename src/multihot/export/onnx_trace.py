@@ -55,31 +55,52 @@ def trace(model: nn.Module, size: tuple[int, int, int]) -> onnx.ModelProto:
     Raises:
         InputError: torch cannot export this model.
     """
-    examples = torch.zeros(NUM_EXAMPLES, *size)
-    try:
-        with quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                model,
-                (examples,),
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-                input_names=[IMAGE],
-                output_names=[LOGITS],
-                opset_version=OPSET,
-                verbose=False,
-            )
-    except torch.onnx.OnnxExporterError as error:
-        reason = first_line(error.__cause__ or error)
-        raise InputError(
-            f"{type(model).__name__} cannot be written as ONNX: torch {torch.__version__} does not export it ({reason})"
-        ) from error
-    proto = program.model_proto
+    proto = export(model, size, optimize=True)
+    if not is_whole(proto.graph):
+        proto = export(model, size, optimize=False)
     rows = proto.graph.output[0].type.tensor_type.shape.dim[0]
     if not rows.dim_param:
         raise InputError(
             f"{type(model).__name__} cannot be written as ONNX: traced, it gives {rows.dim_value} rows for any batch"
         )
     return proto
+
+
+def export(model: nn.Module, size: tuple[int, int, int], *, optimize: bool) -> onnx.ModelProto:
+    """Returns what torch makes of a model.
+
+    Args:
+        optimize: with onnxscript's simplifications.
+    """
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                model,
+                (torch.zeros(NUM_EXAMPLES, *size),),
+                dynamo=True,
+                dynamic_shapes=({0: "batch"},),  # by a torch.export.Dim a `len(tensor)` fixes it to 2, silently
+                input_names=[IMAGE],
+                output_names=[LOGITS],
+                opset_version=OPSET,
+                verbose=False,
+                optimize=optimize,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = first_line(error.__cause__ or error)
+        raise InputError(
+            f"{type(model).__name__} cannot be written as ONNX: torch {torch.__version__} does not export it ({reason})"
+        ) from error
+    return program.model_proto
+
+
+def is_whole(graph: onnx.GraphProto) -> bool:
+    """Returns whether each node reads what is there: onnxscript 0.7.2 simplifies some outputs away that are read."""
+    known = {"", *(each.name for each in (*graph.input, *graph.initializer))}
+    for node in graph.node:
+        if not known.issuperset(node.input):
+            return False
+        known.update(node.output)
+    return True
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
