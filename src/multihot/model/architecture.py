@@ -27,6 +27,7 @@ TAKEN = {  # arguments of timm that others of our settings give -> the way out
     "out_indices": "a classifier needs the whole model",
     "model_name": "set model.name",
 }
+CHECKED: set[tuple[str, str, str]] = set()  # what `check_model` has built once and found right: a run asks three times
 
 
 def check_model(name: str, image_size: int | None, kwargs: Mapping, source_kwargs: Mapping | None = None) -> None:
@@ -40,6 +41,9 @@ def check_model(name: str, image_size: int | None, kwargs: Mapping, source_kwarg
     arguments = {**of_source, **kwargs}
     if image_size is not None:
         arguments["img_size"] = image_size
+    known = (name, repr(arguments), repr(kwargs))  # as text: 1 is not True
+    if known in CHECKED:
+        return
     model = create_outline(name, arguments)
     check_types(model, kwargs)
     check_own_tensors(name, model)
@@ -47,6 +51,7 @@ def check_model(name: str, image_size: int | None, kwargs: Mapping, source_kwarg
     channels = (model.pretrained_cfg.get("input_size") or (NUM_CHANNELS,))[0]
     if channels != NUM_CHANNELS:
         raise InputError(f"model.name={name} is for images of {channels} channels; images are read as RGB, with 3")
+    CHECKED.add(known)
 
 
 def create_outline(name: str, kwargs: Mapping | None = None) -> nn.Module:
