@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; OMP_NUM_THREADS=2 make test must pass too
 
+import copy
 import importlib.util
 import logging
 import runpy
@@ -17,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import open_dict
 
 REPO = Path(__file__).resolve().parents[1]
@@ -39,9 +42,26 @@ STAMPS: dict[bytes, np.ndarray] = {}  # of the digits data, by the pixels that t
 
 def pytest_collection_modifyitems(config, items):
     """Lets the workers of `make test` begin with the files that start processes, which take longest."""
-    starters = {"run_script", "launch", "subprocess"}
+    starters = {"run_script", "launch", "begin", "subprocess"}
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: starters.isdisjoint(dir(getattr(item, "module", None))))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_files() -> Iterator[None]:
+    """Lets hydra parse each file of conf/ once for all tests of this process: a fifth of the time of composing."""
+    parse, parsed = FileConfigSource.load_config, {}
+
+    def parse_once(source: FileConfigSource, name: str) -> ConfigResult:
+        file = Path(source.path, source._normalize_file_name(name))
+        key = (file, source.provider, file.stat().st_mtime_ns if file.exists() else None)
+        if key not in parsed:
+            parsed[key] = parse(source, name)
+        return copy.deepcopy(parsed[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FileConfigSource, "load_config", parse_once)
+        yield
 
 
 def compose_config(name: str, overrides: list[str]):
