@@ -68,5 +68,5 @@ def find_used(outputs: list[torch.Tensor], parameters: list[nn.Parameter]) -> se
     if not outputs:
         return set()
     total = sum(output.float().sum() for output in outputs)
-    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    gradients = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
     return {parameter for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is not None}

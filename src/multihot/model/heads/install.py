@@ -87,7 +87,7 @@ def classifiers(model: nn.Module) -> dict[str, nn.Module]:
 
     timm names some that only other variants of a model have (RepViT).
     """
-    names, modules = model.pretrained_cfg["classifier"], dict(model.named_modules())
+    names, modules = model.pretrained_cfg.get("classifier") or (), dict(model.named_modules())
     return {name: modules[name] for name in ([names] if isinstance(names, str) else names) if name in modules}
 
 
