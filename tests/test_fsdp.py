@@ -1,6 +1,7 @@
 """FSDP2 by conf/accelerate/fsdp2.yaml: a sharded run has the numbers of a whole one, goes on, saves whole models."""
 
 import json
+import os
 import shutil
 import sys
 from types import SimpleNamespace
@@ -10,13 +11,17 @@ import timm
 import torch
 from conftest import REPO, SMALL_DIGITS, run_script
 from safetensors.torch import load_file
+from test_processes import launch
 
 from multihot.errors import InputError
 from multihot.processes.fsdp import follow_fsdp
 from multihot.seal import read_seal
 from multihot.training.trained import Trained
 
-FSDP = (sys.executable, "-m", "accelerate.commands.launch", "--config_file", "conf/accelerate/fsdp2.yaml")
+FSDP = (
+    sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"{REPO}/conf/accelerate/fsdp2.yaml",
+    "--num_processes", "2", "--main_process_port", "0",
+)  # fmt: skip
 SETTINGS = (
     "epochs=2",
     "augment=light",
@@ -29,12 +34,21 @@ SETTINGS = (
 )
 
 
+def settings(folder, *arguments):
+    return (*SMALL_DIGITS, f"runs_folder={folder}", *SETTINGS, "name=a", "batch_size=4", *arguments)
+
+
 def launch_sharded(folder, *arguments):
-    """Runs train.py in two processes that share one model."""
-    launcher = (*FSDP, "--num_processes", "2", "--main_process_port", "0")
-    settings = (*SMALL_DIGITS, f"runs_folder={folder}", *SETTINGS, *arguments)
-    result = run_script("train.py", *settings, launcher=launcher, ACCELERATE_USE_CPU="1")
-    assert result.returncode == 0, result.stderr
+    """Runs train.py in two processes that share one model, with the variables that `accelerate launch` sets."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "1")
+        told, _, _ = _validate_launch_command(launch_command_parser().parse_args([*FSDP[3:], "train.py"]))
+        variables = {name: value for name, value in prepare_multi_gpu_env(told).items() if name not in os.environ}
+    ended = launch(folder / "log", 2, "train.py", *settings(folder, *arguments), **variables)
+    assert ended.codes == [0, 0], ended.printed
 
 
 def read_json(path):
@@ -50,9 +64,10 @@ def largest_difference(first, second):
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory):
-    """The folder of a run of two processes that share one model."""
+    """The folder of a run of two processes that share one model, started as a user does."""
     folder = tmp_path_factory.mktemp("sharded")
-    launch_sharded(folder, "name=a", "batch_size=4")
+    result = run_script("train.py", *settings(folder), launcher=FSDP, ACCELERATE_USE_CPU="1")
+    assert result.returncode == 0, result.stderr
     return folder / "a"
 
 
@@ -72,7 +87,7 @@ def test_a_sharded_run_goes_on_as_if_nothing_had_happened(tmp_path, sharded):
     shutil.rmtree(broken / "last")
     (broken / "finished.json").unlink()
     assert read_seal(broken / "last.1")["epoch"] == 1
-    launch_sharded(tmp_path, "name=a", "batch_size=4")
+    launch_sharded(tmp_path)
     assert read_json(broken / "history.json") == read_json(sharded / "history.json")
     for name in ("pytorch_model_fsdp.bin", "custom_checkpoint_1.pkl"):  # weights, EMA
         one, two = (torch.load(run / "last" / name, weights_only=True) for run in (broken, sharded))
@@ -81,9 +96,9 @@ def test_a_sharded_run_goes_on_as_if_nothing_had_happened(tmp_path, sharded):
 
 
 def test_low_rank_updates_are_merged_from_all_processes(train, tmp_path):
-    settings = ("finetune=lora", "mixed_precision=bf16", "epochs=1", "optimizer.lr=0.01")
-    launch_sharded(tmp_path, "name=a", "batch_size=4", *settings)
-    train("name=whole", "batch_size=8", *SETTINGS, *settings)
+    lora = ("finetune=lora", "mixed_precision=bf16", "epochs=1", "optimizer.lr=0.01")
+    launch_sharded(tmp_path, *lora)
+    train("name=whole", "batch_size=8", *SETTINGS, *lora)
     assert largest_difference(tmp_path / "a", tmp_path / "whole") < 1e-3
 
 

@@ -1,12 +1,12 @@
 import csv
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import compose_config, run_script
+from conftest import compose_config
 from PIL import Image
+from test_processes import launch
 
 from multihot.errors import InputError
 from multihot.evaluation.predictions import Predictions
@@ -249,13 +249,7 @@ def test_parts_are_whole_batches():
 def test_two_processes_write_the_file_of_one(tmp_path, train):
     train("name=a")
     command = ["scripts/predict.py", f"run={tmp_path}/a", "split=test", "part_images=8"]
-    one = run_script(*command, f"out={tmp_path}/one.csv")
-    assert one.returncode == 0, one.stderr
-    two = run_script(
-        *command,
-        f"out={tmp_path}/two.csv",
-        launcher=(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
-        ACCELERATE_USE_CPU="1",
-    )
-    assert two.returncode == 0, two.stderr
+    for number, name in enumerate(("one", "two"), 1):
+        ended = launch(tmp_path / f"log_{name}", number, *command, f"out={tmp_path}/{name}.csv")
+        assert ended.codes == [0] * number, ended.printed
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()

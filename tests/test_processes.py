@@ -1,5 +1,6 @@
 """Several processes are one: the same updates, the same scores; and where one of them fails, all end with its error."""
 
+import atexit
 import json
 import multiprocessing
 import os
@@ -11,10 +12,11 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import count
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import torch
@@ -32,6 +34,7 @@ PLACES = {  # the function that fails, and at which call
     "training": ("multihot.training.epoch.compute_loss", 3),
     "validation": ("multihot.training.validation.predict", 2),
     "saving": ("multihot.training.trained.save_model", 1),
+    "decoding": ("multihot.data.loader.ManifestDataset.__getitems__", 1),
 }
 
 SERVER = multiprocessing.get_context("forkserver")  # it imports everything once: a process takes a second, not six
@@ -51,12 +54,15 @@ class Ended:
     at: float  # the last end, in seconds of the monotonic clock
 
 
-def launch(folder: Path, num_processes: int, *arguments: str, failures=None) -> Ended:
+def begin(folder: Path, num_processes: int, *arguments: str, failures=None, **environment: str) -> list[BaseProcess]:
     """Starts a script in processes that know of each other by their variables alone, as SLURM starts them.
+
+    All that they print goes to the file log of the folder.
 
     Args:
         arguments: the script and its overrides.
         failures: rank -> arguments of `fail_at`.
+        environment: more variables.
     """
     folder.mkdir(exist_ok=True)
     log, together = folder / "log", {}
@@ -66,11 +72,19 @@ def launch(folder: Path, num_processes: int, *arguments: str, failures=None) -> 
     for rank in range(num_processes):
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if together else {}
         failure = (failures or {}).get(rank)
-        processes.append(SERVER.Process(target=run, args=(arguments, {**together, **place}, log, failure)))
+        variables = {**together, **place, **environment}
+        processes.append(SERVER.Process(target=run, args=(arguments, variables, log, failure)))
         processes[-1].start()
+        atexit.register(processes[-1].kill)  # should a test leave it running: the end of pytest waits for it
+    return processes
+
+
+def launch(folder: Path, num_processes: int, *arguments: str, **options) -> Ended:
+    """Starts a script as `begin` does, and waits for the end."""
+    processes = begin(folder, num_processes, *arguments, **options)
     running = {process.sentinel for process in processes}
     while running:
-        ended = wait(running, timeout=60)
+        ended = wait(running, timeout=300)
         if not ended:
             for process in processes:
                 process.kill()
@@ -78,7 +92,7 @@ def launch(folder: Path, num_processes: int, *arguments: str, failures=None) -> 
     at = time.monotonic()
     for process in processes:
         process.join()
-    return Ended([process.exitcode for process in processes], log.read_text(), at)
+    return Ended([process.exitcode for process in processes], (folder / "log").read_text(), at)
 
 
 def free_port() -> str:
@@ -104,9 +118,9 @@ def run(arguments, environment, log, failure):
 def fail_at(place: str, way: str) -> None:
     """Lets this process fail in the middle of a run, by a user's mistake, a bug or a kill, and print when."""
     path, call = PLACES[place]
-    module, _, name = path.rpartition(".")
-    module, calls = import_module(module), count(1)
-    original = getattr(module, name)
+    owner, _, name = path.rpartition(".")
+    owner, calls = resolve_name(owner), count(1)  # a module or a class
+    original = getattr(owner, name)
 
     def failing(*args, **kwargs):
         if next(calls) != call:
@@ -116,7 +130,7 @@ def fail_at(place: str, way: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         raise {"mistake": InputError, "bug": RuntimeError}[way]("made on purpose")
 
-    setattr(module, name, failing)
+    setattr(owner, name, failing)
 
 
 def seconds_to_the_end(ended: Ended) -> float:

@@ -17,6 +17,7 @@ import torch
 from conftest import REPO, SMALL_DIGITS, run_script, save_every, train_as_told
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from test_processes import TORCHRUN, begin, launch
 
 from multihot import interrupt
 from multihot.errors import InputError
@@ -233,20 +234,12 @@ def test_other_errors_stay_as_they_are(train, monkeypatch):
         train("name=a")
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader")
 def test_a_killed_worker_is_said_in_one_line(tmp_path):
-    result = run_script(
-        "-c",
-        "import os, runpy, signal, sys, multihot.data.loader as loader\n"
-        "loader.ManifestDataset.__getitems__ = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "sys.argv = ['train.py', *sys.argv[1:]]\n"
-        "sys.path.insert(0, '.')\n"
-        "runpy.run_path('train.py', run_name='__main__')",
-        *SMALL_DIGITS, f"runs_folder={tmp_path}", "num_workers=1", "data.num_images.val=0",
-    )  # fmt: skip
-    assert result.returncode == 1
-    assert "Error: a process that decodes images was killed at update 1 (epoch 1)" in result.stderr
-    assert "Traceback" not in result.stderr
+    settings = (*SMALL_DIGITS, f"runs_folder={tmp_path}", "num_workers=1", "data.num_images.val=0")
+    ended = launch(tmp_path, 1, "train.py", *settings, failures={0: ("decoding", "kill")})
+    assert ended.codes == [1]
+    assert "Error: a process that decodes images was killed at update 1 (epoch 1)" in ended.printed
+    assert "Traceback" not in ended.printed
 
 
 @pytest.fixture(scope="module")
@@ -262,37 +255,28 @@ def settings(folder: Path) -> list[str]:
     return [*SMALL_DIGITS, *CHANGES, f"runs_folder={folder}", f"epochs={EPOCHS}"]
 
 
-def start(folder: Path, *overrides: str, launcher=(sys.executable,)) -> subprocess.Popen:
-    """Starts a training in a process of its own."""
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "1"}
-    return subprocess.Popen(
-        [*launcher, "train.py", *settings(folder), *overrides],
-        cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def stop_after_first_epoch(process: subprocess.Popen, number: int) -> str:
-    """Sends a signal after the first epoch and returns all that was printed."""
-    printed = []
-    for line in process.stdout:
-        printed.append(line)
-        if line.startswith("epoch 1:"):
-            process.send_signal(number)
-            break
-    return "".join(printed) + process.communicate(timeout=60)[0]
+def stop_after_first_epoch(pid: int, log: Path, number: int) -> None:
+    """Sends a signal to a training once its first epoch is in its log."""
+    deadline = time.monotonic() + 120
+    while "\nepoch 1:" not in (printed := log.read_text() if log.exists() else ""):
+        assert time.monotonic() < deadline, printed
+        time.sleep(0.01)
+    os.kill(pid, number)
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)], ids=["TERM", "USR1", "INT"]
 )
 def test_a_signal_saves_exits_with_its_code_and_the_printed_command_goes_on(unbroken, tmp_path, number, code):
-    process = start(tmp_path)
-    printed = stop_after_first_epoch(process, number)
-    assert process.returncode == code, printed
+    [process] = begin(tmp_path / "log", 1, "train.py", *settings(tmp_path / "runs"))
+    stop_after_first_epoch(process.pid, tmp_path / "log/log", number)
+    process.join(60)
+    printed = (tmp_path / "log/log").read_text()
+    assert process.exitcode == code, printed
     assert "stopping as soon as this step is done, and saving everything" in printed
     assert "Traceback" not in printed
     [command] = re.findall(r"to go on: python train\.py (.*)", printed)
-    [folder] = tmp_path.iterdir()
+    [folder] = (tmp_path / "runs").iterdir()
     assert command.endswith(f"name={folder.name}")
     assert read_seal(folder / "last")["epoch"] < EPOCHS
     train_as_told(*shlex.split(command))
@@ -300,13 +284,16 @@ def test_a_signal_saves_exits_with_its_code_and_the_printed_command_goes_on(unbr
 
 
 def test_two_processes_stop_together_and_go_on_in_one(tmp_path, caplog):
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     two = ("batch_size=4", "name=a")
-    process = start(tmp_path, *two, launcher=launcher)
-    printed = stop_after_first_epoch(process, signal.SIGTERM)
-    assert process.returncode != 0
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*TORCHRUN, "train.py", *settings(tmp_path), *two],
+            cwd=REPO, env={**os.environ, "ACCELERATE_USE_CPU": "1"}, stdout=log, stderr=log,
+        )  # fmt: skip
+        stop_after_first_epoch(process.pid, tmp_path / "log", signal.SIGTERM)
+        assert process.wait(60) != 0
     place = read_seal(tmp_path / "a/last")
-    assert (place["global_batch_size"], place["epoch"] >= 1) == (8, True), printed
+    assert (place["global_batch_size"], place["epoch"] >= 1) == (8, True), (tmp_path / "log").read_text()
     train_as_told(*settings(tmp_path), *two)
     assert "batch_size=8: 1 processes keep the batches of 8 images" in caplog.text
     assert len(history(tmp_path / "a")) == EPOCHS + 1

@@ -5,9 +5,7 @@ import base64
 import io
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -21,8 +19,9 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from conftest import REPO, SMALL_DIGITS, train_as_told
+from conftest import SMALL_DIGITS, train_as_told
 from PIL import Image
+from test_processes import begin, free_port
 
 from multihot.data import create_source
 from multihot.data.corrections import read_corrections
@@ -449,18 +448,16 @@ def test_a_saliency_is_a_picture(run, pictures):
 
 
 @pytest.mark.slow
-def test_sigterm_finishes_what_is_waiting(run, pictures):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "scripts/serve.py", f"run={run}", f"port={port}", "batch_size=1"]
-    process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def test_sigterm_finishes_what_is_waiting(run, pictures, tmp_path):
+    port = free_port()
+    [process] = begin(tmp_path, 1, "scripts/serve.py", f"run={run}", f"port={port}", "batch_size=1")
     address, answers = f"http://127.0.0.1:{port}", []
 
     def is_ready():
         try:
             return httpx.get(f"{address}/health", trust_env=False).status_code == 200
         except httpx.TransportError:
-            return process.poll() is not None
+            return not process.is_alive()
 
     end = time.monotonic() + 120
     while not is_ready() and time.monotonic() < end:
@@ -471,10 +468,11 @@ def test_sigterm_finishes_what_is_waiting(run, pictures):
     end = time.monotonic() + 20
     while not httpx.get(f"{address}/health", trust_env=False).json()["images"] and not answers:
         assert time.monotonic() < end
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    process.terminate()
+    process.join(60)
     asking.join(10)
-    assert process.returncode == 0, output
+    output = (tmp_path / "log").read_text()
+    assert process.exitcode == 0, output
     assert len(answers[0].json()["images"]) == 3 * len(pictures)
     assert "POST /predict 200 63 images" in output
     assert "Traceback" not in output

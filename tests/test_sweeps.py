@@ -2,22 +2,20 @@
 
 import gc
 import json
-import signal
 import statistics
-import subprocess
-import sys
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
-from conftest import REPO, SMALL_DIGITS, compose_config, run_script
+from conftest import REPO, SMALL_DIGITS, compose_config
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from test_processes import begin, launch
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from multihot.errors import InputError
@@ -38,9 +36,9 @@ def sweep(tmp_path, call_script):
     return lambda *overrides: call_script(*sweep_arguments(tmp_path, *overrides))
 
 
-def table(result):
+def table(printed):
     """Returns the rows of the table that ends a sweep: job, the job's own overrides, score, name of the run folder."""
-    lines = iter(result.stdout.splitlines())
+    lines = iter(printed.splitlines())
     next(line for line in lines if line.startswith("job  overrides"))
     rows = [line.split() for line in iter(lambda: next(lines, ""), "")]
     return [(int(job), " ".join(own), score, folder.rpartition("/")[2]) for job, *own, score, folder in rows]
@@ -190,7 +188,7 @@ def test_failed_jobs_are_listed_and_leave_the_others_as_if_run_alone(sweep, tmp_
     assert result.returncode == 1
     assert "Traceback" not in result.stderr + result.stdout
     alone = train("name=alone", "loss.pos_weight=1")
-    rows = table(result)
+    rows = table(result.stdout)
     assert [row[:3] for row in rows] == [
         (0, "optimizer.lr=1e+30 loss.pos_weight=1", "failed"),
         (1, "optimizer.lr=1e+30 loss.pos_weight=-1", "failed"),
@@ -205,23 +203,23 @@ def test_failed_jobs_are_listed_and_leave_the_others_as_if_run_alone(sweep, tmp_
 
 
 def test_an_interrupted_sweep_started_again_does_only_what_is_missing(sweep, tmp_path, train):
-    arguments = [sys.executable, *sweep_arguments(tmp_path, "name=s", "epochs=10", "log_every=1000")]
-    process = subprocess.Popen([*arguments, "seed=0,1,2"], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    arguments = sweep_arguments(tmp_path, "name=s", "epochs=10", "log_every=1000")
+    [process] = begin(tmp_path / "log", 1, *arguments, "seed=0,1,2")
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_alive():
         [history] = list(tmp_path.glob("s-1-*/history.json")) or [None]
         if history is not None and len(read_json(history)) >= 3:
             break
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 75, output
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 75, (tmp_path / "log/log").read_text()
     assert sorted(path.parent.name[:3] for path in tmp_path.glob("s-*/finished.json")) == ["s-0"]
     written = next(tmp_path.glob("s-0-*/finished.json")).stat().st_mtime_ns
 
     result = sweep("name=s", "epochs=10", "log_every=1000", "seed=3,2,1,0")  # in another order, with one more
     assert result.returncode == 0, result.stderr
-    assert [(own, folder[:3]) for _, own, _, folder in table(result)] == [
+    assert [(own, folder[:3]) for _, own, _, folder in table(result.stdout)] == [
         ("seed=3", "s-2"),
         ("seed=2", "s-3"),
         ("seed=1", "s-1"),
@@ -235,12 +233,11 @@ def test_an_interrupted_sweep_started_again_does_only_what_is_missing(sweep, tmp
 
 
 def test_two_processes_agree_on_the_jobs_and_print_one_table(tmp_path):
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     arguments = ("name=s", "loss.pos_weight=-1,1,2", "seed=0")
-    result = run_script(*sweep_arguments(tmp_path, *arguments), launcher=launcher, ACCELERATE_USE_CPU="1")
-    assert result.returncode == 1
-    assert result.stdout.count("job  overrides") == 1
-    assert [own for _, own, _, _ in table(result)] == [f"loss.pos_weight={weight}" for weight in (-1, 1, 2)]
+    ended = launch(tmp_path / "log", 2, *sweep_arguments(tmp_path, *arguments))
+    assert max(ended.codes) == 1  # what a launcher ends with
+    assert ended.printed.count("job  overrides") == 1
+    assert [own for _, own, _, _ in table(ended.printed)] == [f"loss.pos_weight={weight}" for weight in (-1, 1, 2)]
     assert sorted(path.name for path in (tmp_path / ".sweep/s").iterdir()) == ["0", "1"]  # none for what is refused
     assert all(len(list((path / "last").glob("random_states_*"))) == 2 for path in tmp_path.glob("s-[01]-*"))
     assert len(list(tmp_path.glob("s-*/finished.json"))) == 2
@@ -254,10 +251,10 @@ def test_a_search_started_again_with_more_trials_proposes_the_same_and_goes_on(s
     arguments = ("name=s", "hydra/sweeper=search", *SPACE)
     first, second = (sweep(*arguments, f"hydra.sweeper.n_trials={count}") for count in (3, 4))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert len(table(first)) == 3
-    assert table(second)[:3] == table(first)
+    assert len(table(first.stdout)) == 3
+    assert table(second.stdout)[:3] == table(first.stdout)
     assert second.stdout.count("is complete: best score") == 3
-    assert [folder[:3] for *_, folder in table(second)] == ["s-0", "s-1", "s-2", "s-3"]
+    assert [folder[:3] for *_, folder in table(second.stdout)] == ["s-0", "s-1", "s-2", "s-3"]
     best = max(read_json(path)["score"] for path in tmp_path.glob("s-*/finished.json"))
     assert f"Best value: {best}" in second.stdout
 
@@ -298,10 +295,10 @@ def test_the_command_of_wandbs_agent_sets_what_it_says(monkeypatch):
 
 
 def test_a_run_of_wandbs_sweep_keeps_the_id_that_wandb_gave_it(tmp_path):
-    agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "abc", "WANDB_DIR": str(tmp_path)}
+    agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "abc", "WANDB_DIR": str(tmp_path), "WANDB_MODE": "offline"}
     name = "name=wandb-${oc.env:WANDB_RUN_ID}"
     small = [word for word in SMALL_DIGITS if word != "tracker=none"]
-    result = run_script("train.py", *small, f"runs_folder={tmp_path}", name, **agent)
-    assert result.returncode == 0, result.stderr
+    ended = launch(tmp_path / "log", 1, "train.py", *small, f"runs_folder={tmp_path}", name, **agent)
+    assert ended.codes == [0], ended.printed
     assert read_json(tmp_path / "wandb-abc/tracker.json")["wandb_run_id"] == "abc"
     assert len(list(tmp_path.rglob("offline-run-*-abc"))) == 1
