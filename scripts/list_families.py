@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
@@ -380,6 +380,7 @@ MODES: dict[str, Callable[[nn.Module], None]] = {
     "grad_checkpointing": try_grad_checkpointing,
 }
 COLUMNS = (*HEADS, *MODES)
+MOST_NAMED = 8  # models in a line; of more, the table says which
 
 
 def try_model(name: str, is_quick: bool = False) -> dict[str, str]:
@@ -401,7 +402,10 @@ def try_model(name: str, is_quick: bool = False) -> dict[str, str]:
             tries = [partial(try_mode, attempt, name, head) for head in (heads[:1] if is_quick else heads)]
             said[mode] = next(filter(None, map(ask, tries)), "") if taken else said["linear"]
         kind = type(timm.create_model(name, **FAMILIES[MODELS[name]][name])).__name__
-    return {column: re.sub(r"\d+\.\d+", "...", reason.replace(kind, "the model")) for column, reason in said.items()}
+    return {
+        column: re.sub(r"\d+\.\d+", "...", reason.replace(f"timm's {kind}", "timm's model").replace(kind, "the model"))
+        for column, reason in said.items()
+    }
 
 
 def try_mode(attempt: Callable[[nn.Module], None], name: str, head: str) -> None:
@@ -424,6 +428,11 @@ def write_row(name: str, said: Mapping[str, str]) -> str:
     return f"| {MODELS[name]} | `{name}` | {' | '.join(cells)} |"
 
 
+def name_models(names: Collection[str]) -> str:
+    """Returns the models in a line, or how many they are."""
+    return ", ".join(f"`{name}`" for name in names) if len(names) <= MOST_NAMED else f"{len(names)} models"
+
+
 def write_page(said: Mapping[str, Mapping[str, str]]) -> str:
     """Returns the page: the table, and what is said where it has a no."""
     reasons: dict[str, tuple[dict, dict]] = {}
@@ -433,7 +442,7 @@ def write_page(said: Mapping[str, Mapping[str, str]]) -> str:
                 columns, names = reasons.setdefault(reason, ({}, {}))
                 columns[column], names[name] = None, None
     told = [
-        f"- {', '.join(columns)} of {', '.join(f'`{name}`' for name in names)}:\\\n  {reason}"
+        f"- {'all' if len(columns) == len(COLUMNS) else ', '.join(columns)} of {name_models(names)}:\\\n  {reason}"
         for reason, (columns, names) in reasons.items()
     ]
     head = [f"| module | model | {' | '.join(COLUMNS)} |", "|" + "---|" * (len(COLUMNS) + 2)]

@@ -70,7 +70,7 @@ class LastBlocks:
         """Returns the last blocks; raises InputError if there are not as many."""
         blocks = getattr(model, "blocks", None)
         if blocks is None or not 1 <= self.num_blocks <= len(blocks):
-            depth = "no transformer blocks" if blocks is None else f"{len(blocks)} blocks"
+            depth = "no transformer blocks: take finetune=full" if blocks is None else f"{len(blocks)} blocks"
             raise InputError(f"finetune.num_blocks={self.num_blocks}: {type(model).__name__} has {depth}")
         return blocks[-self.num_blocks :]
 
