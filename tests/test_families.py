@@ -21,7 +21,10 @@ from multihot.training.optimizer import create_optimizer
 
 families = load_script("scripts/list_families")
 PAGE = (REPO / "docs/families.md").read_text()
-SLOW = ("nextvit", "vitamin", "mobilevit", "maxxvit", "efficientvit_msra")  # seconds each
+SLOW = (  # seconds each, and no other kind of head than those that are tried
+    "efficientformer_v2", "efficientvit_msra", "fastvit", "gcvit", "hieradet_sam2", "maxxvit", "mobilevit", "nest",
+    "nextvit", "shvit", "swin_transformer_v2", "swin_transformer_v2_cr", "tiny_vit", "vitamin",
+)  # fmt: skip
 QUICK = [next(iter(models)) for family, models in families.FAMILIES.items() if family not in SLOW]
 
 
