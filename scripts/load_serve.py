@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import psutil
 import torch
 
 from multihot.prediction.answer_images import compute
@@ -51,10 +52,12 @@ def ask(port: int, bodies: Sequence[bytes], start: int, end: float, latencies: l
     connection.close()
 
 
-def load(port: int, bodies: Sequence[bytes], num_clients: int, seconds: float) -> tuple[float, float]:
-    """Returns images a second of so many clients, and the median seconds of an answer."""
+def load(
+    server: psutil.Process, port: int, bodies: Sequence[bytes], num_clients: int, seconds: float
+) -> tuple[float, float, float]:
+    """Returns images a second of so many clients, the median seconds of an answer, and the CPU seconds of an image."""
     latencies: list[float] = []
-    start = time.perf_counter()
+    start, before = time.perf_counter(), cpu_seconds(server)
     clients = [
         threading.Thread(target=ask, args=(port, bodies, 7 * number, start + seconds, latencies))
         for number in range(num_clients)
@@ -63,21 +66,29 @@ def load(port: int, bodies: Sequence[bytes], num_clients: int, seconds: float) -
         client.start()
     for client in clients:
         client.join()
-    return len(latencies) / (time.perf_counter() - start), statistics.median(latencies)
+    spent = cpu_seconds(server) - before
+    return len(latencies) / (time.perf_counter() - start), statistics.median(latencies), spent / len(latencies)
 
 
-def predict(predictor: Predictor, images: Sequence[str], batch_size: int, seconds: float) -> float:
-    """Returns images a second as scripts/predict.py reads and computes them, without its file."""
+def cpu_seconds(process: psutil.Process) -> float:
+    """Returns what a process has computed, of all its threads; others on the machine do not change it much."""
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def predict(predictor: Predictor, images: Sequence[str], batch_size: int, seconds: float) -> tuple[float, float]:
+    """Returns images a second, and the CPU seconds of one, as scripts/predict.py reads and computes them."""
     pictures = Pictures(without_answers(images, predictor.labels), predictor)
     rows = [range(start, start + batch_size) for start in range(0, len(images) - batch_size + 1, batch_size)]
-    start, num_done = time.perf_counter(), 0
+    start, before, num_done = time.perf_counter(), cpu_seconds(psutil.Process()), 0
     with open_lanes(predictor.accelerator.device) as run:
         jobs = (partial(compute, predictor, partial(read_batch, pictures, each)) for each in itertools.cycle(rows))
         for batch, _ in run(jobs):
             num_done += len(batch.pixels)
             if time.perf_counter() - start > seconds:
-                return num_done / (time.perf_counter() - start)
-    raise AssertionError
+                break
+        seconds = time.perf_counter() - start
+    return num_done / seconds, (cpu_seconds(psutil.Process()) - before) / num_done
 
 
 def time_alone(action: Callable[[int], object], seconds: float) -> float:
@@ -104,7 +115,7 @@ def start_server(run: str) -> tuple[subprocess.Popen, int]:
 
 
 def main() -> None:
-    """Prints images a second and milliseconds, the median of all rounds."""
+    """Prints images a second and milliseconds of each round, and their medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
     parser.add_argument("images")
@@ -122,24 +133,37 @@ def main() -> None:
         with open_predictor(run, trained, labels) as predictor:
             pictures = Pictures(without_answers(images, labels), predictor)
             pixels = [torch.from_numpy(pictures[row][0])[None] for row in range(16)]
+            ask_server = partial(load, psutil.Process(server.pid), port, bodies)
             for _ in range(options.rounds + 1):
-                many = load(port, bodies, options.clients, options.seconds)
-                plain = predict(predictor, images, trained.batch_size, options.seconds)
-                one = load(port, bodies, 1, options.seconds / 2)
+                many, plain = (
+                    ask_server(options.clients, options.seconds),
+                    predict(predictor, images, trained.batch_size, options.seconds),
+                )
+                one = ask_server(1, options.seconds / 2)[1]
                 decoded = time_alone(
                     lambda number: predictor.logits(torch.from_numpy(pictures[number % len(images)][0])[None]),
                     options.seconds / 2,
                 )
                 model = time_alone(lambda number: predictor.logits(pixels[number % 16]), options.seconds / 2)
-                rows.append((many[0], plain, many[0] / plain, one[1], decoded, model, one[1] / decoded, one[1] / model))
+                rows.append((many[0], plain[0], many[2], plain[1], one, decoded, model))
+                show(options.clients, *rows[-1])
     finally:
         server.terminate()
         server.wait()
-    speed, plain, share, one, decoded, model, to_decoded, to_model = map(statistics.median, zip(*rows[1:], strict=True))
-    print(f"{options.clients} clients: {speed:.1f} images/s; without a server {plain:.1f}; ratio {share:.3f}")
+    print("the median of all rounds but the first:")
+    show(options.clients, *map(statistics.median, zip(*rows[1:], strict=True)))
+
+
+def show(
+    num_clients: int, speed: float, plain: float, cpu: float, plain_cpu: float, one: float, decoded: float, model: float
+) -> None:
+    """Prints what was measured, and its ratios."""
     print(
-        f"one client: {1000 * one:.1f} ms; decoding and the model {1000 * decoded:.1f} ms, ratio {to_decoded:.3f}; "
-        f"the model alone {1000 * model:.1f} ms, ratio {to_model:.3f}"
+        f"{num_clients} clients: {speed:.1f} images/s, without a server {plain:.1f}, ratio {speed / plain:.3f}; "
+        f"{1000 * cpu:.1f} ms of CPU an image, without a server {1000 * plain_cpu:.1f}, ratio {plain_cpu / cpu:.3f}\n"
+        f"one client: {1000 * one:.1f} ms; decoding and the model {1000 * decoded:.1f} ms, ratio {one / decoded:.3f}; "
+        f"the model alone {1000 * model:.1f} ms, ratio {one / model:.3f}",
+        flush=True,
     )
 
 

@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> None:
             value_range=read_value_range(trained.data.value_range),
             load_explainer=partial(load_explainer, run.best, predictor.space) if cfg.saliency else None,
         )
-        service.warm_up()
+        service.warm_up(cfg.exact)
         app = create_app(service, read_limits(cfg), describe(run, cfg), list(cfg.cors))
         run_server(app, socket, cfg.seconds)
 

@@ -177,10 +177,29 @@ def test_logits_are_those_of_evaluate_to_the_last_bit_in_any_batch(run, pictures
         service = Service(predictor, batch_size=8, num_threads=1)
         pixels = [service.prepare(Upload("", each)) for each in pictures[:16]]  # two batches of evaluate
         saved = Predictions.load(run / "val", predictor.space).logits[:16]
-        for size in (2, 3, 5, 8):
+        service.warm_up()
+        for size in (1, 2, 3, 5, 8):
             logits = torch.cat([service.compute(pixels[start : start + size]) for start in range(0, 16, size)])
             assert torch.equal(logits, saved), f"batches of {size}"
         service.close()
+
+
+@pytest.mark.parametrize(("exact", "sizes"), [(True, [4, 5, 8]), (False, [2, 5, 8])])
+def test_small_batches_are_filled_up_where_they_change_logits(exact, sizes):
+    class Rounding(Colours):
+        def logits(self, pixels):
+            return super().logits(pixels) + (1e-6 if len(pixels) < 4 else 0)
+
+    colours = Rounding()
+    service = Service(colours, batch_size=8, num_threads=1)
+    service.warm_up(exact)
+    pixels = [colours.prepare(Image.new("RGB", (8, 8), (number, 0, 0))) for number in range(8)]
+    wanted = service.compute(pixels)
+    colours.sizes.clear()
+    logits = [service.compute(pixels[:size]) for size in (2, 5, 8)]
+    service.close()
+    assert colours.sizes == sizes
+    assert [torch.equal(each, wanted[: len(each)]) for each in logits] == [exact, True, True]
 
 
 def test_forms_and_json_are_answered_alike():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ from multihot.serving.batching import Batcher
 from multihot.serving.bodies import Upload
 from multihot.serving.rows import pad_rows
 
+log = logging.getLogger(__name__)
+
+SIZES = (1, 2, 4, 8)  # of batches that are tried
 Explain = Callable[[Image.Image, int], Image.Image]  # (picture, label) -> where that is seen in it
 
 
@@ -50,19 +54,31 @@ class Service:
         self.value_range = value_range
         self.load_explainer = load_explainer
         self.explain: Explain | None = None
+        self.least = 1  # images of a batch
         self.batcher = Batcher(self.compute, batch_size)
         self.decoders = ThreadPoolExecutor(num_threads, "decode")
         self.explainers = ThreadPoolExecutor(1, "saliency")
 
     def compute(self, pixels: list[np.ndarray]) -> Tensor:
-        """Returns logits float32 (B, C) of pixels (3, H, W)."""
-        return self.predictor.logits(torch.from_numpy(np.stack(pixels)))
+        """Returns logits float32 (B, C) of pixels (3, H, W); a batch that is too small is filled up, see `warm_up`."""
+        filling = [pixels[0]] * (self.least - len(pixels))
+        return self.predictor.logits(torch.from_numpy(np.stack(pixels + filling)))[: len(pixels)]
 
-    def warm_up(self) -> None:
-        """Computes a batch of one and a full one: the first of any size is slow."""
-        blank = self.predictor.prepare(Image.new("RGB", (640, 480)))
-        for size in (1, self.batcher.batch_size):
-            self.compute([blank] * size)
+    def warm_up(self, exact: bool = True) -> None:
+        """Computes batches of several sizes, because the first of any size is slow.
+
+        Args:
+            exact: finds from which size on an image has the logits of a full batch to the last bit, as evaluate.py has
+                them, and fills smaller ones up to it. On CPUs that is mostly 1.
+        """
+        shape = self.predictor.prepare(Image.new("RGB", (640, 480))).shape
+        full = list(np.random.default_rng(0).integers(256, size=(self.batcher.batch_size, *shape), dtype=np.uint8))
+        wanted = self.compute(full)
+        sizes = [size for size in SIZES if size < len(full)]
+        others = [size for size in sizes if not torch.equal(self.compute(full[:size]), wanted[:size])]
+        if exact and others:
+            self.least = next((size for size in sizes if size > others[-1]), len(full))
+            log.info("batches are filled up to %d images, so that logits do not depend on their size", self.least)
 
     async def answer(self, uploads: Sequence[Upload], top_k: int | None) -> bytes:
         """Returns the records of images as JSON, in their order; one that cannot be read has an error in its own."""

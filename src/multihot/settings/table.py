@@ -291,6 +291,7 @@ SCRIPTS = {
         "backend": choice("torch", "onnx"),
         "batch_size": whole(1) | NULL,
         "mixed_precision": choice("no", "bf16", "fp16") | NULL,
+        "exact": FLAG,
         "num_threads": whole(1) | NULL,
         "saliency": FLAG,
         "cors": list_of(TEXT, once=True, empty=True),
