@@ -400,7 +400,8 @@ def test_a_model_that_fails_does_not_end_the_server():
 
     colours.logits = fail_once
     with serving(colours) as served:
-        assert served.client.post("/predict", **form(png())).status_code == 500
+        failed = served.client.post("/predict", **form(png()))
+        assert (failed.status_code, failed.json()["detail"]) == (500, "the model failed: out of memory")
         assert served.client.post("/predict", **form(png())).status_code == 200
 
 

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multihot.errors import InputError
+from multihot.serving.batching import ModelError
 from multihot.serving.bodies import Body, read_body
 from multihot.serving.limits import Gate, Limits, Refused, Share
 from multihot.serving.page import PAGE_TYPES, create_docs, create_page
@@ -70,6 +71,7 @@ PROBLEMS = {
     413: "too many bytes or images",
     415: "neither a form nor JSON",
     422: "a field is wrong",
+    500: "the model failed",
     503: "the queue is full, or the server is ending: come again after Retry-After seconds",
     504: "it took too long",
 }
@@ -193,6 +195,7 @@ def create_app(service: Service, limits: Limits, about: Mapping[str, object], or
     add_pages(app, server)
     app.add_exception_handler(Refused, tell_refused)
     app.add_exception_handler(InputError, lambda _, error: JSONResponse({"detail": str(error)}, 422))
+    app.add_exception_handler(ModelError, lambda _, error: JSONResponse({"detail": str(error)}, 500))
     app.add_exception_handler(ClientDisconnect, lambda _, error: Response(status_code=GONE))
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"])

@@ -1,12 +1,21 @@
 """Images of many requests become batches of one model, which runs in one thread."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from multihot.errors import first_line
+
+log = logging.getLogger(__name__)
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class ModelError(Exception):
+    """A batch could not be computed; why is in the log."""
 
 
 class Batcher(Generic[Item, Result]):
@@ -37,8 +46,9 @@ class Batcher(Generic[Item, Result]):
         try:
             results = self.compute(list(items))
         except BaseException as error:  # whatever it is, it belongs to those who wait; the thread lives on
+            log.error("the model failed on %d images", len(items), exc_info=error)
             for future in futures:
-                future.set_exception(error)
+                future.set_exception(ModelError(f"the model failed: {first_line(error)}"))
         else:
             for future, result in zip(futures, results, strict=True):
                 future.set_result(result)
