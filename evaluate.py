@@ -170,6 +170,7 @@ def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained
     from multihot.data.loader import create_evaluation_batches
     from multihot.evaluation.predict import predict
     from multihot.failures import explaining_failures
+    from multihot.model.pieces import InPieces
     from multihot.model.saved import load_model
     from multihot.processes.session import open_session
 
@@ -187,7 +188,7 @@ def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained
         )
         advice = f"Lower batch_size={trained.batch_size}."
         with explaining_failures(lambda: f"while the {split} split is predicted", advice):
-            predict(session.accelerator, model, batches, folder, split, way_out=WAY_OUT)
+            predict(session.accelerator, InPieces(model), batches, folder, split, way_out=WAY_OUT)
 
 
 def measure(

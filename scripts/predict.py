@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     from multihot.failures import explaining_failures
     from multihot.files import absolute
     from multihot.prediction.answer_images import answer_images, cut_parts
-    from multihot.prediction.parts import open_output
+    from multihot.prediction.parts import find_kernels, open_output
     from multihot.prediction.predictor import open_predictor
     from multihot.processes.session import start_processes
     from multihot.run.folder import in_process_0, load_run
@@ -40,9 +40,11 @@ def main(cfg: DictConfig) -> None:
     run, trained, labels = load_run(cfg.run, changes=changes | ({} if is_source else {"data": cfg.data}))
     manifest = find_images(cfg, trained, labels)
     parts = cut_parts(len(manifest), trained.batch_size, cfg.part_images)
+    path = Path(absolute(cfg.out))
+    trained.kernels = in_process_0(partial(find_kernels, path, trained.kernels))
     with open_predictor(run, trained, labels, backend=cfg.backend) as predictor:
         plan = in_process_0(partial(describe_plan, cfg, run, trained, manifest, predictor))
-        output = open_output(Path(absolute(cfg.out)), labels, cfg.top_k, plan, len(parts))
+        output = open_output(path, labels, cfg.top_k, plan, len(parts))
         missing = in_process_0(output.begin)
         if missing is None:
             log.info("%s is there already, of this command; delete it to predict again", output.path)

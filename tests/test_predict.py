@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import compose_config
 from PIL import Image
 from test_processes import launch
@@ -11,6 +12,7 @@ from test_processes import launch
 from multihot.errors import InputError
 from multihot.evaluation.predictions import Predictions
 from multihot.model.kernels import DEFAULT, KERNELS
+from multihot.model.pieces import InPieces
 from multihot.prediction.answer_images import cut_parts
 from multihot.prediction.images import list_images
 from multihot.prediction.writers import Csv, JsonLines, Parquet
@@ -163,6 +165,23 @@ def test_the_kernels_that_a_trial_has_chosen_are_noted(tmp_path, train, predict,
         noted.append(json.loads((tmp_path / f"{name}.csv.json").read_text())["plan"]["settings"]["kernels"])
     assert noted[:2] == ["unfused-highest", DEFAULT]
     assert noted[2] in KERNELS
+    monkeypatch.setattr("multihot.model.kernels.fastest", lambda candidates, *_: pytest.fail("tried again"))
+    predict(f"run={tmp_path}/a", "split=test", f"out={tmp_path}/tried.csv", "kernels=auto")  # which is there already
+
+
+def test_a_large_batch_is_computed_in_even_pieces():
+    seen = []
+
+    class Model(torch.nn.Module):
+        def forward(self, image):
+            seen.append(len(image))
+            return image.flatten(1)[:, :2]
+
+    image = torch.randn(33, 3, 4, 4)
+    assert torch.equal(InPieces(Model())(image), image.flatten(1)[:, :2])
+    assert seen == [11, 11, 11]
+    InPieces(Model())(image[:16])
+    assert seen[3:] == [16]
 
 
 def test_a_file_of_the_user_is_not_replaced(tmp_path, train, predict):

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -189,7 +190,9 @@ def by_server(run: Run, images: list[str]) -> np.ndarray:
 
     with open_predictor(*load_run(str(run.folder), {})) as predictor:
         service = Service(predictor, batch_size=16, num_threads=1)
-        return order(asyncio.run(ask(create_app(service, limits, ABOUT, []))), run)
+        app = create_app(service, limits, ABOUT, [])
+        with ThreadPoolExecutor(1) as thread:  # the browser of other tests has an event loop in this one
+            return order(thread.submit(lambda: asyncio.run(ask(app))).result(), run)
 
 
 def by_handler(run: Run, images: list[str]) -> np.ndarray:

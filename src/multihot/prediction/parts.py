@@ -32,7 +32,7 @@ class Output:
     @property
     def note(self) -> Path:
         """What the file depends on, and whether it is complete."""
-        return self.path.with_name(f"{self.path.name}.json")
+        return note_of(self.path)
 
     @property
     def parts(self) -> Path:
@@ -53,10 +53,7 @@ class Output:
         Raises:
             InputError: the place has other files, or cannot be written.
         """
-        try:
-            before = read_json(self.note, json_shapes.PREDICTED)
-        except InputError:
-            before = None
+        before = read_note(self.note)
         is_same = before is not None and before["plan"] == self.plan
         if self.path.exists() and not is_same:
             raise InputError(
@@ -100,6 +97,25 @@ class Output:
             write_json(self.note, {"plan": self.plan, "finished": total})
         remove_folder(self.parts)
         return total
+
+
+def note_of(path: Path) -> Path:
+    """Returns where it is written on what a file depends."""
+    return path.with_name(f"{path.name}.json")
+
+
+def read_note(note: Path) -> dict | None:
+    """Returns on what a file depends, and whether it is complete; None if that is not there or damaged."""
+    try:
+        return read_json(note, json_shapes.PREDICTED)
+    except InputError:
+        return None
+
+
+def find_kernels(path: Path, kernels: str) -> str:
+    """Returns the kernels for a file: for `auto` those with which it was begun, which another trial may not choose."""
+    before = read_note(note_of(path)) if kernels == "auto" else None
+    return kernels if before is None else before["plan"].get("settings", {}).get("kernels", kernels)
 
 
 def open_output(path: Path, labels: tuple[str, ...], top_k: int | None, plan: Mapping, num_parts: int) -> Output:

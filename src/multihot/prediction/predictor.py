@@ -19,6 +19,7 @@ from multihot.decisions import Decisions
 from multihot.evaluation.decided import read_space, settle_decisions
 from multihot.export.onnx_model import OnnxModel
 from multihot.labels import LabelSpace
+from multihot.model.pieces import InPieces
 from multihot.model.saved import load_model
 from multihot.processes.session import open_session
 from multihot.run.folder import Run
@@ -80,7 +81,7 @@ def open_predictor(
         model = load_model(run.best, labels).to(session.accelerator.device).eval()
         preprocessing = resolve_input_data_config(model)
         normalise = Normalise(preprocessing["mean"], preprocessing["std"], session.accelerator.device)
-        compute = partial(compute_logits, model, normalise, session.accelerator)
+        compute = partial(compute_logits, InPieces(model), normalise, session.accelerator)
         yield Predictor(space, decisions, preprocessing, session.accelerator, compute, model)
 
 
