@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
     check_settings(cfg, "predict")
     start_processes()
     is_source = "_target_" in cfg.data
-    changes = {key: cfg[key] for key in ("batch_size", "num_workers", "mixed_precision", "kernels", "max_images")}
+    changes = {key: cfg[key] for key in ("batch_size", "num_workers", "mixed_precision", "kernels")}
     run, trained, labels = load_run(cfg.run, changes=changes | ({} if is_source else {"data": cfg.data}))
     manifest = find_images(cfg, trained, labels)
     parts = cut_parts(len(manifest), trained.batch_size, cfg.part_images)
@@ -88,7 +88,7 @@ def find_images(cfg: DictConfig, trained: DictConfig, labels: tuple[str, ...]):
         manifest = create_reader(settings)(cfg.split, labels=labels, must_exist=False)
     if not len(manifest):
         raise InputError(f"split={cfg.split} has no images")
-    return manifest.thin_out(trained.max_images).with_value_range(read_value_range(settings.value_range))
+    return manifest.thin_out(cfg.max_images).with_value_range(read_value_range(settings.value_range))
 
 
 def describe_plan(cfg: DictConfig, run, trained: DictConfig, manifest, predictor) -> dict:

@@ -184,6 +184,14 @@ def test_a_large_batch_is_computed_in_even_pieces():
     assert seen[3:] == [16]
 
 
+def test_all_images_are_predicted_by_a_run_of_few(tmp_path, train, predict):
+    train("name=a", "epochs=0", "max_images=20")
+    for name, settings in {"all": [], "some": ["max_images=5"]}.items():
+        predict(f"run={tmp_path}/a", "split=test", f"out={tmp_path}/{name}.jsonl", *settings)
+    assert len(read_lines(tmp_path / "all.jsonl")) == 23
+    assert len(read_lines(tmp_path / "some.jsonl")) == 5
+
+
 def test_a_file_of_the_user_is_not_replaced(tmp_path, train, predict):
     train("name=a")
     (tmp_path / "mine.csv").write_text("image,labels\n")

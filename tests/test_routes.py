@@ -32,7 +32,7 @@ SPACES = {
     "a group": ["data.labels=[red,green,blue,light,dark]", "data.groups={colour: {labels: [red, green, blue]}}"],
     "one label": ["data.labels=[red,green,blue]", "single_label=true", "loss=cross_entropy", "monitor=val/accuracy"],
 }
-CHECKED = [("linear", "independent"), ("two_logit", "a group"), ("query2label", "one label")]
+CHECKED = [("linear", "independent"), ("query2label", "a group")]
 ALL = [(head, space) for head in HEADS for space in SPACES]
 ROUTES = (
     "predict.py", "timm", "transformers", "pipeline", "ONNX, 1", "ONNX, 2", "ONNX, 3", "ONNX, all", "Triton",
