@@ -54,6 +54,7 @@ class Colours:
     """Stands for a predictor: the logits are the mean colour of a picture, and the fourth how light it is."""
 
     space, labels, min_side, model = SPACE, SPACE.labels, None, None
+    accelerator = SimpleNamespace(device=torch.device("cpu"))
 
     def __init__(self):
         cuts = torch.tensor([0.5, 0.5, 0.5, torch.nan, torch.nan])

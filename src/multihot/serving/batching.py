@@ -1,9 +1,10 @@
-"""Images of many requests become batches of one model, which runs in one thread."""
+"""Images of many requests become batches of one model, which runs in one thread or, on a CPU, in several."""
 
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from typing import Generic, TypeVar
 
 from multihot.errors import first_line
@@ -19,23 +20,36 @@ class ModelError(Exception):
 
 
 class Batcher(Generic[Item, Result]):
-    """Computes what is waiting, as one batch, whenever the thread is free: nobody waits for a batch to fill.
+    """Computes what is waiting, as one batch, whenever a thread is free: nobody waits for a batch to fill.
 
     While one batch is computed the next one gathers, so that batches are as large as the load is, `batch_size` at most.
     """
 
-    def __init__(self, compute: Callable[[list[Item]], Sequence[Result]], batch_size: int):
+    def __init__(self, compute: Callable[[list[Item]], Sequence[Result]], batch_size: int, num_threads: int = 1):
         self.compute = compute
         self.batch_size = batch_size
         self.waiting: deque[tuple[Item, Future[Result]]] = deque()
-        self.thread = ThreadPoolExecutor(1, "model")
+        self.threads = [ThreadPoolExecutor(1, "model") for _ in range(num_threads)]
+        self.num_calls = [0] * num_threads  # that each has still to make
+        self.taking = Lock()
 
     def submit(self, item: Item) -> "Future[Result]":
         """Returns the result to come; what is cancelled while it waits is left out."""
         future: Future[Result] = Future()
         self.waiting.append((item, future))
-        self.thread.submit(self.compute_next)
+        with self.taking:  # the first of the idlest: for one client always the same, which keeps its helpers warm
+            thread = min(range(len(self.threads)), key=self.num_calls.__getitem__)
+            self.num_calls[thread] += 1
+        self.threads[thread].submit(self.call, thread)
         return future
+
+    def call(self, thread: int) -> None:
+        """Makes one call of a thread."""
+        try:
+            self.compute_next()
+        finally:
+            with self.taking:
+                self.num_calls[thread] -= 1
 
     def compute_next(self) -> None:
         """Computes the next batch, if an earlier call has left one."""
@@ -56,12 +70,14 @@ class Batcher(Generic[Item, Result]):
     def take(self) -> list[tuple[Item, "Future[Result]"]]:
         """Returns what is next and still wanted."""
         batch: list[tuple[Item, Future[Result]]] = []
-        while self.waiting and len(batch) < self.batch_size:
-            item, future = self.waiting.popleft()
-            if future.set_running_or_notify_cancel():
-                batch.append((item, future))
+        with self.taking:
+            while self.waiting and len(batch) < self.batch_size:
+                item, future = self.waiting.popleft()
+                if future.set_running_or_notify_cancel():
+                    batch.append((item, future))
         return batch
 
     def close(self) -> None:
         """Waits until all that was submitted is computed."""
-        self.thread.shutdown()
+        for thread in self.threads:
+            thread.shutdown()

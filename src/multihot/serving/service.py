@@ -1,4 +1,4 @@
-"""From the bytes of an image to its record: decoded by several threads, answered by the one of the model."""
+"""From the bytes of an image to its record: decoded by several threads, answered by those of the model."""
 
 import asyncio
 import json
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
+from threading import Lock
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from multihot.data.depth import ValueRange
 from multihot.data.images import decode_image
 from multihot.errors import InputError
+from multihot.model.pieces import PIECE
 from multihot.prediction.answers import Describer, refuse
 from multihot.prediction.predictor import Predictor
 from multihot.serving.batching import Batcher
@@ -26,6 +28,25 @@ log = logging.getLogger(__name__)
 
 SIZES = (1, 2, 4, 8)  # of batches that are tried
 Explain = Callable[[Image.Image, int], Image.Image]  # (picture, label) -> where that is seen in it
+
+
+class Cores:
+    """The cores of a CPU, shared among the threads that run the model: one alone has all of them."""
+
+    def __init__(self, number: int):
+        self.number, self.num_busy, self.counting = number, 0, Lock()
+
+    @contextmanager
+    def share(self) -> Iterator[None]:
+        """Lets this thread compute with its share."""
+        with self.counting:
+            self.num_busy += 1
+            torch.set_num_threads(max(1, self.number // self.num_busy))
+        try:
+            yield
+        finally:
+            with self.counting:
+                self.num_busy -= 1
 
 
 class Service:
@@ -55,14 +76,19 @@ class Service:
         self.load_explainer = load_explainer
         self.explain: Explain | None = None
         self.least = 1  # images of a batch
-        self.batcher = Batcher(self.compute, batch_size)
-        self.decoders = ThreadPoolExecutor(num_threads, "decode")
+        self.cores = Cores(torch.get_num_threads())
+        if predictor.accelerator.device.type == "cpu":
+            self.batcher = Batcher(self.compute, min(batch_size, PIECE), self.cores.number)
+        else:
+            self.batcher = Batcher(self.compute, batch_size)
+        self.decoders = ThreadPoolExecutor(num_threads, "decode", torch.set_num_threads, (1,))
         self.explainers = ThreadPoolExecutor(1, "saliency")
 
     def compute(self, pixels: list[np.ndarray]) -> Tensor:
         """Returns logits float32 (B, C) of pixels (3, H, W); a batch that is too small is filled up, see `warm_up`."""
         filling = [pixels[0]] * (self.least - len(pixels))
-        return self.predictor.logits(torch.from_numpy(np.stack(pixels + filling)))[: len(pixels)]
+        with self.cores.share():
+            return self.predictor.logits(torch.from_numpy(np.stack(pixels + filling)))[: len(pixels)]
 
     def warm_up(self, exact: bool = True) -> None:
         """Computes batches of several sizes, because the first of any size is slow.
