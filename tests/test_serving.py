@@ -368,7 +368,8 @@ def test_a_client_that_sends_too_slowly_is_given_up():
         assert slow.recv(1000).startswith(b"HTTP/1.1 504")
 
 
-def test_what_a_client_asked_that_goes_away_is_not_computed():
+def test_what_a_client_asked_that_goes_away_is_not_computed(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # one batch at once
     colours = Colours()
     with serving(colours, batch_size=1) as served:
         colours.may_go.clear()
