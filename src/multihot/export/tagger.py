@@ -5,9 +5,7 @@ SmilingWolf's taggers and their users brought `selected_tags.csv`; deepghs/imgut
 sigmoid(logit) >= threshold, without calibration.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from timm.data.transforms import MaybeToTensor
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Normalize, Resize
 
+from multihot.data.csv_writer import format_csv
 from multihot.decisions import Decisions
 from multihot.errors import InputError
 from multihot.files import write_json, write_text
@@ -83,12 +82,3 @@ def describe_steps(preprocessing: Mapping) -> list[dict[str, object]]:
             raise InputError(f"preprocess.json has no word for {type(step).__name__}")
         steps.append(own)
     return steps
-
-
-def format_csv(header: Sequence[str], rows) -> str:
-    """Returns a table in CSV."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
