@@ -13,8 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import onnxruntime
 import timm
 import torch
-from list_families import MODELS, build, shrunk
 from timm.data import resolve_input_data_config
+from tiny_vits import MODELS, build, shrunk
 
 from multihot.errors import InputError
 from multihot.export.onnx_check import BATCH_SIZES

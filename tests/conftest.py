@@ -75,10 +75,13 @@ def compose_config(name: str, overrides: list[str]):
 
 
 def load_script(name: str):
-    """Returns the module of a script in the top folder."""
-    spec = importlib.util.spec_from_file_location(name, REPO / f"{name}.py")
+    """Returns the module of a script, named from the top folder; it finds what is beside it."""
+    path = REPO / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)
+        spec.loader.exec_module(module)
     return module
 
 

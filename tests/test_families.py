@@ -20,12 +20,13 @@ from multihot.model.start import check_rows
 from multihot.training.optimizer import create_optimizer
 
 families = load_script("scripts/list_families")
+tiny = load_script("scripts/tiny_vits")
 PAGE = (REPO / "docs/families.md").read_text()
 SLOW = (  # seconds each, and no other kind of head than those that are tried
     "efficientformer_v2", "efficientvit_msra", "fastvit", "gcvit", "hieradet_sam2", "maxxvit", "mobilevit", "nest",
     "nextvit", "shvit", "swin_transformer_v2", "swin_transformer_v2_cr", "tiny_vit", "vitamin",
 )  # fmt: skip
-QUICK = [next(iter(models)) for family, models in families.FAMILIES.items() if family not in SLOW]
+QUICK = [next(iter(models)) for family, models in tiny.FAMILIES.items() if family not in SLOW]
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +35,8 @@ def seed():
 
 
 def build(name, head="linear"):
-    with families.shrunk(name):
-        return families.build(name, head)
+    with tiny.shrunk(name):
+        return tiny.build(name, head)
 
 
 def learned(model):
@@ -46,14 +47,14 @@ def learned(model):
 
 
 def test_every_module_of_timm_with_a_vit_is_tried():
-    missing = [name for name in timm.list_models("*vit*") if not is_model_in_modules(name, families.FAMILIES)]
+    missing = [name for name in timm.list_models("*vit*") if not is_model_in_modules(name, tiny.FAMILIES)]
     assert missing == []
-    assert all(is_model_in_modules(name, [family]) for name, family in families.MODELS.items())
+    assert all(is_model_in_modules(name, [family]) for name, family in tiny.MODELS.items())
 
 
 def test_the_page_has_a_line_for_each_model_and_no_other():
     assert re.findall(r"^\| (\w+) \| `(\w+)` \|", PAGE, re.MULTILINE) == [
-        (family, name) for name, family in families.MODELS.items()
+        (family, name) for name, family in tiny.MODELS.items()
     ]
     assert f"| module | model | {' | '.join(families.COLUMNS)} |" in PAGE
     assert PAGE.startswith(families.INTRODUCTION)
@@ -115,7 +116,7 @@ def test_all_that_is_behind_the_last_block_is_trained_with_it(name, behind):
 
 def test_what_the_frozen_blocks_use_too_is_not_trained():
     model = timm.create_model(
-        "beit_base_patch16_224", img_size=32, **families.VIT, use_shared_rel_pos_bias=True, num_classes=3
+        "beit_base_patch16_224", img_size=32, **tiny.VIT, use_shared_rel_pos_bias=True, num_classes=3
     )
     LastBlocks(1).apply(model)
     assert "rel_pos_bias.relative_position_bias_table" not in learned(model)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import compose_config
+from conftest import compose_config, load_script, shared_stamps
 from PIL import Image
 from test_processes import launch
 
@@ -32,17 +32,11 @@ RECORDS = [
 @pytest.fixture
 def predict():
     """predict("run=...", ...): runs scripts/predict.py in this process."""
-    import importlib.util
-
-    from conftest import REPO, shared_stamps
-
-    spec = importlib.util.spec_from_file_location("predict_script", REPO / "scripts/predict.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    main = load_script("scripts/predict").main.__wrapped__
 
     def run(*overrides: str) -> None:
         with shared_stamps():
-            module.main.__wrapped__(compose_config("predict", list(overrides)))
+            main(compose_config("predict", list(overrides)))
 
     return run
 
