@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
     check_settings(cfg, "predict")
     start_processes()
     is_source = "_target_" in cfg.data
-    changes = {key: cfg[key] for key in ("batch_size", "num_workers", "mixed_precision", "kernels")}
+    changes = {key: cfg[key] for key in ("batch_size", "mixed_precision", "kernels")}
     run, trained, labels = load_run(cfg.run, changes=changes | ({} if is_source else {"data": cfg.data}))
     manifest = find_images(cfg, trained, labels)
     parts = cut_parts(len(manifest), trained.batch_size, cfg.part_images)
@@ -61,7 +61,7 @@ def main(cfg: DictConfig) -> None:
                 missing,
                 parts,
                 batch_size=trained.batch_size,
-                num_workers=choose_workers(trained.num_workers, predictor.accelerator.device.type),
+                num_workers=choose_workers(cfg.num_workers, predictor.accelerator.device.type),
                 top_k=cfg.top_k,
                 min_probability=cfg.min_probability,
             )
@@ -112,7 +112,8 @@ def describe_plan(cfg: DictConfig, run, trained: DictConfig, manifest, predictor
         "thresholds": decisions.thresholds(),
         "images": {"num_images": len(manifest), "sha256": states.hexdigest()},
         "settings": {key: cfg[key] for key in ("top_k", "min_probability", "backend", "part_images")}
-        | {key: trained[key] for key in ("batch_size", "mixed_precision", "kernels")},
+        | {key: trained[key] for key in ("batch_size", "mixed_precision")}
+        | {"kernels": predictor.kernels},
     }
 
 

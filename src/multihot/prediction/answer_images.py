@@ -27,7 +27,7 @@ ENTRIES_AT_ONCE = 1 << 18  # logits that are described at once
 MOST_REASONS = 5  # why images could not be read, that are kept of a part
 
 
-class Progress:
+class ImageProgress:
     """Shows on process 0 how many images are done, how many a second, and how long the rest takes."""
 
     def __init__(self, total: int, first: int):
@@ -97,7 +97,7 @@ def answer_images(
     own = missing[state.process_index :: state.num_processes]
     batches = {number: cut(parts[number], batch_size) for number in own}
     describer = Describer(predictor.decisions)
-    progress = Progress(len(manifest), len(manifest) - sum(len(parts[number]) for number in missing))
+    progress = ImageProgress(len(manifest), len(manifest) - sum(len(parts[number]) for number in missing))
     reads = read_batches(Pictures(manifest, predictor), list(chain(*batches.values())), num_workers)
     with open_lanes(predictor.accelerator.device) as run:
         results = run(partial(compute, predictor, read) for read in reads)

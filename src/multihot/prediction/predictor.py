@@ -33,6 +33,7 @@ class Predictor:
     decisions: Decisions
     preprocessing: dict  # timm's data config
     accelerator: Accelerator
+    kernels: str  # that were chosen, on which the last digits depend
     logits: Callable[[Tensor], Tensor]  # pixels uint8 (B, 3, H, W) -> logits float32 (B, C) on the CPU
     model: nn.Module | None  # None: of a backend that has none
 
@@ -74,15 +75,16 @@ def open_predictor(
     if backend == "onnx":
         computed = OnnxModel.of_run(run, num_threads=torch.get_num_threads())
         with open_session("no", "default", trained.model, trained.seed) as session:
-            yield Predictor(space, decisions, computed.preprocessing, session.accelerator, computed.logits, None)
+            preprocessing, kernels = computed.preprocessing, session.compute.kernels
+            yield Predictor(space, decisions, preprocessing, session.accelerator, kernels, computed.logits, None)
         return
     with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
-        trained.kernels = session.compute.kernels  # on which the answers depend: a trial may choose others next time
         model = load_model(run.best, labels).to(session.accelerator.device).eval()
         preprocessing = resolve_input_data_config(model)
         normalise = Normalise(preprocessing["mean"], preprocessing["std"], session.accelerator.device)
         compute = partial(compute_logits, InPieces(model), normalise, session.accelerator)
-        yield Predictor(space, decisions, preprocessing, session.accelerator, compute, model)
+        kernels = session.compute.kernels
+        yield Predictor(space, decisions, preprocessing, session.accelerator, kernels, compute, model)
 
 
 def compute_logits(model: nn.Module, normalise: Normalise, accelerator: Accelerator, pixels: Tensor) -> Tensor:
