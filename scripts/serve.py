@@ -36,15 +36,17 @@ def main(cfg: DictConfig) -> None:
     from multihot.run.folder import load_run
     from multihot.serving.app import create_app
     from multihot.serving.server import bind, run_server
-    from multihot.serving.service import Service
+    from multihot.serving.service import Cores, Service
     from multihot.settings.check import check_settings
 
     check_settings(cfg, "serve")
     run, trained, labels = load_run(cfg.run, {key: cfg[key] for key in ("batch_size", "mixed_precision")})
     num_threads = os.cpu_count() or 1 if cfg.num_threads is None else cfg.num_threads
+    cores = Cores.take()
     with bind(cfg.host, cfg.port) as socket, open_predictor(run, trained, labels, backend=cfg.backend) as predictor:
         service = Service(
             predictor,
+            cores=cores,
             batch_size=trained.batch_size,
             num_threads=num_threads,
             value_range=read_value_range(trained.data.value_range),

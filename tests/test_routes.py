@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import REPO, compose_config
+from conftest import REPO, compose_config, load_script
 from PIL import Image
 from scipy.special import logit
 
@@ -51,7 +51,7 @@ def load_module(path: Path):
 
 def run_main(name: str, *overrides: str) -> None:
     """Runs a script of scripts/ in this process."""
-    load_module(REPO / f"scripts/{name}.py").main.__wrapped__(compose_config(name, list(overrides)))
+    load_script(f"scripts/{name}").main.__wrapped__(compose_config(name, list(overrides)))
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def by_server(run: Run, images: list[str]) -> np.ndarray:
     from multihot.run.folder import load_run
     from multihot.serving.app import create_app
     from multihot.serving.limits import Limits
-    from multihot.serving.service import Service
+    from multihot.serving.service import Cores, Service
 
     limits = Limits(
         file_bytes=10**6, request_bytes=10**7, total_bytes=10**7, num_files=64, num_waiting=64, pixels=10**6,
@@ -189,7 +189,7 @@ def by_server(run: Run, images: list[str]) -> np.ndarray:
             return answer.json()["images"]
 
     with open_predictor(*load_run(str(run.folder), {})) as predictor:
-        service = Service(predictor, batch_size=16, num_threads=1)
+        service = Service(predictor, cores=Cores(1), batch_size=16, num_threads=1)
         app = create_app(service, limits, ABOUT, [])
         with ThreadPoolExecutor(1) as thread:  # the browser of other tests has an event loop in this one
             return order(thread.submit(lambda: asyncio.run(ask(app))).result(), run)

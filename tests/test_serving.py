@@ -38,7 +38,7 @@ from multihot.serving.batching import Batcher
 from multihot.serving.bodies import Upload
 from multihot.serving.limits import Limits
 from multihot.serving.server import bind, create_server
-from multihot.serving.service import Service
+from multihot.serving.service import Cores, Service
 
 LIMITS = Limits(
     file_bytes=1_000_000, request_bytes=4_000_000, total_bytes=20_000_000, num_files=64, num_waiting=64,
@@ -76,7 +76,7 @@ class Colours:
 @contextmanager
 def serving(predictor, limits=LIMITS, *, batch_size=8, origins=(), **settings):
     """Gives a client of a server on this machine, with its application's state; no request is left at the end."""
-    service = Service(predictor, batch_size=batch_size, num_threads=2, **settings)
+    service = Service(predictor, cores=Cores(1), batch_size=batch_size, num_threads=2, **settings)
     app = create_app(service, limits, ABOUT, list(origins))
     bound = bind("127.0.0.1", 0)
     server = create_server(app, limits.seconds)
@@ -175,12 +175,12 @@ def test_answers_are_those_of_evaluate(run, pictures):
 def test_logits_are_those_of_evaluate_to_the_last_bit_in_any_batch(run, pictures):
     opened, trained, labels = load_run(str(run), {})
     with open_predictor(opened, trained, labels) as predictor:
-        service = Service(predictor, batch_size=8, num_threads=1)
+        service = Service(predictor, cores=Cores(1), batch_size=8, num_threads=1)
         pixels = [service.prepare(Upload("", each)) for each in pictures[:16]]  # two batches of evaluate
         saved = Predictions.load(run / "val", predictor.space).logits[:16]
         service.warm_up()
         for size in (1, 2, 3, 5, 8):
-            logits = torch.cat([service.compute(pixels[start : start + size]) for start in range(0, 16, size)])
+            logits = torch.cat([service.compute(pixels[start : start + size], 0) for start in range(0, 16, size)])
             assert torch.equal(logits, saved), f"batches of {size}"
         service.close()
 
@@ -192,12 +192,12 @@ def test_small_batches_are_filled_up_where_they_change_logits(exact, sizes):
             return super().logits(pixels) + (1e-6 if len(pixels) < 4 else 0)
 
     colours = Rounding()
-    service = Service(colours, batch_size=8, num_threads=1)
+    service = Service(colours, cores=Cores(1), batch_size=8, num_threads=1)
     service.warm_up(exact)
     pixels = [colours.prepare(Image.new("RGB", (8, 8), (number, 0, 0))) for number in range(8)]
-    wanted = service.compute(pixels)
+    wanted = service.compute(pixels, 0)
     colours.sizes.clear()
-    logits = [service.compute(pixels[:size]) for size in (2, 5, 8)]
+    logits = [service.compute(pixels[:size], 0) for size in (2, 5, 8)]
     service.close()
     assert colours.sizes == sizes
     assert [torch.equal(each, wanted[: len(each)]) for each in logits] == [exact, True, True]
@@ -368,8 +368,7 @@ def test_a_client_that_sends_too_slowly_is_given_up():
         assert slow.recv(1000).startswith(b"HTTP/1.1 504")
 
 
-def test_what_a_client_asked_that_goes_away_is_not_computed(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # one batch at once
+def test_what_a_client_asked_that_goes_away_is_not_computed():
     colours = Colours()
     with serving(colours, batch_size=1) as served:
         colours.may_go.clear()
@@ -439,7 +438,7 @@ def test_many_clients_at_once_are_answered_or_told_to_come_again():
 def test_batches_are_what_waits():
     may_go, sizes = threading.Event(), []
 
-    def compute(items):
+    def compute(items, _thread):
         may_go.wait(10)
         sizes.append(len(items))
         return [2 * item for item in items]
@@ -452,6 +451,37 @@ def test_batches_are_what_waits():
     batcher.close()
     assert [future.result() for future in futures if not future.cancelled()] == [0, 2, 6, 8, 10]
     assert sizes == [1, 3, 1]
+
+
+def test_a_second_batch_is_computed_beside_the_first_and_one_client_keeps_to_one_thread():
+    both, seen = threading.Barrier(2, timeout=10), []
+
+    def compute(items, thread):
+        seen.append(thread)
+        if items[0] < 2:
+            both.wait()  # for the other batch
+        return items
+
+    batcher = Batcher(compute, batch_size=1, num_threads=2)
+    assert [future.result(10) for future in [batcher.submit(0), batcher.submit(1)]] == [0, 1]
+    assert sorted(seen) == [0, 1]
+    wait_until(lambda: batcher.num_calls == [0, 0])
+    for number in range(2, 6):
+        assert batcher.submit(number).result(10) == number
+        wait_until(lambda: batcher.num_calls == [0, 0])
+    assert seen[2:] == [0] * 4
+    batcher.close()
+
+
+def test_the_first_thread_has_the_cores_that_no_other_uses(monkeypatch):
+    given = []
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    cores = Cores(4)
+    with cores.share(0), cores.share(1), cores.share(0):
+        pass
+    with cores.share(1):
+        pass
+    assert given == [4, 1, 1, 1]
 
 
 def test_a_saliency_is_a_picture(run, pictures):

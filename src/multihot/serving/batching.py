@@ -25,7 +25,12 @@ class Batcher(Generic[Item, Result]):
     While one batch is computed the next one gathers, so that batches are as large as the load is, `batch_size` at most.
     """
 
-    def __init__(self, compute: Callable[[list[Item]], Sequence[Result]], batch_size: int, num_threads: int = 1):
+    def __init__(self, compute: Callable[[list[Item], int], Sequence[Result]], batch_size: int, num_threads: int = 1):
+        """Starts the threads.
+
+        Args:
+            compute: returns the results of a batch; its second argument is the number of the thread that calls it.
+        """
         self.compute = compute
         self.batch_size = batch_size
         self.waiting: deque[tuple[Item, Future[Result]]] = deque()
@@ -37,7 +42,7 @@ class Batcher(Generic[Item, Result]):
         """Returns the result to come; what is cancelled while it waits is left out."""
         future: Future[Result] = Future()
         self.waiting.append((item, future))
-        with self.taking:  # the first of the idlest: for one client always the same, which keeps its helpers warm
+        with self.taking:  # the first of the idlest: for one client always the same
             thread = min(range(len(self.threads)), key=self.num_calls.__getitem__)
             self.num_calls[thread] += 1
         self.threads[thread].submit(self.call, thread)
@@ -46,19 +51,23 @@ class Batcher(Generic[Item, Result]):
     def call(self, thread: int) -> None:
         """Makes one call of a thread."""
         try:
-            self.compute_next()
+            self.compute_next(thread)
         finally:
             with self.taking:
                 self.num_calls[thread] -= 1
 
-    def compute_next(self) -> None:
+    def compute_now(self, items: list[Item], thread: int = 0) -> Sequence[Result]:
+        """Returns the results of a batch that one of the threads computes behind what it has to do."""
+        return self.threads[thread].submit(self.compute, items, thread).result()
+
+    def compute_next(self, thread: int) -> None:
         """Computes the next batch, if an earlier call has left one."""
         batch = self.take()
         if not batch:
             return
         items, futures = zip(*batch, strict=True)
         try:
-            results = self.compute(list(items))
+            results = self.compute(list(items), thread)
         except BaseException as error:  # whatever it is, it belongs to those who wait; the thread lives on
             log.error("the model failed on %d images", len(items), exc_info=error)
             for future in futures:

@@ -30,18 +30,40 @@ SIZES = (1, 2, 4, 8)  # of batches that are tried
 Explain = Callable[[Image.Image, int], Image.Image]  # (picture, label) -> where that is seen in it
 
 
+def compute_on(num_cores: int = 1) -> None:
+    """Has this thread divide its operations among so many cores."""
+    torch.get_num_threads()  # else its first operation takes over what another thread has set meanwhile
+    torch.set_num_threads(num_cores)
+
+
 class Cores:
-    """The cores of a CPU, shared among the threads that run the model: one alone has all of them."""
+    """The cores of a CPU, shared among the threads that run the model.
+
+    The first of them has all cores while it is alone. The others have one each, always: as soon as operations of a
+    second thread are divided too, OpenMP puts all helpers to sleep between operations, and one image takes twice as
+    long. For the same reason no other thread of the process may divide its operations.
+    """
 
     def __init__(self, number: int):
         self.number, self.num_busy, self.counting = number, 0, Lock()
 
+    @classmethod
+    def take(cls) -> "Cores":
+        """Returns the cores that torch divides operations among; from now on this thread computes alone."""
+        number = torch.get_num_threads()
+        compute_on(1)
+        return cls(number)
+
     @contextmanager
-    def share(self) -> Iterator[None]:
-        """Lets this thread compute with its share."""
+    def share(self, thread: int) -> Iterator[None]:
+        """Lets a thread compute with its share.
+
+        Args:
+            thread: its number among those that run the model.
+        """
         with self.counting:
             self.num_busy += 1
-            torch.set_num_threads(max(1, self.number // self.num_busy))
+            compute_on(1 if thread else max(1, self.number // self.num_busy))
         try:
             yield
         finally:
@@ -56,6 +78,7 @@ class Service:
         self,
         predictor: Predictor,
         *,
+        cores: Cores,
         batch_size: int,
         num_threads: int,
         value_range: ValueRange = None,
@@ -64,6 +87,7 @@ class Service:
         """Starts the threads.
 
         Args:
+            cores: taken before the model was built.
             num_threads: that decode images.
             value_range: of the run's data, see `decode_image`.
             load_explainer: called when the first saliency is asked for; None: there is none.
@@ -76,18 +100,22 @@ class Service:
         self.load_explainer = load_explainer
         self.explain: Explain | None = None
         self.least = 1  # images of a batch
-        self.cores = Cores(torch.get_num_threads())
+        self.cores = cores
         if predictor.accelerator.device.type == "cpu":
-            self.batcher = Batcher(self.compute, min(batch_size, PIECE), self.cores.number)
+            self.batcher = Batcher(self.compute, min(batch_size, PIECE), cores.number)
         else:
             self.batcher = Batcher(self.compute, batch_size)
-        self.decoders = ThreadPoolExecutor(num_threads, "decode", torch.set_num_threads, (1,))
-        self.explainers = ThreadPoolExecutor(1, "saliency")
+        self.decoders = ThreadPoolExecutor(num_threads, "decode", compute_on)
+        self.explainers = ThreadPoolExecutor(1, "saliency", compute_on)
 
-    def compute(self, pixels: list[np.ndarray]) -> Tensor:
-        """Returns logits float32 (B, C) of pixels (3, H, W); a batch that is too small is filled up, see `warm_up`."""
+    def compute(self, pixels: list[np.ndarray], thread: int) -> Tensor:
+        """Returns logits float32 (B, C) of pixels (3, H, W); a batch that is too small is filled up, see `warm_up`.
+
+        Args:
+            thread: the number of this one among those of the model.
+        """
         filling = [pixels[0]] * (self.least - len(pixels))
-        with self.cores.share():
+        with self.cores.share(thread):
             return self.predictor.logits(torch.from_numpy(np.stack(pixels + filling)))[: len(pixels)]
 
     def warm_up(self, exact: bool = True) -> None:
@@ -95,13 +123,17 @@ class Service:
 
         Args:
             exact: finds from which size on an image has the logits of a full batch to the last bit, as evaluate.py has
-                them, and fills smaller ones up to it. On CPUs that is mostly 1.
+                them, and fills smaller ones up to it (on CPUs that is mostly 1); and whether they depend on the cores.
         """
         shape = self.predictor.prepare(Image.new("RGB", (640, 480))).shape
         full = list(np.random.default_rng(0).integers(256, size=(self.batcher.batch_size, *shape), dtype=np.uint8))
-        wanted = self.compute(full)
+        compute, last = self.batcher.compute_now, len(self.batcher.threads) - 1
+        wanted = compute(full)
+        if not torch.equal(compute(full, last), wanted) and exact:
+            log.info("a batch is computed on one core, so that logits do not depend on what else is computed")
+            self.cores.number, wanted = 1, compute(full, last)
         sizes = [size for size in SIZES if size < len(full)]
-        others = [size for size in sizes if not torch.equal(self.compute(full[:size]), wanted[:size])]
+        others = [size for size in sizes if not torch.equal(compute(full[:size]), wanted[:size])]
         if exact and others:
             self.least = next((size for size in sizes if size > others[-1]), len(full))
             log.info("batches are filled up to %d images, so that logits do not depend on their size", self.least)
