@@ -329,7 +329,10 @@ def test_a_missing_json_file_is_an_error_that_names_it(folder):
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        ("https://example.com/a.png", "1 images that are not on this machine (download them first)"),
+        (
+            "https://example.com/a.png",
+            "1 images that are not on this machine (download them first, and say where they are",
+        ),
         ("s3://bucket/a.png", "1 images that are not on this machine"),
         ("../a.png", "1 images outside of their folder"),
         ("x/../../a.png", "1 images outside of their folder"),

@@ -58,7 +58,10 @@ def test_ids_get_the_ending_that_they_lack(folder):
         ("C:\\photos\\a.jpg", "a path of Windows: write it from data.root on"),
         ("~/photos/a.jpg", "~ is not replaced by a home folder"),
         ("photos", "(a folder and no file)"),
-        ("https://example.com/a.jpg", "images that are not on this machine (download them first)"),
+        (
+            "https://example.com/a.jpg",
+            "images that are not on this machine (download them first, and say where they are",
+        ),
     ],
 )
 def test_what_is_there_instead_of_an_image_is_said(folder, image, words):

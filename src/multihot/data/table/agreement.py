@@ -13,6 +13,7 @@ class Settled(NamedTuple):
     kept: np.ndarray  # int64 (A,), the first answer about each image and label
     values: np.ndarray  # float32 (A,)
     contradictions: np.ndarray  # int64 (K, 2), an answer and the first one about its image and label, which differs
+    unshared: np.ndarray  # int64 (U,), answers to which a label that a reading does not list is a contradiction
 
 
 def settle(
@@ -33,18 +34,21 @@ def settle(
     [[1.0], [1.0], [0.0]]
     >>> settle(rows, labels, values, "error").contradictions.tolist()  # the second, and the first
     [[1, 0]]
+    >>> settle(rows[:1], labels[:1], values[:1], "error", num_readings=np.array([2])).unshared.tolist()
+    [0]
     """
     order = np.lexsort((label_ids, rows))  # stable: the answers of a group stay in their order
     changes = (np.diff(rows[order]) != 0) | (np.diff(label_ids[order]) != 0)
     starts = np.flatnonzero(np.r_[np.ones(min(1, len(order)), bool), changes])
     sizes = np.diff(np.r_[starts, len(order)])
     kept, values = order[starts], values[order].astype(np.float32)
+    silent = np.zeros(len(kept), int) if num_readings is None else num_readings[rows[kept]] - sizes
     if agree == "error":
         first = np.repeat(starts, sizes)
         different = np.flatnonzero(values != values[first])
-        return Settled(kept, values[starts], np.stack([order[different], order[first[different]]], axis=1))
-    silent = np.zeros(len(kept), int) if num_readings is None else num_readings[rows[kept]] - sizes
-    return Settled(kept, vote(values, starts, silent, agree), np.empty((0, 2), int))
+        contradictions = np.stack([order[different], order[first[different]]], axis=1)
+        return Settled(kept, values[starts], contradictions, kept[(silent > 0) & (values[starts] != 0)])
+    return Settled(kept, vote(values, starts, silent, agree), np.empty((0, 2), int), np.empty(0, int))
 
 
 def vote(values: np.ndarray, starts: np.ndarray, silent: np.ndarray, agree: str) -> np.ndarray:
@@ -71,12 +75,13 @@ def vote(values: np.ndarray, starts: np.ndarray, silent: np.ndarray, agree: str)
 
 
 def clear_rows(
-    none: np.ndarray, num_labels: int, rows: np.ndarray, columns: np.ndarray, values: np.ndarray
+    none: np.ndarray, num_labels: int, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, value: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns rows, columns and values of answers, where the rows of `none` have none but absent ones.
 
     Args:
         num_labels: the absent answers that each of these rows gets.
+        value: what they get instead: -1, unknown.
 
     >>> none, answers = np.array([1]), (np.array([0, 1]), np.array([0, 1]), np.array([1, -1]))
     >>> [part.tolist() for part in clear_rows(none, 2, *answers)]
@@ -86,5 +91,5 @@ def clear_rows(
     return (
         np.r_[rows[others], np.repeat(none, num_labels)].astype(rows.dtype),
         np.r_[columns[others], np.tile(np.arange(num_labels), len(none))].astype(columns.dtype),
-        np.r_[values[others], np.zeros(num_labels * len(none))].astype(values.dtype),
+        np.r_[values[others], np.full(num_labels * len(none), value)].astype(values.dtype),
     )

@@ -3,12 +3,15 @@
 import os
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import unquote
 
 from multihot.data.images import name_irregular
 
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+ADDRESS = re.compile("https?://", re.IGNORECASE)
 FILE_URL = re.compile(r"file:(//(localhost)?)?(?=/)", re.IGNORECASE)
 
 
@@ -24,6 +27,47 @@ def to_local(image: str, root: str) -> str:
     if "\\" in image and not os.path.exists(os.path.join(root, image)):
         return image.replace("\\", "/")
     return image
+
+
+def replace_prefix(image: str, prefixes: Mapping[str, str]) -> str:
+    """Returns an image with the longest of the prefixes that it has replaced; of an address without its query.
+
+    >>> prefixes = {"gs://bucket/": "/data/", "https://host/": ""}
+    >>> replace_prefix("gs://bucket/a b.jpg", prefixes), replace_prefix("https://host/a%20b.jpg?key=1", prefixes)
+    ('/data/a b.jpg', 'a b.jpg')
+    """
+    prefix = max((prefix for prefix in prefixes if image.startswith(prefix)), key=len, default=None)
+    if prefix is None:
+        return image
+    rest = image[len(prefix) :]
+    if ADDRESS.match(image):
+        rest = unquote(re.split("[?#]", rest, maxsplit=1)[0])
+    return prefixes[prefix] + rest
+
+
+class ImageSearch:
+    """Finds images in all folders below a root by their name, or by the end of their path."""
+
+    def __init__(self):
+        self.paths_of: dict[str, dict[str, list[str]]] = {}  # root -> name -> paths from there on
+
+    def find(self, image: str, root: str) -> list[str]:
+        """Returns the paths, from the root on, of the files that an image may be."""
+        if root not in self.paths_of:
+            self.paths_of[root] = list_below(root)
+        end = f"/{image.lstrip('./')}"
+        return [path for path in self.paths_of[root].get(os.path.basename(image), []) if f"/{path}".endswith(end)]
+
+
+def list_below(root: str) -> dict[str, list[str]]:
+    """Returns the paths of all files below a folder by their names."""
+    paths = defaultdict(list)
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        inside = os.path.relpath(folder, root)
+        for name in names:
+            paths[name].append(os.path.normpath(os.path.join(inside, name)))
+    return dict(paths)
 
 
 def explain_missing(path: str, root: str) -> str:
@@ -67,7 +111,10 @@ def find_near(name: str, folder: str) -> str:
     same = by_stem.get(name, [])
     if len(same) == 1:
         ending = same[0][len(name) :]
-        return f"there is {same[0]}: data.image_suffix={ending} adds the ending to each image of csv, jsonl and parquet"
+        return (
+            f"there is {same[0]}: data.image_suffix={ending} adds the ending to each image of csv, jsonl, parquet and "
+            "exports"
+        )
     if same:
         return f"there are {', '.join(same[:3])}: write which one is meant"
     other = by_stem.get(os.path.splitext(name)[0], [])

@@ -240,7 +240,7 @@ class Columns:
             weight=weight,
             cluster=None if self.cluster is None else as_text(cells[self.cluster]),
             again=table.agree is not None,
-            is_whole=table.agree is not None and self.reader.layout == "cell",
+            num_readings=1 if table.agree is not None and self.reader.layout == "cell" else None,
         )
 
     def look_at_unused(self, cells: Sequence, labels: Sequence[str]) -> None:

@@ -41,8 +41,8 @@ def take_out(table: Table, none_labels: Sequence[str], labels: Sequence[str] | N
     is_word = np.isin(label_ids, list(names))
     says_none = is_word & (values == 1)
     groups = rows
-    if table.num_readings:  # each reading of an image, a line of a file, stands alone
-        groups = np.asarray(table.lines) * len(table.files) + np.asarray(table.line_files)
+    if table.num_readings:  # each reading of an image stands alone
+        groups = rows * np.int64(max(table.num_readings)) + np.asarray(table.readings)
     all_names = list(table.id_of)
     for answer in np.flatnonzero(~is_word & (values > 0) & np.isin(groups, groups[says_none])):
         table.problems[CONTRADICTS].append(f"{table.place_of(answer)}: {all_names[label_ids[answer]]!r}")
@@ -50,7 +50,7 @@ def take_out(table: Table, none_labels: Sequence[str], labels: Sequence[str] | N
         table.problems[IN_DOUBT].append(f"{table.place_of(answer)}: {names[label_ids[answer]]!r} is {values[answer]:g}")
     if not table.num_readings:
         table.rows_of_none = np.unique(rows[says_none])
-    for name in ("answer_rows", "label_ids", "values", "line_files", "lines"):
+    for name in ("answer_rows", "label_ids", "values", "line_files", "lines", "readings"):
         kept = getattr(table, name)
         if kept:
             setattr(table, name, array(kept.typecode, np.asarray(kept)[~is_word].tobytes()))

@@ -14,6 +14,7 @@ import numpy as np
 
 from multihot.data.manifest import SPLITS, Manifest
 from multihot.data.splitting import stratify
+from multihot.data.table.image_paths import ImageSearch
 from multihot.data.table.label_cells import LabelCells
 from multihot.data.table.lookalikes import warn_of_lookalikes
 from multihot.data.table.none_labels import take_out, warn_of_words
@@ -51,6 +52,8 @@ class TableReader(ABC):
         groups: labels that exclude each other, `{name: [label, ...]}` or `{name: {labels: [...], none: true}}`.
         none_labels: words that stand where labels do and mean none of them, in small or capital letters.
         unseen_labels: what answers about labels are that the model does not have: "error", or "drop": left out.
+        replace_prefix: {how images begin in the files: what stands there instead}.
+        search_images: images are looked for by their names in all folders below their root.
     """
 
     root: str | None
@@ -59,7 +62,9 @@ class TableReader(ABC):
     val_fraction: float
     split_seed: int
     none_labels: Sequence[str] | None = None  # runs that began before there was this setting do not have it
-    unseen_labels: str = "error"  # runs that began before there was this setting do not have it
+    unseen_labels: str = "error"  # runs that began before there were these settings do not have them
+    replace_prefix: Mapping[str, str] | None = None
+    search_images: bool = False
 
     names_none: ClassVar[bool] = False  # whether a label such as "No Finding" is meant as one
     way_to_split: ClassVar[str]  # what gives a split rows, said of one that has none
@@ -79,6 +84,8 @@ class TableReader(ABC):
     def table(self) -> Table:
         """The rows of all files."""
         table = Table()
+        table.replace_prefix = dict(self.replace_prefix or {})
+        table.search = ImageSearch() if self.search_images else None
         self.fill(table)
         table.propose_answers()
         if table.labels is None:
@@ -126,7 +133,13 @@ class TableReader(ABC):
             if not self.names_none:
                 known = {*map(str, self.labels or ()), *self.table.none_labels}
                 warn_of_words(self.table, known, name_first(self.table.files, MOST_FILES))
-        return create_manifest(self.table, rows, labels, targets, read_groups(self.groups))
+        return create_manifest(self.table, rows, labels, targets, read_groups(self.choose_groups(labels)))
+
+    def choose_groups(self, labels: Sequence[str]) -> Mapping | None:
+        """Returns the groups of the settings, else what the source says of these labels."""
+        if self.groups is not None or self.table.groups is None:
+            return self.groups
+        return restrict(self.table.groups, labels)
 
     def own_labels(self) -> tuple[str, ...]:
         """Returns the labels of the settings, of the source, or of the train rows."""
@@ -185,6 +198,20 @@ class TableReader(ABC):
         fraction = max(self.val_fraction, 1 / len(rows))  # one row at least
         part = stratify(targets, (1 - fraction, fraction), self.split_seed, clusters)
         return {"train": rows[part == 0], "val": rows[part == 1]}
+
+
+def restrict(groups: Mapping[str, Mapping], labels: Sequence[str]) -> dict[str, dict]:
+    """Returns the groups of the labels that there are; one that lacks some of its labels may have none of the others.
+
+    >>> restrict({"colour": {"labels": ["red", "blue", "green"], "none": False}}, ["red", "blue", "cat"])
+    {'colour': {'labels': ['red', 'blue'], 'none': True}}
+    """
+    result = {}
+    for name, group in groups.items():
+        kept = [label for label in group["labels"] if label in labels]
+        if len(kept) > 1:
+            result[name] = {"labels": kept, "none": group["none"] or len(kept) < len(group["labels"])}
+    return result
 
 
 def split_named_by(file: str) -> str | None:

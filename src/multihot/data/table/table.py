@@ -4,7 +4,7 @@ import difflib
 import os
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -14,13 +14,19 @@ from multihot.data.images import read_image
 from multihot.data.manifest import SPLITS
 from multihot.data.table.answers import NO_ANSWER, Answers
 from multihot.data.table.cells import is_blank, quote
-from multihot.data.table.image_paths import to_local
+from multihot.data.table.image_paths import ImageSearch, replace_prefix, to_local
 from multihot.data.table.places import MOST_NOTED, Cases, Places, Problems
 from multihot.data.table.propose import guess_meaning, propose_answers
+from multihot.errors import name_first
 
 SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 UNKNOWN_SPLIT = f"splits other than {', '.join(SPLITS)}"
 TWICE_IN_A_ROW = "labels that an image has twice"
+NOT_HERE = (
+    "images that are not on this machine (download them first, and say where they are: "
+    "'data.replace_prefix={gs://bucket/: photos/}')"
+)
+SEVERAL_FILES = "images of which several files have the name (write the folder before it)"
 LONGEST_NAME = 255  # bytes of a file's name; PATH_MAX of Linux is 4096
 LONGEST_PATH = 4095
 
@@ -50,6 +56,10 @@ class Table:
         self.bad_answers: Counter[str] = Counter()  # cells about a label that are no answers
         self.bad_cells: dict[str, str] = {}  # the first of them that differ, as text, and a label of each
         self.num_readings = array("i")  # of each row, if a label that one of them does not list is absent to it
+        self.readings = array("i")  # of each answer, which of its row's it is from; empty: rows have no readings
+        self.groups: Mapping[str, Mapping] | None = None  # {name: {"labels": [...], "none": bool}} of the source
+        self.replace_prefix: Mapping[str, str] = {}  # of images, by another
+        self.search: ImageSearch | None = None  # looks for images that are named without their folder
         self.weights, self.clusters, self.shards = array("f"), array("q"), array("i")  # empty: the source has none
         self.cluster_of: dict[str, int] = {}
         self.none_labels: frozenset[str] = frozenset()  # names in `id_of` that meant none of the labels
@@ -86,13 +96,14 @@ class Table:
         cluster: str | None = None,
         shard: int | None = None,
         again: bool = False,
-        is_whole: bool = False,
+        num_readings: int | None = None,
     ) -> None:
         """Adds the row `number` of the current file; None as values: its labels are present.
 
         Args:
             again: the image may have rows already, whose answers these are added to.
-            is_whole: of such rows, each is a reading of the whole image: labels that it does not list are absent to it.
+            num_readings: of such rows, 1 is a reading of the whole image: labels that it does not list are absent to
+                it; 0 is none: nobody has answered. All rows of a table have it, or None.
         """
         if not isinstance(image, str) or not image:
             if is_blank(image):
@@ -126,13 +137,14 @@ class Table:
                 self.clusters.append(self.cluster_of.setdefault(cluster, len(self.cluster_of)))
             if shard is not None:
                 self.shards.append(shard)
-            if is_whole:
+            if num_readings is not None:
                 self.num_readings.append(0)
         if again:
             self.line_files.extend([len(self.files) - 1] * len(labels))
             self.lines.extend([number] * len(labels))
-        if is_whole:
-            self.num_readings[row] += 1
+        if num_readings is not None:
+            self.readings.extend([self.num_readings[row]] * len(labels))
+            self.num_readings[row] += num_readings
             if len(set(labels)) < len(labels):
                 self.note(TWICE_IN_A_ROW, number, quote(next(label for label in labels if labels.count(label) > 1)))
         self.answer_rows.extend([row] * len(labels))
@@ -209,11 +221,19 @@ class Table:
 
     def locate(self, image: str, number: int) -> str | None:
         """Returns the path of an image, or notes why it has none."""
+        if self.replace_prefix:
+            image = replace_prefix(image, self.replace_prefix)
         if "\\" in image or "://" in image:
             image = to_local(image, self.root)
         if "://" in image:
-            self.note("images that are not on this machine (download them first)", number, image)
+            self.note(NOT_HERE, number, image)
             return None
+        if self.search is not None:
+            found = self.search.find(image, self.root)
+            if len(found) > 1:
+                self.note(SEVERAL_FILES, number, f"{image}: {name_first(found)}")
+                return None
+            image = found[0] if found else image
         path = os.path.normpath(os.path.join(self.root, image))
         if len(path) > LONGEST_NAME and (
             len(os.fsencode(path)) > LONGEST_PATH or len(os.fsencode(os.path.basename(path))) > LONGEST_NAME

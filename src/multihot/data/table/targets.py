@@ -56,6 +56,9 @@ def create_targets(
         none = row_of[table.rows_of_none]
         told = len(labels) if table.unlisted else 0  # an answer that is not there means absent already
         parts = clear_rows(none[none >= 0], told, *parts)
+    if table.num_readings and not table.unlisted:
+        unread = np.flatnonzero(np.asarray(table.num_readings)[rows] == 0).astype(np.int32)
+        parts = clear_rows(unread, len(labels), *parts, value=-1.0)
     target_rows, columns, values = parts
     kept = (columns >= 0) & (values != table.unlisted)
     is_soft = np.any((values > 0) & (values < 1))
@@ -100,6 +103,9 @@ def settle_answers(table: Table, answers: np.ndarray, problems: Problems) -> tup
     for answer, first in answers[settled.contradictions].tolist():
         place = f"{table.place_of(answer)}: {names[table.label_ids[answer]]!r} is {table.values[answer]:g}"
         problems[CONTRADICTIONS].append(f"{place}, but {table.values[first]:g} in {table.place_of(first)}")
+    for answer in answers[settled.unshared].tolist():
+        place = f"{table.place_of(answer)}: {names[table.label_ids[answer]]!r} is {table.values[answer]:g}"
+        problems[CONTRADICTIONS].append(f"{place}, but another answer about the image does not name it")
     return answers[settled.kept], settled.values
 
 
