@@ -44,7 +44,8 @@ def main(cfg: DictConfig) -> None:
     trained.kernels = in_process_0(partial(find_kernels, path, trained.kernels))
     with open_predictor(run, trained, labels, backend=cfg.backend) as predictor:
         plan = in_process_0(partial(describe_plan, cfg, run, trained, manifest, predictor))
-        output = open_output(path, labels, cfg.top_k, plan, len(parts))
+        prefixes = cfg.replace_prefix
+        output = open_output(path, predictor.space, cfg.top_k, plan, len(parts), cfg.format, prefixes)
         missing = in_process_0(output.begin)
         if missing is None:
             log.info("%s is there already, of this command; delete it to predict again", output.path)
@@ -113,7 +114,9 @@ def describe_plan(cfg: DictConfig, run, trained: DictConfig, manifest, predictor
         "images": {"num_images": len(manifest), "sha256": states.hexdigest()},
         "settings": {key: cfg[key] for key in ("top_k", "min_probability", "backend", "part_images")}
         | {key: trained[key] for key in ("batch_size", "mixed_precision")}
-        | {"kernels": predictor.kernels},
+        | {"kernels": predictor.kernels}
+        | ({} if cfg.format is None else {"format": cfg.format})  # files begun before there were these lack them
+        | ({} if cfg.replace_prefix is None else {"replace_prefix": OmegaConf.to_container(cfg.replace_prefix)}),
     }
 
 

@@ -47,7 +47,7 @@ def main(file: Path, num_images: int, num_labels: int, top_k: int) -> None:
     manifest = without_answers([f"{row}.jpg" for row in range(num_images)], predictor.decisions.space.labels)
     object.__setattr__(manifest, "read", lambda image, min_side=None: Image.new("RGB", (1, 1)))
     parts = cut_parts(num_images, BATCH_SIZE, PART_IMAGES)
-    output = open_output(file, predictor.decisions.space.labels, top_k, {"made": "up"}, len(parts))
+    output = open_output(file, predictor.decisions.space, top_k, {"made": "up"}, len(parts))
     before, start = restart_peak(), time.perf_counter()
     options = {"batch_size": BATCH_SIZE, "num_workers": 0, "top_k": top_k, "min_probability": 0.0}
     answer_images(manifest, predictor, output, output.begin(), parts, **options)

@@ -11,6 +11,7 @@ from test_processes import launch
 
 from multihot.errors import InputError
 from multihot.evaluation.predictions import Predictions
+from multihot.labels import LabelSpace
 from multihot.model.kernels import DEFAULT, KERNELS
 from multihot.model.pieces import InPieces
 from multihot.prediction.answer_images import cut_parts
@@ -236,18 +237,18 @@ def test_another_source_is_predicted_without_answers(tmp_path, train, predict, p
 
 
 def test_a_csv_has_a_column_a_score_or_the_top_k(tmp_path):
-    whole, top = Csv(("cat", "big dog"), None), Csv(("cat", "big dog"), 1)
+    whole, top = Csv(LabelSpace(("cat", "big dog")), None), Csv(LabelSpace(("cat", "big dog")), 1)
     assert whole.header[3:] == ["probability cat", "logit cat", "probability big dog", "logit big dog"]
     assert whole.cells(RECORDS[0]) == ["a.jpg", "cat;big dog", None, 0.9, 2.2, 0.6, 0.4]
     assert whole.cells(RECORDS[1]) == ["b.jpg", "", RECORDS[1]["error"], None, None, None, None]
     assert top.header[3:] == ["label 1", "probability 1", "logit 1"]
     with pytest.raises(InputError, match=r"jsonl"):
-        Csv(("a b;c|d,e\tf",), None)
+        Csv(LabelSpace(("a b;c|d,e\tf",)), None)
 
 
 @pytest.mark.parametrize("writer", [Csv, JsonLines, Parquet])
 def test_parts_join_to_what_one_part_holds(tmp_path, writer):
-    format = writer(("cat", "big dog"), None)
+    format = writer(LabelSpace(("cat", "big dog")), None)
     for name, records in (("one", RECORDS[:1]), ("two", RECORDS[1:]), ("all", RECORDS), ("none", [])):
         with format.open(tmp_path / name) as write:
             write(records)

@@ -10,7 +10,9 @@ from pathlib import Path
 from multihot import json_shapes
 from multihot.errors import InputError
 from multihot.files import prepare_file, read_json, remove_folder, sync, temporary_name, write_json, writing
-from multihot.prediction.writers import WRITERS, Writer
+from multihot.labels import LabelSpace
+from multihot.prediction.tools import WRITERS_OF_TOOLS
+from multihot.prediction.writers import WRITERS, Renaming, Writer
 
 log = logging.getLogger("multihot")
 
@@ -118,15 +120,31 @@ def find_kernels(path: Path, kernels: str) -> str:
     return kernels if before is None else before["plan"].get("settings", {}).get("kernels", kernels)
 
 
-def open_output(path: Path, labels: tuple[str, ...], top_k: int | None, plan: Mapping, num_parts: int) -> Output:
-    """Returns the file that will hold the answers; its ending says in which format.
+def open_output(
+    path: Path,
+    space: LabelSpace,
+    top_k: int | None,
+    plan: Mapping,
+    num_parts: int,
+    tool: str | None = None,
+    prefixes: Mapping[str, str] | None = None,
+) -> Output:
+    """Returns the file that will hold the answers; its ending says in which format, if it is for no tool.
+
+    Args:
+        tool: the annotation tool that imports it.
+        prefixes: {how paths begin here: what stands there instead}.
 
     Raises:
         InputError: the ending is of none.
     """
-    if path.suffix.lower() not in WRITERS:
-        raise InputError(f"out={path}: its ending says the format; give one of {', '.join(WRITERS)}")
-    return Output(path, WRITERS[path.suffix.lower()](labels, top_k), plan, num_parts)
+    if tool is None and path.suffix.lower() not in WRITERS:
+        raise InputError(
+            f"out={path}: its ending says the format; give one of {', '.join(WRITERS)}, or format=, one of "
+            f"{', '.join(WRITERS_OF_TOOLS)}"
+        )
+    writer = (WRITERS[path.suffix.lower()] if tool is None else WRITERS_OF_TOOLS[tool])(space, top_k)
+    return Output(path, Renaming(writer, prefixes or {}) if tool or prefixes else writer, plan, num_parts)
 
 
 def describe_difference(before: Mapping | None, plan: Mapping) -> str:

@@ -3,13 +3,16 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from multihot.data.csv_writer import SEPARATORS
+from multihot.data.table.image_paths import replace_prefix
 from multihot.errors import InputError
+from multihot.labels import LabelSpace
 
 SCORES_AT_ONCE = 1 << 18  # in a row group of Parquet
 
@@ -19,6 +22,13 @@ Write = Callable[[Sequence[dict]], None]
 
 class Writer(Protocol):
     """A format."""
+
+    def __init__(self, space: LabelSpace, top_k: int | None):
+        """Raises InputError if the labels cannot be written.
+
+        Args:
+            top_k: labels that have scores in each record; None: all.
+        """
 
     def open(self, path: Path) -> AbstractContextManager[Write]:
         """Gives a function that writes records (see Describer) to a new file, a part."""
@@ -30,7 +40,7 @@ class Writer(Protocol):
 class JsonLines:
     """A JSON object a line, as `Describer` has made it."""
 
-    def __init__(self, labels: Sequence[str], top_k: int | None):
+    def __init__(self, space: LabelSpace, top_k: int | None):
         pass
 
     @contextmanager
@@ -49,9 +59,9 @@ class JsonLines:
 class Csv:
     """A line an image: its labels in one cell, and a probability and a logit for each label, or for the top k."""
 
-    def __init__(self, labels: Sequence[str], top_k: int | None):
-        self.labels, self.top_k = labels, top_k
-        free = [mark for mark in SEPARATORS if not any(mark in label for label in labels)]
+    def __init__(self, space: LabelSpace, top_k: int | None):
+        self.labels, self.top_k = space.labels, top_k
+        free = [mark for mark in SEPARATORS if not any(mark in label for label in self.labels)]
         if not free:
             raise InputError(
                 f"labels contain each of {SEPARATORS}, so that no cell of a CSV can list them: give out= the ending "
@@ -97,7 +107,7 @@ class Csv:
 class Parquet:
     """A row an image, with lists of its labels and of its scores."""
 
-    def __init__(self, labels: Sequence[str], top_k: int | None):
+    def __init__(self, space: LabelSpace, top_k: int | None):
         try:
             import pyarrow
         except ImportError as error:
@@ -142,7 +152,32 @@ class Parquet:
                         writer.write_table(file.read_row_group(group))
 
 
-# A format of an annotation tool is one more class.
+@dataclass(frozen=True)
+class Renaming:
+    """A format in which images are called as elsewhere; records have their path here as `file`.
+
+    Args:
+        prefixes: {how paths begin here: what stands there instead}.
+    """
+
+    writer: Writer
+    prefixes: Mapping[str, str]
+
+    @contextmanager
+    def open(self, path: Path) -> Iterator[Write]:
+        """Gives a function that writes records to a new file."""
+        with self.writer.open(path) as write:
+            yield lambda records: write([*map(self.rename, records)])
+
+    def rename(self, record: dict) -> dict:
+        """Returns a record with the image's other name."""
+        return record | {"image": replace_prefix(record["image"], self.prefixes), "file": record["image"]}
+
+    def join(self, parts: Sequence[Path], path: Path) -> None:
+        """Writes all parts into one file."""
+        self.writer.join(parts, path)
+
+
 WRITERS = {".csv": Csv, ".jsonl": JsonLines, ".parquet": Parquet}
 
 

@@ -1,0 +1,8 @@
+"""Predictions as annotation tools import them: `format=<tool>` of scripts/predict.py.
+
+A record is that of `Describer`, where `image` is what the tool calls it and `file` its path here.
+"""
+
+from multihot.prediction.writers import Writer
+
+WRITERS_OF_TOOLS: dict[str, type[Writer]] = {}
