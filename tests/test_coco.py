@@ -151,7 +151,7 @@ def test_each_split_has_its_file_and_its_folder_of_images(tmp_path):
     for name in ("train", "val", "test"):
         (tmp_path / name).mkdir()
     path = write(tmp_path / "train", images=[image(1), image(2)], annotations=[annotation(1, 1, 1)])
-    val_path = write(tmp_path / "val", images=[image(1)], annotations=[])
+    val_path = write(tmp_path / "val", images=[image(1)], annotations=[annotation(1, 1, 13)])
     test_path = write(tmp_path / "test", images=[image(5)], annotations=[annotation(1, 5, 18)])
     files = {"val_path": val_path, "test_path": test_path}
     assert [
@@ -231,8 +231,9 @@ def test_images_that_cannot_be_used_are_named_with_their_id(tmp_path):
         {"file_name": "x.png"},
         image(4, "../y.png"),
     ]
-    path = write(tmp_path, images=images[:3], annotations=[])
-    Path(path).write_text(json.dumps({"images": images, "annotations": [], "categories": CATEGORIES}))
+    annotations = [annotation(1, 1, 1)]
+    path = write(tmp_path, images=images[:3], annotations=annotations)
+    Path(path).write_text(json.dumps({"images": images, "annotations": annotations, "categories": CATEGORIES}))
     message = error_of(path)
     assert f"1 images whose id another has already:\n  {path} image 1" in message
     assert f"{path} image 2: {tmp_path}/1.png, as in {path} image 1" in message
@@ -289,8 +290,10 @@ def test_files_that_are_missing_or_of_another_format_are_errors_that_name_them(t
 
 def test_a_file_that_cannot_say_labels_is_an_error(tmp_path):
     path = write(tmp_path, annotations=[])
-    with pytest.raises(InputError, match="has no annotations, so that none of its images has a label: tools such as"):
-        CocoReader(**{**SETTINGS, "path": path})("train")
+    for split in ("train", "test"):
+        message = error_of(path, split)
+        assert "has no annotations, so that none of its images has a label: tools such as CVAT" in message
+        assert '"CVAT for images 1.1" (data=cvat)' in message
     text = Path(write(tmp_path)).read_text()
     for changed, words in (
         ('{"images": [], ' + text[1:], "the key 'images' twice"),
@@ -344,3 +347,45 @@ def test_the_settings_in_conf_build_a_reader(tmp_path):
     reader = create_reader(compose_config("train", ["data=coco", f"data.path={path}", "data.val_fraction=0.5"]).data)
     assert len(reader("train")) == len(reader("val")) == 2
     assert reader("train").labels == ("dog", "person", "stop sign")
+
+
+TAGGED = {  # as darwin-py 3.6.3 writes a release in which an image has two tags, one a box alone, and one nothing
+    "images": [
+        {**image(1), "tag_ids": [2711781484, 1]},
+        {**image(2), "tag_ids": []},
+        {**image(3), "tag_ids": [1]},
+        image(4),
+    ],
+    "annotations": [annotation(1, 2, 18)],
+    "categories": [{"id": 18, "name": "dog", "supercategory": "root"}],
+    "tag_categories": [{"id": 2711781484, "name": "red"}, {"id": 1, "name": "night"}],
+}
+
+
+def test_tags_of_whole_images_are_their_labels_beside_those_of_the_annotations(tmp_path):
+    manifest = read(write(tmp_path, **TAGGED), "train", val_fraction=0)
+    assert manifest.labels == ("dog", "night", "red")
+    assert manifest.dense_targets().tolist() == [[0, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]]
+    alone = {**TAGGED, "annotations": [], "categories": [], "images": [TAGGED["images"][0], image(4)]}
+    manifest = read(write(tmp_path, "alone.json", **alone), "train", val_fraction=0)
+    assert manifest.labels == ("night", "red")
+    assert manifest.dense_targets().tolist() == [[1, 1], [0, 0]]
+
+
+def test_files_with_tags_list_only_those_that_their_images_have(tmp_path):
+    fewer = {**TAGGED, "tag_categories": TAGGED["tag_categories"][1:], "images": [{**image(7), "tag_ids": [1]}]}
+    fewer = write(tmp_path, "fewer.json", **{**fewer, "annotations": [], "categories": []})
+    manifest = read(write(tmp_path, **TAGGED), "val", val_path=fewer)
+    assert manifest.dense_targets().tolist() == [[0, 1, 0]]
+    assert read(write(tmp_path, **TAGGED), "train", val_path=fewer).labels == ("dog", "night", "red")
+
+
+@pytest.mark.parametrize("tags", [[2], ["1"], [1, None], 5, {"1": 1}])
+def test_tags_that_are_not_listed_are_errors(tmp_path, tags):
+    path = write(tmp_path, **{**TAGGED, "images": [*TAGGED["images"], {**image(9), "tag_ids": tags}]})
+    assert f"1 images whose tag_ids are no list of ids of tag_categories:\n  {path} image 9: {tags}" in error_of(path)
+
+
+def test_a_list_of_tags_that_is_none_is_an_error(tmp_path):
+    assert "tag_categories of" in error_of(write(tmp_path, **{**TAGGED, "tag_categories": {"a": 1}}))
+    assert "have no id" in error_of(write(tmp_path, **{**TAGGED, "tag_categories": [{"id": 1}]}))

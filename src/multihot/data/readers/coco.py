@@ -1,10 +1,9 @@
 """Reads a data set from COCO's files of instances: an image has the labels of the objects that are outlined in it."""
 
 import json
-import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from multihot.data.readers.json_lines import UNREADABLE, load
@@ -15,9 +14,8 @@ from multihot.data.table.table import Table
 from multihot.errors import InputError, list_first
 from multihot.files import reading
 
-log = logging.getLogger(__name__)
-
 PARTS = ("images", "annotations", "categories")
+TAGS = "tag_categories"  # of V7
 CROWD = {"keep": 1.0, "drop": None, "unknown": -1.0}  # what an outline of a whole group answers
 IS_CROWD = {0: False, 1: True, None: False}
 OUTLINE = re.compile(rb'"segmentation"\s*:\s*\[[][\d.,\s+eE-]*\]')  # a list that holds nothing but numbers and lists
@@ -27,7 +25,9 @@ OUTLINE = re.compile(rb'"segmentation"\s*:\s*\[[][\d.,\s+eE-]*\]')  # a list tha
 class CocoReader(TableReader):
     """Reads one file a split, in COCO's format (cocodataset.org/#format-data); images without annotations stay.
 
-    The label list is that of the categories, in the order of the first file.
+    The label list is that of the categories, in the order of the first file. V7 (darwin-py 3.6.3) writes the tags of
+    whole images into `tag_categories` and `tag_ids` of the image, and lists only those that some image of the file
+    has: then the labels are those of the train images, sorted.
 
     Args:
         val_root_path: folder of the images of `val_path`; None is `root`.
@@ -56,18 +56,20 @@ class CocoReader(TableReader):
     def read_file(self, table: Table, file: str, root: str | None, split: str) -> None:
         """Adds the images of one file, all to one split."""
         content = read_json(file)
-        check_annotations(file, content, split)
         table.begin(file, root, unit="image")
-        names = read_categories(content["categories"], file)
-        if table.labels is None:
+        names, tags = (read_categories(content[part], file) for part in ("categories", TAGS))
+        if len(table.files) == 1 and not tags:
             table.labels = tuple(names.values())
-        check_same_categories(table, names)
+        if table.labels is not None:
+            check_same_categories(table, [*names.values(), *tags.values()])
         images = dict(read_images(table, content["images"]))
-        answers = {number: {} for number in images}
+        answers = {number: read_tags(table, number, image, tags) for number, image in images.items()}
+        check_annotations(file, content, answers)
         for place, annotation in enumerate(content["annotations"]):
             self.read_annotation(table, place, annotation, names, answers)
         for number, image in images.items():
-            table.add(number, image, list(answers[number]), list(answers[number].values()), split=split)
+            name, of_image = str(image.get("file_name") or ""), answers[number]
+            table.add(number, name, list(of_image), list(of_image.values()), split=split)
 
     def read_annotation(
         self, table: Table, place: int, annotation: Mapping, names: Mapping[int, str], answers: Mapping[int, dict]
@@ -122,19 +124,19 @@ def read_json(file: str) -> dict[str, list]:
     if missing:
         keys = ", ".join(content) or "nothing"
         raise InputError(f"{file} has no list of {', '.join(missing)}, but {keys}; give a file of instances")
+    if not isinstance(content.setdefault(TAGS, []), list):
+        raise InputError(f"{TAGS} of {file} is no list but {content[TAGS]!r:.80}; restore the file")
     return content
 
 
-def check_annotations(file: str, content: Mapping[str, list], split: str) -> None:
-    """Raises InputError if no train image has an annotation, and warns of it in another split."""
-    if content["images"] and not content["annotations"]:
-        problem = (
+def check_annotations(file: str, content: Mapping[str, list], answers: Mapping[int, dict]) -> None:
+    """Raises InputError if no image has an annotation or a tag."""
+    if content["images"] and not content["annotations"] and not any(answers.values()):
+        raise InputError(
             f"{file} has no annotations, so that none of its images has a label: tools such as CVAT leave the tags of "
-            "whole images out of this format; export them as CSV (data=csv) or in another format"
+            'whole images out of this format; export them as "CVAT for images 1.1" (data=cvat), as Datumaro '
+            "(data=datumaro), or as CSV (data=csv)"
         )
-        if split == "train":
-            raise InputError(problem)
-        log.warning(problem)
 
 
 def parse(text: bytes) -> object:
@@ -169,18 +171,27 @@ def is_category(item: object) -> bool:
     )
 
 
-def check_same_categories(table: Table, names: Mapping[int, str]) -> None:
-    """Raises InputError unless the current file has the categories of the first one."""
+def check_same_categories(table: Table, names: Sequence[str]) -> None:
+    """Raises InputError unless the current file, which has these, has the categories of the first one."""
     first, file = table.files[0], table.files[-1]
-    only_first = [f"only in {first}: {name}" for name in table.labels if name not in names.values()]
-    only_here = [f"only in {file}: {name}" for name in names.values() if name not in table.labels]
+    only_first = [f"only in {first}: {name}" for name in table.labels if name not in names]
+    only_here = [f"only in {file}: {name}" for name in names if name not in table.labels]
     if only_first or only_here:
         problem = f"{first} and {file} must have the same categories"
         raise InputError(f"{problem}:\n{list_first(only_first + only_here)}")
 
 
-def read_images(table: Table, images: list) -> Iterator[tuple[int, str]]:
-    """Yields the id and the file name of each image, "" if it has none, and notes those whose id cannot be used."""
+def read_tags(table: Table, number: int, image: Mapping, tags: Mapping[int, str]) -> dict[str, float]:
+    """Returns the labels that an image has as a whole, {label: 1}, and notes tags that are none."""
+    found = image.get("tag_ids") or []
+    names = [tags.get(tag) for tag in found if isinstance(tag, int)] if isinstance(found, list) else [None]
+    if None in names or len(names) < len(found):
+        table.note(f"images whose tag_ids are no list of ids of {TAGS}", number, f"{found!r:.80}")
+    return {name: 1.0 for name in names if name is not None}
+
+
+def read_images(table: Table, images: list) -> Iterator[tuple[int, Mapping]]:
+    """Yields the id of each image and the image, and notes those whose id cannot be used."""
     seen = set()
     for place, image in enumerate(images, start=1):
         number = image.get("id") if isinstance(image, dict) else None
@@ -191,4 +202,4 @@ def read_images(table: Table, images: list) -> Iterator[tuple[int, str]]:
             table.note("images whose id another has already", number)
         else:
             seen.add(number)
-            yield number, str(image.get("file_name") or "")
+            yield number, image
