@@ -332,3 +332,45 @@ def test_folders_inside_of_labels_and_pictures_that_are_not_read_are_warned_of(t
     assert read(path, val_fraction=0).labels == ("cat",)
     [record] = [record for record in caplog.records if record.levelname == "WARNING"]
     assert "2 files are left out, because their ending is that of no image that is read: " in record.getMessage()
+
+
+TAGLESS = ("train/cat/a.bmp:1", "train/no_label/b.bmp:2", "train/no_label/more/c.bmp:3", "train/zebra/a.bmp:1")
+
+
+@pytest.mark.parametrize(
+    ("untagged", "targets"),
+    [
+        ("absent", [[1, 1], [0, 0], [0, 0]]),
+        ("unknown", [[1, 1], [-1, -1], [-1, -1]]),
+        ("skip", [[1, 1]]),
+    ],
+)
+def test_images_of_a_folder_no_label_are_what_the_setting_says(tmp_path, untagged, targets):
+    """CVAT's ImageNet export, which datumaro 1.13.12 writes: `no_label/` holds the images without a tag."""
+    path = create_folders(tmp_path, *TAGLESS, "val/cat/v.bmp:9")
+    manifest = read(path, untagged=untagged)
+    assert manifest.labels == ("cat", "zebra")
+    assert manifest.dense_targets().tolist() == targets
+
+
+def test_a_folder_no_label_must_be_explained(tmp_path):
+    path = create_folders(tmp_path, *TAGLESS, "val/cat/v.bmp:9")
+    message = error_of(path, untagged=None)
+    assert f"{path} holds a folder no_label" in message
+    assert "data.untagged=absent (they have none of the labels), unknown, or skip" in message
+    cfg = compose_config("train", ["data=folder", f"data.path={path}"])
+    with pytest.raises(InputError, match=r"say what they are by data\.untagged=absent"):
+        create_reader(cfg.data)("train")
+    assert read(path).labels == ("cat", "no_label", "zebra")  # a run that began before there was the setting
+    named = ["cat", "no_label", "zebra"]
+    assert read(path, untagged=None, labels=named).dense_targets().sum() == 4
+    none = read(path, untagged=None, none_labels=["no_label"])
+    assert none.dense_targets().tolist() == [[1, 1], [0, 0], [0, 0]]
+
+
+def test_an_image_in_a_folder_no_label_and_in_another_has_been_tagged(tmp_path):
+    path = create_train(tmp_path, "cat/a.bmp:1", "no_label/a.bmp:1", "no_label/b.bmp:2", "zebra/b.bmp:2")
+    assert read(path, untagged="unknown").dense_targets().tolist() == [[1, 0], [0, 1]]
+    assert "2 rows that say none of the labels (data.none_labels) and also name one" in error_of(
+        path, untagged="absent"
+    )

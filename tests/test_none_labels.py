@@ -114,8 +114,6 @@ def test_a_folder_may_hold_what_has_no_label(folder, caplog):
     assert manifest.labels == ("cat", "dog")
     assert manifest.dense_targets().tolist() == [[1, 0], [0, 1], [0, 0], [0, 0]]
     assert not caplog.records
-    read("folder", folder / "photos")
-    assert "'no_label' (2). If they do, set 'data.none_labels=[no_label]'" in caplog.text
 
 
 def test_a_category_may_mean_none(folder):
