@@ -32,6 +32,7 @@ NEEDED = {
     ("data", "folder"): ["data.path=x"],
     ("data", "openimages"): ["data.path=x.csv", "data.classes_path=c.csv"],
     ("data", "chexpert"): ["data.path=x.csv"],
+    ("data", "label_studio"): ["data.path=x.csv"],
     ("loss", "cross_entropy"): ["single_label=true"],
     ("experiment", "coco2014"): ["data.path=x.json"],
     ("experiment", "voc2007"): ["data.path=x"],

@@ -1,0 +1,1 @@
+"""Reads the exports of annotation tools; a file a tool."""

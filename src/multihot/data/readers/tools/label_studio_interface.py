@@ -1,0 +1,120 @@
+"""What Label Studio's labelling interface says of labels, and what a value of one of its controls holds."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from multihot.data.table.cells import CellError, quote
+from multihot.errors import InputError
+from multihot.files import reading
+
+# What a control's value is called, by which it says what is in the image.
+KINDS = ("choices", "taxonomy", "rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "keypointlabels",
+         "bitmasklabels", "vectorlabels", "labels")  # fmt: skip
+SINGLE = ("single", "single-radio")  # a <Choices> without choice= is single too
+UPLOAD = re.compile(r"(?:.*/)?data/upload/\d+/(?P<stored>(?:[0-9a-f]{8}-)?(?P<original>[^/?]+))")
+LOCAL = "/data/local-files/?"
+NO_LABELS = "answers that are no labels (name those that are by data.choices)"
+NO_NAME = "choices without a name"
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control that labels come from.
+
+    Args:
+        labels: its choices, in order.
+        exclusive: one at most is chosen.
+        required: one at least is.
+        is_closed: all labels are known: the choices are neither those of each task nor in a tree.
+    """
+
+    labels: tuple[str, ...]
+    exclusive: bool
+    required: bool
+    is_closed: bool
+
+
+Interface = dict[str, Control]  # by name
+
+
+def read_interface(file: str) -> Interface:
+    """Returns the controls of a labelling interface that hold labels."""
+    try:
+        with reading(file), open(file, "rb") as text:
+            root = ElementTree.fromstring(text.read())
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise InputError(
+            f"data.interface={file} is not XML: {error}; save what Label Studio shows as Code of the labelling "
+            "interface"
+        ) from error
+    return {tag.get("name"): read_control(tag) for tag in root.iter() if is_control(tag)}
+
+
+def is_control(tag: ElementTree.Element) -> bool:
+    """Returns whether a tag of the interface is a control that labels come from."""
+    return bool(tag.get("name") and tag.get("toName")) and tag.tag.lower() in KINDS
+
+
+def read_control(tag: ElementTree.Element) -> Control:
+    """Returns what a control offers; an alias is written in the place of a value."""
+    choices = [each for each in tag.iter() if each.tag in ("Choice", "Label")]
+    labels = tuple(dict.fromkeys(filter(None, (each.get("alias") or each.get("value") for each in choices))))
+    is_tree = any(each.findall("Choice") for each in choices)
+    is_single = tag.tag == "Choices" and tag.get("choice", "single") in SINGLE and tag.get("perRegion") != "true"
+    return Control(
+        labels=labels,
+        exclusive=is_single and not is_tree,
+        required=tag.get("required") == "true" and tag.get("visibleWhen") is None,
+        is_closed=bool(labels) and not is_tree and "value" not in tag.attrib,
+    )
+
+
+def labels_in(value: object) -> Iterator[str]:
+    """Yields the labels in what a control holds; raises CellError where it holds something else.
+
+    >>> list(labels_in("cat")), list(labels_in({"choices": ["cat", "dog"]})), list(labels_in([]))
+    (['cat'], ['cat', 'dog'], [])
+    >>> list(labels_in([{"x": 1, "rectanglelabels": ["cat"]}, {"taxonomy": [["animal", "dog"], ["animal"]]}]))
+    ['cat', 'animal/dog', 'animal']
+    """
+    if isinstance(value, str):
+        if not value.strip():
+            raise CellError(NO_NAME, quote(value))
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from labels_in(item)
+    elif isinstance(value, dict):
+        kind = next((kind for kind in KINDS if kind in value), None)
+        if kind is None or not isinstance(value[kind], list):
+            raise CellError(NO_LABELS, quote(value))
+        for item in value[kind]:
+            yield from labels_in("/".join(map(str, item)) if isinstance(item, list) else item)
+    elif value is not None:
+        raise CellError(NO_LABELS, quote(value))
+
+
+def find_file(image: str, uploads: str) -> tuple[str, bool]:
+    """Returns the path that an address of Label Studio stands for, any other as it is; and whether it is an upload.
+
+    >>> find_file("/data/upload/3/0123abcd-%C3%BC.jpg", "original"), find_file("/data/upload/3/01ab01ab-a", "stored")
+    (('ü.jpg', True), ('01ab01ab-a', True))
+    >>> find_file("/data/local-files/?d=photos/a%20b.jpg", "original"), find_file("s3://bucket/a.jpg", "original")
+    (('photos/a b.jpg', False), ('s3://bucket/a.jpg', False))
+    """
+    if LOCAL in image:
+        return parse_qs(urlsplit(image).query).get("d", [image])[0], False
+    upload = UPLOAD.fullmatch(image)
+    return (unquote(upload[uploads]), True) if upload else (image, False)
+
+
+def valid_name(name: str) -> str:
+    """Returns what an uploaded file is called: blanks become _, and all but letters, digits, - and . is left out.
+
+    >>> valid_name("my photo (1).jpg")
+    'my_photo_1.jpg'
+    """
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
