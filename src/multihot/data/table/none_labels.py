@@ -2,7 +2,6 @@
 
 import logging
 import re
-from array import array
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -50,10 +49,7 @@ def take_out(table: Table, none_labels: Sequence[str], labels: Sequence[str] | N
         table.problems[IN_DOUBT].append(f"{table.place_of(answer)}: {names[label_ids[answer]]!r} is {values[answer]:g}")
     if not table.num_readings:
         table.rows_of_none = np.unique(rows[says_none])
-    for name in ("answer_rows", "label_ids", "values", "line_files", "lines", "readings"):
-        kept = getattr(table, name)
-        if kept:
-            setattr(table, name, array(kept.typecode, np.asarray(kept)[~is_word].tobytes()))
+    table.keep_answers(~is_word)
 
 
 def warn_of_words(table: Table, known: Collection[str], source: str) -> None:

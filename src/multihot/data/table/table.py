@@ -161,6 +161,13 @@ class Table:
         for own, new in ((self.answer_rows, rows), (self.label_ids, label_ids), (self.values, values)):
             own.frombytes(new.astype(own.typecode).tobytes())
 
+    def keep_answers(self, is_kept: np.ndarray) -> None:
+        """Takes all answers out but those of a mask (A,)."""
+        for name in ("answer_rows", "label_ids", "values", "line_files", "lines", "readings"):
+            own = getattr(self, name)
+            if own:
+                setattr(self, name, array(own.typecode, np.asarray(own)[is_kept].tobytes()))
+
     def check_same(self, row: int, number: int, image: str, weight: float | None, cluster: str | None) -> None:
         """Notes that a further row of an image has another weight or cluster than the first one."""
         for name, values, value in (
