@@ -1,0 +1,83 @@
+"""Reads the Darwin JSON that V7 exports: a file an image, with tags that are about all of it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType
+
+from multihot.data.readers.tools.json_files import JsonFolderReader
+from multihot.data.table.exports import Item
+from multihot.data.table.table import Table
+
+SLOT = {"type?": str, "source_files?": [{"file_name?": str}]}
+SHAPE = {
+    "annotations": [{"name": str}],
+    "item?": {"name": str, "path?": str, "slots?": [SLOT]},
+    "image?": {"filename?": str, "original_filename?": str, "path?": (str, NoneType)},
+}
+
+
+@dataclass(kw_only=True)
+class V7Reader(JsonFolderReader):
+    """Reads Darwin JSON 2.0 (`item`, `annotations`) and 1.0 (`image`, `annotations`), as darwin-py 3.6.3 does.
+
+    Images are below data.root; None: below the folder `images` that darwin-py makes beside `releases`, in the folders
+    that they have in V7, or all in one.
+    """
+
+    tool = "V7 (Darwin JSON)"
+    shape = SHAPE
+    untagged_means = "V7 does not write whether anybody has looked at it"
+
+    def is_part(self, file: str) -> bool:
+        """Returns whether a JSON file is about an image: in `.v7` are settings, in `lists` the names of splits."""
+        return os.path.basename(os.path.dirname(file)) not in (".v7", "lists")
+
+    def read_content(self, file: str, content: Mapping, table: Table) -> Iterator[Item]:
+        """Yields the image of a file."""
+        if "item" in content:
+            slots = content["item"].get("slots", [])
+            if len(slots) > 1 or any(slot.get("type", "image") != "image" for slot in slots):
+                table.note("items that are not one image", 1, content["item"]["name"])
+                return
+            name, folder = local_name(content["item"]["name"], slots), content["item"].get("path", "/")
+        else:
+            image = content.get("image", {})
+            name = image.get("original_filename") or image.get("filename") or ""
+            folder = image.get("path") or "/"
+        is_tag = [isinstance(annotation.get("tag"), dict) for annotation in content["annotations"]]
+        names = [annotation["name"].strip() for annotation in content["annotations"]]
+        reading = {name: 1.0 for name, is_one in zip(names, is_tag, strict=True) if is_one}
+        self.add_objects(reading, [name for name, is_one in zip(names, is_tag, strict=True) if not is_one])
+        root = self.root or find_images(os.path.dirname(os.path.abspath(file)))
+        yield Item(1, locate(root, folder.lstrip("/\\"), name), [reading] if reading else [])
+
+
+def local_name(name: str, slots: list[Mapping]) -> str:
+    """Returns the name of the file that darwin-py makes of an item: with the ending of what was uploaded.
+
+    >>> local_name("photo 1", [{"source_files": [{"file_name": "IMG.JPG"}]}])
+    'photo 1.JPG'
+    """
+    sources = [
+        source["file_name"] for slot in slots for source in slot.get("source_files", []) if "file_name" in source
+    ]
+    return os.path.splitext(name)[0] + os.path.splitext(sources[0])[1] if sources else name
+
+
+def locate(root: str, folder: str, name: str) -> str:
+    """Returns the path of an image: in its folder of V7, or straight in `root` if only there a file is."""
+    path, flat = os.path.join(root, folder, name), os.path.join(root, name)
+    return os.path.abspath(flat if folder and not os.path.exists(path) and os.path.exists(flat) else path)
+
+
+@cache
+def find_images(folder: str) -> str:
+    """Returns the folder `images` of the set that a folder of annotations is from, or the folder itself.
+
+    It is beside `releases`, in which darwin-py puts the annotations, else beside the folder of the annotations.
+    """
+    above, is_release, _ = folder.rpartition(f"{os.sep}releases{os.sep}")
+    images = os.path.join(above if is_release else os.path.dirname(folder), "images")
+    return images if os.path.isdir(images) else folder
