@@ -3,6 +3,7 @@
 A record is that of `Describer`, where `image` is what the tool calls it and `file` its path here.
 """
 
+from multihot.prediction.tools.fiftyone import FiftyOne
 from multihot.prediction.writers import Writer
 
-WRITERS_OF_TOOLS: dict[str, type[Writer]] = {}
+WRITERS_OF_TOOLS: dict[str, type[Writer]] = {"fiftyone": FiftyOne}
