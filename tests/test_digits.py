@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from multihot.data.readers import digits
+from multihot.data.readers.digits import load_digits
 from multihot.errors import InputError
 
 
@@ -74,3 +75,11 @@ def test_an_unknown_split_or_label_list_is_refused():
         create("training")
     with pytest.raises(InputError, match="zero, one"):
         create(labels=("a", "b"))
+
+
+def test_the_source_digits_are_those_of_scikit_learn():
+    from sklearn.datasets import load_digits as expected
+
+    images, target = load_digits()
+    assert np.array_equal(images, expected().images)
+    assert np.array_equal(target, expected().target)

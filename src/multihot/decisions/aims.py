@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import beta as beta_distribution
+from scipy.special import betaincinv
 
 from multihot.decisions.ascent import climb
 from multihot.decisions.cuts import Cuts, f_score, list_cuts
@@ -245,7 +245,7 @@ def lowest_precision(hits: np.ndarray, num_predicted: np.ndarray) -> np.ndarray:
     >>> lowest_precision(np.array([0, 29]), np.array([3, 30])).round(4).tolist()
     [0.0, 0.8514]
     """
-    bound = beta_distribution.ppf(1 - CONFIDENCE, hits, num_predicted - hits + 1)
+    bound = betaincinv(np.maximum(hits, 1), num_predicted - hits + 1, 1 - CONFIDENCE)
     return np.where(hits > 0, bound, 0.0)
 
 
