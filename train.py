@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> float | None:
             best = f"best score {finished['score']} after epoch {finished['epoch']}"
             log.info("%s is complete: %s; nothing to do (another name trains again)", run.folder, best)
             return finished["score"]
-        with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed) as session:
+        with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed, cfg.data.cache_folder) as session:
             cfg.mixed_precision, cfg.kernels = session.compute.mixed_precision, session.compute.kernels
             recipe = read_recipe(OmegaConf.to_container(cfg, resolve=True))
             return fine_tune(recipe, session.accelerator, run, job)

@@ -114,3 +114,20 @@ def test_a_mistyped_choice_lists_the_right_ones():
         choose_compute("no", "flash", **MODEL, device=CPU)
     with pytest.raises(InputError, match="auto, no, fp16, bf16"):
         choose_compute("bfloat16", "auto", **MODEL, device=CPU)
+
+
+def test_a_trial_is_made_once_a_machine_and_model(monkeypatch, caplog, tmp_path):
+    memory, trials = tmp_path / "cache" / "kernels.json", []
+    monkeypatch.setattr(kernels, "fastest", lambda *trial: trials.append(trial) or Compute("no", "fused-medium"))
+    with caplog.at_level(logging.INFO, "multihot"):
+        for _ in range(2):
+            assert choose_compute("no", "auto", **MODEL, device=CPU, memory=memory) == Compute("no", "fused-medium")
+    assert len(trials) == 1
+    assert f"delete {memory} to try again" in caplog.text
+    monkeypatch.setattr(kernels, "name_chip", lambda: "another")
+    choose_compute("no", "auto", **MODEL, device=CPU, memory=memory)
+    choose_compute("no", "auto", **{**MODEL, "image_size": 64}, device=CPU, memory=memory)
+    assert len(trials) == 3
+    memory.write_text("{")
+    choose_compute("no", "auto", **MODEL, device=CPU, memory=memory)
+    assert len(trials) == 4

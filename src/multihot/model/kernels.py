@@ -5,20 +5,25 @@ bfloat16 that the chip has need not be faster than float32. Which is best differ
 On CUDA nothing is tried: torch's fused attention stays, and mixed precision follows the hardware.
 """
 
+import contextlib
 import itertools
 import json
 import logging
+import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
+import timm
 import torch
 from timm.data import resolve_input_data_config
 from timm.layers import set_fused_attn
 from torch import nn
 
 from multihot.errors import InputError, check_choice
+from multihot.files import read_json, write_json
 from multihot.model.architecture import build_timm, check_model
 
 log = logging.getLogger(__name__)
@@ -56,11 +61,21 @@ def pick_architecture(model: Mapping) -> dict:
 
 
 def choose_compute(
-    mixed_precision: str, kernels: str, *, name: str, image_size: int | None, kwargs: dict, device: torch.device
+    mixed_precision: str,
+    kernels: str,
+    *,
+    name: str,
+    image_size: int | None,
+    kwargs: dict,
+    device: torch.device,
+    memory: Path | None = None,
 ) -> Compute:
     """Returns what to compute with; `auto` in either setting is decided by the hardware and, on a CPU, by a trial.
 
     The trial runs the timm model `name` with random weights, and leaves torch's random state as it was.
+
+    Args:
+        memory: a file of what trials have found on this machine, which are not made again; None: there is none.
     """
     check_choice("kernels", kernels, ("auto", "default", *KERNELS))
     check_choice("mixed_precision", mixed_precision, ("auto", "no", "fp16", "bf16"))
@@ -78,7 +93,60 @@ def choose_compute(
         for precision, choice in itertools.product(precisions, KERNELS)
         if precision == "no" or choice.endswith("highest")  # under autocast no float32 matmul is left
     )
-    return fastest(candidates, name, json.dumps({**kwargs, "img_size": image_size}, sort_keys=True))
+    of_model = json.dumps({**kwargs, "img_size": image_size}, sort_keys=True)
+    key = describe_trial(candidates, name, of_model)
+    found = recall(memory, key)
+    if found in candidates:
+        log.info(
+            "mixed precision %s with %s kernels were the fastest in a trial before (delete %s to try again)",
+            found.mixed_precision, found.kernels, memory,
+        )  # fmt: skip
+        return found
+    found = fastest(candidates, name, of_model)
+    remember(memory, key, found)
+    return found
+
+
+def describe_trial(candidates: Sequence[Compute], name: str, of_model: str) -> str:
+    """Returns what the result of a trial depends on: chip, cores, versions, the model and its size."""
+    chip = {"chip": name_chip(), "instructions": torch.backends.cpu.get_cpu_capability()}
+    versions = {"torch": torch.__version__, "timm": timm.__version__}
+    tried = [f"{candidate.mixed_precision} {candidate.kernels}" for candidate in candidates]
+    described = {**chip, "threads": torch.get_num_threads(), **versions, "model": name, "settings": of_model}
+    return json.dumps({**described, "tried": tried})
+
+
+def name_chip() -> str:
+    """Returns what the CPU calls itself, "" where nothing tells."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()
+
+
+def recall(memory: Path | None, key: str) -> Compute | None:
+    """Returns what a trial has found before; None if none was made, or what is noted of it cannot be read."""
+    if memory is None or not memory.exists():
+        return None
+    try:
+        found = read_json(memory, {...: str}).get(key)
+    except InputError:
+        return None
+    return None if found is None else Compute(*found.split())
+
+
+def remember(memory: Path | None, key: str, found: Compute) -> None:
+    """Notes what a trial has found, beside what others have; where it cannot, the next one makes the trial again."""
+    if memory is None:
+        return
+    try:
+        known = read_json(memory, {...: str}) if memory.exists() else {}
+    except InputError:
+        known = {}
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_json(memory, {**known, key: f"{found.mixed_precision} {found.kernels}"})
 
 
 @cache

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
 
 from multihot.errors import InputError
+from multihot.files import absolute
 from multihot.processes.cluster import join_slurm
 from multihot.processes.environment import check_environment, check_group
 from multihot.processes.zero import ZeroAccelerator, is_deepspeed
@@ -62,6 +64,7 @@ def open_session(
     kernels: str,
     model: Mapping,
     seed: int,
+    cache_folder: str | None = None,
 ) -> Iterator[Session]:
     """Gives the accelerator and what it computes with, decided by process 0 for all.
 
@@ -70,6 +73,7 @@ def open_session(
     Args:
         model: settings of the timm model that is tried out where one of the first two is `auto`.
         seed: of torch, numpy and random, after the trial.
+        cache_folder: keeps what trials have found on this machine; None: each process makes its own.
     """
     # These import timm, which processes that only join need not wait for.
     from multihot.model.kernels import choose_compute, pick_architecture, use_kernels
@@ -78,7 +82,9 @@ def open_session(
     state = start_processes()
     compute = None
     if state.is_main_process:
-        compute = choose_compute(mixed_precision, kernels, device=state.device, **pick_architecture(model))
+        memory = None if cache_folder is None else Path(absolute(cache_folder)) / "kernels.json"
+        settings = pick_architecture(model)
+        compute = choose_compute(mixed_precision, kernels, device=state.device, memory=memory, **settings)
     compute = broadcast_object_list([compute])[0]
     use_kernels(compute.kernels)
     set_seed(seed)
