@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multihot import json_shapes
+from multihot.data.table.image_paths import read_prefixes
 from multihot.errors import InputError
 from multihot.files import prepare_file, read_json, remove_folder, sync, temporary_name, write_json, writing
 from multihot.labels import LabelSpace
@@ -144,7 +145,9 @@ def open_output(
             f"{', '.join(WRITERS_OF_TOOLS)}"
         )
     writer = (WRITERS[path.suffix.lower()] if tool is None else WRITERS_OF_TOOLS[tool])(space, top_k)
-    return Output(path, Renaming(writer, prefixes or {}) if tool or prefixes else writer, plan, num_parts)
+    return Output(
+        path, Renaming(writer, read_prefixes(prefixes or {})) if tool or prefixes else writer, plan, num_parts
+    )
 
 
 def describe_difference(before: Mapping | None, plan: Mapping) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from multihot.data.images import name_irregular
 
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+CUT_ADDRESS = re.compile(r"(\w[\w+.-]*:/(?:.*?/(?=:)|.*?(?=:\s))):\s*(.*)")  # gs://bucket/: photos/
 ADDRESS = re.compile("https?://", re.IGNORECASE)
 FILE_URL = re.compile(r"file:(//(localhost)?)?(?=/)", re.IGNORECASE)
 
@@ -27,6 +28,16 @@ def to_local(image: str, root: str) -> str:
     if "\\" in image and not os.path.exists(os.path.join(root, image)):
         return image.replace("\\", "/")
     return image
+
+
+def read_prefixes(prefixes: Mapping[str, str]) -> dict[str, str]:
+    """Returns {prefix: what stands there instead} as it was typed: hydra ends a key at its first colon.
+
+    >>> read_prefixes({"gs": "//bucket/: photos/", "AmlDatastore": "//:photos/", "/here/": "s3://there/"})
+    {'gs://bucket/': 'photos/', 'AmlDatastore://': 'photos/', '/here/': 's3://there/'}
+    """
+    typed = [(prefix, place, CUT_ADDRESS.fullmatch(f"{prefix}:{place}")) for prefix, place in prefixes.items()]
+    return dict(cut.groups() if cut else (prefix, place) for prefix, place, cut in typed)
 
 
 def replace_prefix(image: str, prefixes: Mapping[str, str]) -> str:

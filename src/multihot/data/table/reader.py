@@ -14,7 +14,7 @@ import numpy as np
 
 from multihot.data.manifest import SPLITS, Manifest
 from multihot.data.splitting import stratify
-from multihot.data.table.image_paths import ImageSearch
+from multihot.data.table.image_paths import ImageSearch, read_prefixes
 from multihot.data.table.label_cells import LabelCells
 from multihot.data.table.lookalikes import warn_of_lookalikes
 from multihot.data.table.none_labels import take_out, warn_of_words
@@ -84,7 +84,7 @@ class TableReader(ABC):
     def table(self) -> Table:
         """The rows of all files."""
         table = Table()
-        table.replace_prefix = dict(self.replace_prefix or {})
+        table.replace_prefix = read_prefixes(self.replace_prefix or {})
         table.search = ImageSearch() if self.search_images else None
         self.fill(table)
         table.propose_answers()
