@@ -18,6 +18,7 @@ NUMBERS = (
     "lists of numbers that are neither labels nor an answer for each of data.labels (give as many names in data.labels "
     "as a list has numbers)"
 )
+NO_NAME = "labels that are no text, or empty"
 NO_LABEL = "numbers where labels must be (name the labels; for a column of answers data.layout=columns)"
 
 
@@ -81,6 +82,17 @@ def name_of(item: Mapping) -> str:
     if scores:
         raise CellError(SCORED, quote(item))
     return item[named[0]].strip()
+
+
+def read_label(value: object) -> str:
+    """Returns a label without blanks around it; raises CellError for anything but text, and for an empty one.
+
+    >>> read_label(" cat")
+    'cat'
+    """
+    if not isinstance(value, str) or is_blank(value):
+        raise CellError(NO_NAME, quote(value))
+    return value.strip()
 
 
 def is_score(key: str, value: object) -> bool:
