@@ -24,6 +24,17 @@ SINCE = {
     "data.ignore_columns": None,
     "data.none_labels": None,
     "data.image_suffix": None,
+    "data.image_template": None,
+    "data.rename_columns": None,
+    "data.cell_parts": None,
+    "data.join_path": None,
+    "data.join_columns": None,
+    "data.join_missing": "error",
+    "data.untagged": "absent",
+    "data.skip_labels": None,
+    "data.split_names": None,
+    "data.split_lists": None,
+    "data.blank_cluster": "error",
 }  # what runs that began before there were these settings had
 OF_ANY_DATA = ("value_range", "corrections")  # of SINCE, those that every source has
 GONE = {
@@ -164,6 +175,11 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     for key, value in cfg.data.items():
         if isinstance(value, str) and key.endswith(("path", "root", "folder", "corrections")):
             cfg.data[key] = absolute(value)
+    lists = cfg.data.get("split_lists")
+    if isinstance(lists, str):
+        cfg.data.split_lists = absolute(lists)
+    elif lists:
+        cfg.data.split_lists = {split: absolute(file) for split, file in lists.items()}
     if cfg.model.weights and not is_address(cfg.model.weights.removeprefix("local-dir:")):
         cfg.model.weights = absolute(cfg.model.weights.removeprefix("local-dir:"))
     for key in ("aliases", "class_names"):

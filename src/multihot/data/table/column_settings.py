@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from multihot.data.table.cells import as_list
+from multihot.data.table.image_template import fields_of
 from multihot.data.table.reader import TableReader
 from multihot.errors import InputError
 
@@ -35,6 +36,20 @@ class ColumnSettings(TableReader):
             file that has only the columns of image and labels: all is for training.
         weight_column: how much each image counts in the loss, 0 or more; None: all the same.
         cluster_column: images of one patient, scene, ... that must not be divided between train and val.
+        blank_cluster: what an empty cell of it says: "error", or "own": the image belongs to no other.
+        rename_columns: {name in the file: name here}, as where the file of a split calls a column otherwise.
+        cell_parts: {column: pattern} whose named groups become columns: {"id": "(?P<image>[^_]+)_(?P<label>.+)"}.
+        join_path: another file, whose columns are added to each row; only those that a setting names are read.
+        join_columns: the columns that both files have and that say which rows belong together.
+        join_missing: what a row is that has none in the other file: "error" or "skip", left out with a warning.
+        image_template: makes the column of `image_column`: "{folder}/{id}.jpg", with "{id:.2}" for the first two
+            characters of a cell and {split} for the split that the file belongs to.
+        split_lists: {split: file of names} or a file of names and splits, see SplitLists; makes the column of
+            `split_column`. Images that are in none are left out with a warning.
+        split_names: {name in the split column: train | val | test}.
+        skip_labels: words in the place of labels that say that nothing is to be learnt of an image; it is left out.
+        untagged: for "cell": an image whose cell of labels is empty has none of them ("absent"), unknown ones alone
+            ("unknown"), or is left out ("skip").
     """
 
     path: str | None
@@ -56,6 +71,26 @@ class ColumnSettings(TableReader):
     answers: Mapping[object, str | float] | None = None  # runs that began before there were these settings have none
     agree: str = "error"
     ignore_columns: Sequence[str] | None = None
+    rename_columns: Mapping[str, str] | None = None
+    cell_parts: Mapping[str, str] | None = None
+    join_path: str | None = None
+    join_columns: Sequence[str] | None = None
+    join_missing: str = "error"
+    image_template: str | None = None
+    split_lists: str | Mapping[str, str] | None = None
+    split_names: Mapping[object, str] | None = None
+    skip_labels: Sequence[str] | None = None
+    untagged: str | None = "absent"
+    blank_cluster: str = "error"
+
+    @property
+    def makes_columns(self) -> bool:
+        """Whether a setting makes columns of others."""
+        return any((self.cell_parts, self.join_path, self.image_template, self.split_lists))
+
+    def sources(self) -> list[str]:
+        """Returns the columns that others are made of."""
+        return [*(self.cell_parts or ()), *self.names("join_columns"), *fields_of(self.image_template)]
 
     @property
     def names_none(self) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from multihot.command_line import write_override
@@ -14,6 +14,7 @@ from multihot.data.table.doubtful_columns import (
     is_joined,
 )
 from multihot.data.table.lookalikes import name_alike
+from multihot.data.table.made_columns import MadeColumns, Rows
 from multihot.data.table.named_columns import Columns
 from multihot.data.table.reader import warn_of_several_splits
 from multihot.data.table.table import Table
@@ -22,8 +23,6 @@ from multihot.errors import InputError, name_first
 log = logging.getLogger(__name__)
 
 SEVERAL = "rows of several people about an image are data.agree=majority, any, all or mean"
-
-Rows = Iterator[tuple[int, Sequence]]  # number and cells of each row
 
 
 @dataclass(kw_only=True)
@@ -57,15 +56,16 @@ class ColumnReader(ColumnSettings):
             table.unlisted = -1
         one_file = set(files) == {"train"}
         says = Answers(self.answers, self.blank)
-        headers = []
+        headers, made = [], MadeColumns(self, self.open)
         parts = {split: self.parts(path) for split, path in files.items()}
         for split, file in ((name, file) for name, files_of in parts.items() for file in files_of):
-            header, rows = self.open(file)
+            own, rows = self.open(file)
+            header, rows = made.add(table, file, split, own, rows)
             headers += header
             if file == parts[split][0] and self.split_column not in header:
                 warn_of_several_splits(files[split], parts[split])
             table.begin(file, self.root, self.unit, embedded=self.holds_images(file))
-            columns = Columns(self, file, header, one_file, says)
+            columns = Columns(self, file, header, one_file, says, len(own))
             if self.layout == "columns":
                 self.add_labels(table, columns.labels, split == next(iter(files)))
             for number, cells in rows:

@@ -20,6 +20,7 @@ from multihot.data.table.doubtful_columns import (
     stem,
 )
 from multihot.data.table.label_cells import SAY_ABSENT, check_not_null
+from multihot.data.table.made_columns import warn_of_left_out
 from multihot.data.table.propose import is_name
 from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.errors import InputError, name_first
@@ -31,10 +32,16 @@ SEVERAL_ANSWERS = "answers in several columns of data.labels_column (each must h
 
 
 class Columns:
-    """Where the columns of one file are, and what a row of theirs says."""
+    """Where the columns of one file are, and what a row of theirs says.
 
-    def __init__(self, reader: ColumnSettings, file: str, header: list[str], one_file: bool, says: Answers):
-        self.reader, self.file, self.header = reader, file, header
+    Args:
+        num_own: how many columns the file has itself; those after them are made, and used where a setting names them.
+    """
+
+    def __init__(
+        self, reader: ColumnSettings, file: str, header: list[str], one_file: bool, says: Answers, num_own: int
+    ):
+        self.reader, self.file, self.header, self.num_own = reader, file, header, num_own
         self.image = self.find("image_column", required=True)
         has_labels = reader.layout != "columns"
         self.answer = self.find_labels_columns() if has_labels else []
@@ -50,17 +57,24 @@ class Columns:
         self.further = UnusedLabels(unused, reader.separator)
         may_answer = unused if self.value is None else {}
         self.unnamed_answers = UnusedAnswers(may_answer, says, only_named=reader.layout == "cell")
+        self.split_of_name = SPLIT_OF_NAME | {str(k).lower(): split for k, split in (reader.split_names or {}).items()}
+        self.skipped = frozenset(label.casefold() for label in reader.names("skip_labels"))
+        self.untagged = (reader.layout == "cell" and reader.untagged) or "absent"
+        self.may_skip = bool(self.skipped) or self.untagged != "absent"
+        self.num_skipped = self.num_untagged = 0
+        self.counts_readings = reader.layout == "cell" and (reader.agree != "error" or self.untagged == "unknown")
 
     def used(self) -> set[int]:
         """Returns the places of the columns that a setting names."""
         places = {self.image, *self.answer, self.unknown, self.value, self.weight, self.cluster}
-        places |= {place for place, name in enumerate(self.header) if name in self.reader.names("ignore_columns")}
+        others = {*self.reader.names("ignore_columns"), *self.reader.sources()}
+        places |= {place for place, name in enumerate(self.header) if name in others}
         return places - {None}
 
     def unused(self) -> dict[int, str]:
         """Returns place and name of each column that no setting names."""
         used = self.used() | {self.split}
-        return {place: name for place, name in enumerate(self.header) if place not in used}
+        return {place: name for place, name in enumerate(self.header[: self.num_own]) if place not in used}
 
     def find(self, setting: str, required: bool = False) -> int | None:
         """Returns where the column of a setting is; None if the setting is."""
@@ -83,7 +97,7 @@ class Columns:
                 divided = f"{self.file} has a column {name!r}, and data.val_path or data.test_path is given too"
                 raise InputError(f"{divided}: set data.split_column or these paths to null")
             return self.header.index(name)
-        has_others = len(self.header) > len(self.used())
+        has_others = not self.used().issuperset(range(self.num_own))
         if name is not None and one_file and has_others and self.reader.layout != "columns":
             raise InputError(
                 f"{self.file} has no column {name!r}; {self.columns}. Choose one by data.split_column, or null"
@@ -162,6 +176,10 @@ class Columns:
             )
         if self.labels and self.start is not None:
             self.check_labels(table)
+        words = ", ".join(self.reader.names("skip_labels"))
+        warn_of_left_out(self.file, self.num_skipped, f"by data.skip_labels ({words})")
+        if self.untagged == "skip":
+            warn_of_left_out(self.file, self.num_untagged, "that have no label (data.untagged=skip)")
 
     def check_labels(self, table: Table) -> None:
         """Warns of label columns that may be none; says how to leave out those that hold no answers."""
@@ -227,6 +245,8 @@ class Columns:
             return
         if self.has_unused:
             self.look_at_unused(cells, labels)
+        if self.may_skip and self.is_skipped(labels):
+            return
         image = cells[self.image]
         is_path = isinstance(image, str) and not self.reader.image_suffix
         image = image.strip() if is_path else self.name_image(image)
@@ -236,12 +256,25 @@ class Columns:
             image,
             labels,
             values,
-            split=SPLIT_OF_NAME.get(split.lower(), split),
+            split=self.split_of_name.get(split.lower(), split),
             weight=weight,
-            cluster=None if self.cluster is None else as_text(cells[self.cluster]),
+            cluster=None if self.cluster is None else self.name_cluster(table, number, cells[self.cluster]),
             again=table.agree is not None,
-            num_readings=1 if table.agree is not None and self.reader.layout == "cell" else None,
+            num_readings=int(bool(labels) or self.untagged != "unknown") if self.counts_readings else None,
         )
+
+    def is_skipped(self, labels: Sequence[str]) -> bool:
+        """Returns whether the settings leave out an image with these labels, and counts it."""
+        is_untagged = self.untagged != "absent" and not labels
+        is_skipped = any(label.casefold() in self.skipped for label in labels)
+        self.num_untagged += is_untagged
+        self.num_skipped += is_skipped
+        return is_skipped or (is_untagged and self.untagged == "skip")
+
+    def name_cluster(self, table: Table, number: int, cell: object) -> str:
+        """Returns what an image's cell says it belongs to; an empty one may say that it belongs to no other."""
+        cluster = as_text(cell)
+        return f"{table.files[-1]} {number}" if not cluster and self.reader.blank_cluster == "own" else cluster
 
     def look_at_unused(self, cells: Sequence, labels: Sequence[str]) -> None:
         """Looks for labels and answers in the columns that no setting names."""
