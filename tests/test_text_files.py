@@ -115,7 +115,7 @@ def test_a_declared_delimiter_is_no_line_of_its_own(tmp_path):
         ("a.png,cat\nb.png,dog\n", ["has no header: its first line is the row of 'a.png'", "such as image,labels"]),
         ("missing.JPG,cat\nb.png,dog\n", ["has no header: its first line is the row of 'missing.JPG'"]),
         ("label,file\nx,y\n", ["must have one column 'image'; its columns are: label, file"]),
-        ("image labels\na.png cat dog\n", ["divided by blanks", "'image labels'", "commas or tabs"]),
+        ("image labels\na.png cat dog\n", ["divided by blanks", "'image labels'", "data.delimiter=blanks"]),
         ("image   labels\na.png   cat\n", ["divided by blanks"]),
         ("2\nSmiling Young\na.png -1 1\n", ["divided by blanks"]),
         ("# made today\nimage,labels\na.png,cat\n", ["begins with a comment ('# made today')"]),

@@ -17,6 +17,8 @@ from multihot.errors import InputError
 
 DECLARED = re.compile(r'\s*"?sep=(.)"?[,;\t]*\s*', re.IGNORECASE)  # the first line of files made for Excel
 JSON = re.compile(r'\s*(\{|\[\s*([{"\[]|$))')
+BLANKS = "blanks"  # any number of them, as a delimiter
+MOST_DIGITS = 19  # of a number of rows
 TABS = re.compile(r"\.(tsv|tab)(\.\w+)?$", re.IGNORECASE)
 
 
@@ -25,20 +27,26 @@ class CsvReader(ColumnReader):
     """A file of comma-separated values, or tab-separated if it is called .tsv or .tab; see ColumnReader.
 
     Args:
-        delimiter: stands between the cells; None: a tab in files of these names, else a comma.
+        delimiter: stands between the cells; None: a tab in files of these names, else a comma; "blanks": any number of
+            them. Such a file may begin with the number of its rows, and need not name the column of the images.
     """
 
     delimiter: str | None = None  # runs that began before there was this setting do not have it
 
     def open(self, file: str) -> tuple[list[str], Rows]:
         """Returns the names in the first line and the lines below it."""
-        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in ' "\r\n'):
-            raise InputError(f"data.delimiter={self.delimiter!r}: expected one character, no space, quote or line end")
-        rows = read_rows(file, self.delimiter)
+        by_blanks = self.delimiter == BLANKS
+        if not by_blanks and self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in ' "\r\n'):
+            raise InputError(
+                f"data.delimiter={self.delimiter!r}: expected one character, no space, quote or line end, or {BLANKS}"
+            )
+        rows = read_words(file) if by_blanks else read_rows(file, self.delimiter)
         header, first = next(rows, (0, []))[1], next(rows, None)
         if not header or first is None:
             raise InputError(f"{file} is empty: its first line must name the columns, and each line below it an image")
         header = [cell.strip() for cell in header]
+        if by_blanks and len(header) + 1 == len(first[1]):
+            header = [self.image_column, *header]
         check_delimiter(file, header, first[1])
         while len(header) > 1 and not header[-1] and not any(cell.strip() for cell in first[1][len(header) - 1 :]):
             header.pop()  # a comma at the end of the line
@@ -72,11 +80,27 @@ def check_delimiter(file: str, header: list[str], first: list[str]) -> None:
         )
     if len(first) == 1 and len(first[0].split()) > 1 and not header[0].startswith("#"):
         raise InputError(
-            f"{file} seems to be divided by blanks: its first lines are {header[0]!r} and {first[0]!r}. Save it with "
-            "commas or tabs between the cells"
-            + ", without the line above the names of the columns"
-            * header[0].strip().isdigit()
+            f"{file} seems to be divided by blanks: its first lines are {header[0]!r} and {first[0]!r}. Set "
+            f"data.delimiter={BLANKS}, or save it with commas or tabs between the cells"
         )
+
+
+def read_words(file: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields the line and the words of each line of a file, blank lines left out.
+
+    A first line that is one number says how many images follow, which is checked.
+    """
+    expected = found = None
+    with open_text(file) as text:
+        for number, line in enumerate(text, start=1):
+            words = line.split()
+            if number == 1 and len(words) == 1 and words[0].isdecimal() and len(words[0]) < MOST_DIGITS:
+                expected, found = int(words[0]), -1  # the names of the columns are none
+            elif words:
+                found = None if expected is None else found + 1
+                yield number, words
+    if found != expected:
+        raise InputError(f"{file} says that it lists {expected} images, and lists {max(found, 0)}: restore it")
 
 
 def read_rows(file: str, delimiter: str | None = None) -> Iterator[tuple[int, list[str]]]:
