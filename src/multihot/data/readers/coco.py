@@ -108,16 +108,7 @@ class CocoReader(TableReader):
 
 def read_json(file: str) -> dict[str, list]:
     """Returns the lists of a file of instances."""
-    text = read_bytes(file)
-    try:
-        with reading(file):
-            content = parse(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file} is not JSON: {error}; restore it") from error
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise InputError(f"{file} cannot be read: {error}") from error
+    content = parse_json(file)
     if not isinstance(content, dict):
         raise InputError(f"{file} must hold a JSON object with {', '.join(PARTS)}, not a {type(content).__name__}")
     missing = [part for part in PARTS if not isinstance(content.get(part), list)]
@@ -127,6 +118,20 @@ def read_json(file: str) -> dict[str, list]:
     if not isinstance(content.setdefault(TAGS, []), list):
         raise InputError(f"{TAGS} of {file} is no list but {content[TAGS]!r:.80}; restore the file")
     return content
+
+
+def parse_json(file: str) -> object:
+    """Returns what a file of JSON says, mostly without outlines, see `parse`."""
+    text = read_bytes(file)
+    try:
+        with reading(file):
+            return parse(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file} is not JSON: {error}; restore it") from error
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
 
 
 def check_annotations(file: str, content: Mapping[str, list], answers: Mapping[int, dict]) -> None:
