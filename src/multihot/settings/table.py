@@ -131,6 +131,7 @@ DATA = {
     "data.unlisted": ABSENT,
     "data.objects": choice("ignore", "present"),
     "data.attributes": list_of(TEXT, once=True) | NULL,
+    "data.tags": list_of(TEXT, once=True) | NULL,
     "data.underscores": choice("keep", "blank"),
     "data.min_count": whole(1),
     "data.image_extensions": list_of(TEXT, once=True),

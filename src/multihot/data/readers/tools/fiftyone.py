@@ -67,7 +67,8 @@ class Images:
         folder = os.path.abspath(os.path.dirname(file))
         manifest = os.path.join(folder, "data.json")
         self.paths: dict[str, list[str]] = defaultdict(list)  # name -> files that it stands for
-        self.root = os.path.abspath(root) if root is not None else os.path.join(folder, "data")
+        self.inside = "data" if root is None else ""  # where the images are in the root of the table
+        self.root = os.path.join(folder if root is None else os.path.abspath(root), self.inside)
         if root is None and os.path.isfile(manifest):
             for name, path in read_json(manifest, MANIFEST, TOOL).items():
                 self.paths[os.path.splitext(name)[0]].append(os.path.join(folder, path))
@@ -90,7 +91,7 @@ class Images:
             )
             table.note(problem, number, repr(name))
             return None
-        return found[0] if found else os.path.join(self.root, name)
+        return found[0] if found else os.path.join(self.inside, name)
 
 
 def read_labels(answer: object, classes: Sequence[str], number: int, table: Table) -> list[str] | None:

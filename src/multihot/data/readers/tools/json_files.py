@@ -10,7 +10,7 @@ from typing import ClassVar
 from multihot.data.readers.folders import walk
 from multihot.data.readers.json_lines import UNREADABLE, load
 from multihot.data.readers.text_files import read_bytes
-from multihot.data.table.exports import ExportReader, Item
+from multihot.data.table.exports import UNTAGGED, ExportReader, Item
 from multihot.data.table.reader import MOST_FILES
 from multihot.data.table.table import Table
 from multihot.errors import InputError, name_first
@@ -56,15 +56,16 @@ class JsonFolderReader(ExportReader):
     """Reads a folder in which a tool has written a JSON file for each image.
 
     Args:
+        tags: names of those that hold labels; None: all.
         objects: what outlined objects are: "ignore", or "present": an image has their labels too.
     """
 
+    tags: Sequence[str] | None
     objects: str
 
     unit = "image"
     tool: ClassVar[str]
     shape: ClassVar[object]  # of each file, see multihot.json_shapes
-    num_objects = 0
 
     def parts(self, path: str) -> Sequence[str]:
         """Returns the JSON files below a folder, or the one that is given."""
@@ -81,12 +82,18 @@ class JsonFolderReader(ExportReader):
 
     def fill(self, table: Table) -> None:
         """Adds the images of all files to the table."""
+        self.num_objects, self.met = 0, set()
         super().fill(table)
-        if self.num_objects and not table.id_of:
+        files = name_first(table.files, MOST_FILES)
+        missing = [name for name in self.tags or () if name not in self.met]
+        if missing:
+            there = name_first(sorted(self.met)) or "none"
+            raise InputError(f"{files}: no image has a tag {name_first(missing)} (data.tags); there are: {there}")
+        others = table.problems.keys() - {UNTAGGED.format(self.untagged_means)}
+        if self.num_objects and not table.id_of and not others:
             raise InputError(
-                f"{name_first(table.files, MOST_FILES)}: no image has a label of its own, but {self.num_objects} "
-                "objects are outlined: if their labels are meant, set data.objects=present (and data.unlisted=unknown "
-                "if not all objects are outlined)"
+                f"{files}: no image has a tag of its own, but {self.num_objects} objects are outlined: if their labels "
+                "are meant, set data.objects=present (and data.unlisted=unknown if not all objects are outlined)"
             )
 
     def read(self, file: str, table: Table) -> Iterator[Item]:
@@ -99,6 +106,11 @@ class JsonFolderReader(ExportReader):
     @abstractmethod
     def read_content(self, file: str, content: Mapping, table: Table) -> Iterator[Item]:
         """Yields the image of a file that holds `content`."""
+
+    def is_meant(self, tag: str) -> bool:
+        """Returns whether a tag holds labels."""
+        self.met.add(tag)
+        return self.tags is None or tag in self.tags
 
     def add_objects(self, reading: dict[str, float], labels: Sequence[str]) -> None:
         """Adds the labels of objects to a reading, if they are meant, and counts them."""

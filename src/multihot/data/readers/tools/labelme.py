@@ -44,11 +44,12 @@ class LabelmeReader(JsonFolderReader):
         for label, flag in flags.items():
             if not isinstance(flag, bool):
                 table.note("flags that are neither true nor false", 1, f"{label!r} is {flag!r:.40}")
-        reading = {label: float(flag is True) for label, flag in flags.items()}
+        reading = {label: float(flag is True) for label, flag in flags.items() if self.is_meant(label)}
         self.add_objects(reading, [shape["label"] for shape in content["shapes"] if "label" in shape])
-        folder = os.path.dirname(file)
-        if self.root is not None:
-            folder = os.path.join(self.root, os.path.relpath(folder, self.folder))
-        image = os.path.abspath(os.path.join(folder, content["imagePath"].replace("\\", "/")))
-        self.answered.add(image)
+        image, folder = content["imagePath"].replace("\\", "/"), os.path.dirname(file)
+        if self.root is None:
+            image = os.path.abspath(os.path.join(folder, image))
+        else:
+            image = os.path.join(os.path.relpath(folder, self.folder), image)
+        self.answered.add(os.path.abspath(os.path.join(self.root or "", image)))
         yield Item(1, image, [reading] if reading else [])

@@ -1,5 +1,6 @@
 """Reads a project of Supervisely: sets of images, each with a JSON file of its tags."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from multihot.data.readers.tools.json_files import JsonFolderReader, read_json
 from multihot.data.table.cells import quote
 from multihot.data.table.exports import Item
 from multihot.data.table.table import SPLIT_OF_NAME, Table
+
+log = logging.getLogger(__name__)
 
 META = {
     "tags": [{"name": str, "value_type?": str, "values?": [str], "applicable_type?": str}],
@@ -58,7 +61,12 @@ class SuperviselyReader(JsonFolderReader):
 
     def read_meta(self, meta: Mapping, table: Table) -> None:
         """Says which labels there are, unless a tag can be any text, and which exclude each other."""
-        tags = [tag for tag in meta["tags"] if tag.get("applicable_type") != "objectsOnly"]
+        tags = [
+            tag for tag in meta["tags"] if tag.get("applicable_type") != "objectsOnly" and self.is_meant(tag["name"])
+        ]
+        splits = [tag["name"] for tag in tags if tag["name"].lower() in SPLIT_OF_NAME]
+        if splits:
+            log.warning("%s: %s are taken for labels; data.tags can name the tags that are", table.files[-1], splits)
         values = {tag["name"]: [f"{tag['name']}: {value}" for value in tag.get("values", [])] for tag in tags}
         if not any(tag.get("value_type") == "any_string" for tag in tags):
             classes = [item["title"] for item in meta.get("classes", [])] if self.objects == "present" else []
@@ -71,6 +79,8 @@ class SuperviselyReader(JsonFolderReader):
         reading: dict[str, float] = {}
         for tag in content["tags"]:
             value, name = tag.get("value"), tag["name"]
+            if not self.is_meant(name):
+                continue
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if isinstance(value, str):
                 reading[f"{name}: {value}"] = 1.0
@@ -79,9 +89,8 @@ class SuperviselyReader(JsonFolderReader):
             else:
                 table.note(NO_ANSWER, 1, f"{name!r} is {quote(value)}")
         self.add_objects(reading, [item["classTitle"] for item in content.get("objects", []) if "classTitle" in item])
-        folder = os.path.dirname(os.path.dirname(os.path.abspath(file)))
-        if self.root is not None:
-            folder = os.path.join(os.path.abspath(self.root), os.path.relpath(folder, self.project))
+        folder = os.path.dirname(os.path.dirname(file))
+        folder = os.path.abspath(folder) if self.root is None else os.path.relpath(folder, self.project)
         image = os.path.join(folder, "img", os.path.basename(file)[: -len(".json")])
         split = self.name_set(file) if self.are_splits else None
         yield Item(1, image, [reading] if reading else [], split)

@@ -9,6 +9,7 @@ from types import NoneType
 from multihot.data.readers.tools.json_files import JsonFolderReader
 from multihot.data.table.exports import Item
 from multihot.data.table.table import Table
+from multihot.errors import InputError
 
 SLOT = {"type?": str, "source_files?": [{"file_name?": str}]}
 SHAPE = {
@@ -46,12 +47,22 @@ class V7Reader(JsonFolderReader):
             image = content.get("image", {})
             name = image.get("original_filename") or image.get("filename") or ""
             folder = image.get("path") or "/"
-        is_tag = [isinstance(annotation.get("tag"), dict) for annotation in content["annotations"]]
-        names = [annotation["name"].strip() for annotation in content["annotations"]]
-        reading = {name: 1.0 for name, is_one in zip(names, is_tag, strict=True) if is_one}
-        self.add_objects(reading, [name for name, is_one in zip(names, is_tag, strict=True) if not is_one])
+        if not name:
+            raise InputError(f"{file} is no file of {self.tool}: it names no image")
+        names = [
+            (annotation["name"].strip(), isinstance(annotation.get("tag"), dict))
+            for annotation in content["annotations"]
+        ]
+        reading = {name: 1.0 for name, is_tag in names if is_tag and self.is_meant(name)}
+        self.add_objects(reading, [name for name, is_tag in names if not is_tag])
+        yield Item(1, self.locate(file, folder.lstrip("/\\"), name), [reading] if reading else [])
+
+    def locate(self, file: str, folder: str, name: str) -> str:
+        """Returns the path of an image: in its folder of V7, or straight in that of all images if only there it is."""
         root = self.root or find_images(os.path.dirname(os.path.abspath(file)))
-        yield Item(1, locate(root, folder.lstrip("/\\"), name), [reading] if reading else [])
+        paths = [os.path.join(folder, name), name]
+        path = next((path for path in paths if os.path.exists(os.path.join(root, path))), paths[0])
+        return os.path.join("" if self.root else root, path)
 
 
 def local_name(name: str, slots: list[Mapping]) -> str:
@@ -64,12 +75,6 @@ def local_name(name: str, slots: list[Mapping]) -> str:
         source["file_name"] for slot in slots for source in slot.get("source_files", []) if "file_name" in source
     ]
     return os.path.splitext(name)[0] + os.path.splitext(sources[0])[1] if sources else name
-
-
-def locate(root: str, folder: str, name: str) -> str:
-    """Returns the path of an image: in its folder of V7, or straight in `root` if only there a file is."""
-    path, flat = os.path.join(root, folder, name), os.path.join(root, name)
-    return os.path.abspath(flat if folder and not os.path.exists(path) and os.path.exists(flat) else path)
 
 
 @cache
