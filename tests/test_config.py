@@ -55,6 +55,8 @@ NEEDED = {
     ("data", "nuswide"): ["data.path=x.csv"],
     ("data", "vg500"): ["data.path=x.json", "data.split_lists=null"],
     ("data", "pa100k"): ["data.path=x.mat"],
+    ("data", "cvat"): ["data.path=x.xml"],
+    ("data", "datumaro"): ["data.path=x"],
     ("loss", "cross_entropy"): ["single_label=true"],
     ("experiment", "coco2014"): ["data.path=x.json"],
     ("experiment", "voc2007"): ["data.path=x"],

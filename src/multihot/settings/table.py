@@ -398,6 +398,8 @@ TARGETS = {  # and the arguments that have a range; others are checked by their 
     "multihot.data.readers.tools.ground_truth.GroundTruthReader": NEEDS_PATH,
     "multihot.data.readers.tools.labelbox.LabelboxReader": NEEDS_PATH,
     "multihot.data.readers.tools.vertex.VertexReader": NEEDS_PATH,
+    "multihot.data.readers.tools.cvat.CvatReader": NEEDS_PATH,
+    "multihot.data.readers.tools.datumaro.DatumaroReader": NEEDS_PATH,
     "multihot.data.readers.voc.VocReader": NEEDS_PATH,
     "multihot.data.readers.web_dataset.WebDatasetReader": NEEDS_PATH,
     "multihot.model.heads.CSRA": {"num_heads": choice(1, 2, 4, 6, 8), "attention_weight": number(0)},

@@ -39,15 +39,19 @@ DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
 @contextmanager
-def open_text(file: str, newline: str | None = None) -> Iterator[TextIO]:
-    """Opens a file of UTF-8 text, which gzip, bzip2 or xz may have compressed; raises InputError for any other kind."""
+def open_text(file: str, newline: str | None = None, *, is_xml: bool = False) -> Iterator[TextIO]:
+    """Opens a file of UTF-8 text, which gzip, bzip2 or xz may have compressed; raises InputError for any other kind.
+
+    Args:
+        is_xml: the text may be XML.
+    """
     check_is_file(file)
     with reading(file), open(file, "rb") as plain:
         unpack = next((unpack for magic, unpack in COMPRESSED.items() if plain.peek().startswith(magic)), None)
         try:
             with unpack(plain) if unpack else plain as content:
                 buffered = content if isinstance(content, BufferedReader) else BufferedReader(content)
-                check_kind(file, buffered.peek(BEGIN)[:BEGIN])
+                check_kind(file, buffered.peek(BEGIN)[:BEGIN], is_xml=is_xml)
                 yield TextIOWrapper(buffered, encoding="utf-8-sig", newline=newline)
         except DAMAGED as error:
             raise InputError(f"{file} is compressed, and damaged or cut short: write or copy it again") from error
@@ -79,9 +83,10 @@ def check_is_file(file: str) -> None:
         raise InputError(f"{file} is no regular file: save what it gives as a file, which may be read more than once")
 
 
-def check_kind(file: str, begin: bytes) -> None:
-    """Raises InputError if the first bytes of a file are no text."""
-    kind = next((kind for magic, kind in KINDS.items() if begin.lstrip().startswith(magic)), None)
+def check_kind(file: str, begin: bytes, *, is_xml: bool = False) -> None:
+    """Raises InputError if the first bytes of a file are no text, or are XML where that is not meant."""
+    kinds = {magic: kind for magic, kind in KINDS.items() if not (is_xml and magic == b"<")}
+    kind = next((kind for magic, kind in kinds.items() if begin.lstrip().startswith(magic)), None)
     if kind is None and begin[257:262] == b"ustar":
         kind = "a tar archive: unpack it first, or read shards of images by data=webdataset"
     if kind is None and re.match(rb"(\0\0\0[^\0]|[^\0]\0\0\0){4}", begin):

@@ -62,6 +62,10 @@ class ExportReader(TableReader):
         """Returns the files that a path stands for."""
         return [path]
 
+    def root_of(self, file: str) -> str | None:
+        """Returns the folder of a file's images; None is that of the file."""
+        return self.root
+
     @abstractmethod
     def read(self, file: str, table: Table) -> Iterator[Item]:
         """Yields the images of a file; notes in the table what is wrong with others."""
@@ -78,7 +82,7 @@ class ExportReader(TableReader):
         table.twice = "all answers about an image belong to one split"
         is_alone, num_untagged, num_items = set(paths) == {"train"}, 0, 0
         for split, file in ((split, file) for split, path in paths.items() for file in self.parts(path)):
-            table.begin(file, self.root, self.unit)
+            table.begin(file, self.root_of(file), self.unit)
             for item in self.read(file, table):
                 num_items += 1
                 num_untagged += not item.readings

@@ -1,0 +1,47 @@
+"""What data sets of CVAT and datumaro share: subsets, images that are saved with them, and objects beside labels."""
+
+import logging
+import os
+from collections.abc import Mapping
+
+from multihot.data.table.table import SPLIT_OF_NAME
+from multihot.errors import InputError
+
+log = logging.getLogger(__name__)
+
+DEFAULT = "default"  # the subset of images that are in none
+
+
+def find_saved(image: str, subset: str | None, root: str, suffix: str | None) -> str:
+    """Returns the path of an image from the root on: `images/<subset>/<image>`, `images/<image>`, or the image itself.
+
+    Args:
+        suffix: that is added to it later.
+    """
+    places = [os.path.join("images", subset or DEFAULT, image), os.path.join("images", image)]
+    return next((place for place in places if os.path.isfile(os.path.join(root, place + (suffix or "")))), image)
+
+
+def split_of_subset(subset: str | None, split_names: Mapping[str, str] | None) -> str | None:
+    """Returns the split of a subset, or its name, if that says none; None if the images are in no subset.
+
+    Args:
+        split_names: {name of a subset: train, val or test}.
+
+    >>> split_of_subset("Validation", None), split_of_subset("default", None), split_of_subset("b1", {"B1": "train"})
+    ('val', None, 'train')
+    """
+    name = (subset or DEFAULT).lower()
+    named = {str(key).lower(): split for key, split in (split_names or {}).items()}
+    return ({DEFAULT: None} | SPLIT_OF_NAME | named).get(name, subset)
+
+
+def tell_ignored(file: str, num_labels: int, num_objects: int) -> None:
+    """Warns of objects that are not read; raises InputError if they are all that there is."""
+    if not num_objects:
+        return
+    found = f"{file} has {num_labels} labels of whole images, and {num_objects} boxes, outlines, ... of objects"
+    way_out = "data.objects=present takes their labels for labels of their image"
+    if not num_labels:
+        raise InputError(f"{found}: {way_out}")
+    log.warning("%s, which are not read: %s", found, way_out)

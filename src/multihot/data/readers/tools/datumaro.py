@@ -1,0 +1,113 @@
+"""Reads data sets of datumaro, also those that CVAT exports as such: the labels of whole images."""
+
+import glob
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from multihot.data.readers.tools.data_sets import find_saved, split_of_subset, tell_ignored
+from multihot.data.readers.tools.json_files import read_json
+from multihot.data.table.exports import ExportReader, Item
+from multihot.data.table.table import Table
+from multihot.errors import InputError
+
+GROUPS = [{"name": str, "group_type": str, "labels": [str]}]
+SHAPE = {"categories": {"label": {"labels": [{"name": str}], "label_groups?": GROUPS}}, "items": [{}]}
+ANNOTATIONS = "annotations"  # the folder of files, beside the folder `images`
+ENDING = ".jpg"  # of images whose file is not named
+NO_IMAGE = "items without an image"
+SAME_FILE = "items whose image is the file of another item (datumaro writes the / of an id as _ there)"
+NO_LABEL = "annotations whose label_id is no place in the list of labels"
+
+
+@dataclass(kw_only=True)
+class DatumaroReader(ExportReader):
+    """The items of a data set, with their annotations of type `label` (files of datumaro 1.13.12 and CVAT 2.80.0).
+
+    A folder is all files in its folder `annotations`, each with the items of the subset that it is called after. Labels
+    of an exclusive group exclude each other. Images are looked for where datumaro saves them, `images/<subset>/`.
+
+    Args:
+        objects: what boxes, outlines, masks, ... say of their image: "ignore": nothing; "present": it has their label.
+        split_names: {name of a subset: train, val or test}, where it is none of the usual ones.
+    """
+
+    objects: str
+    split_names: Mapping[str, str] | None
+
+    unit = "item"
+    untagged_means = "datumaro writes images that nobody has looked at like those without a label"
+
+    def parts(self, path: str) -> Sequence[str]:
+        """Returns the files that a path stands for, sorted."""
+        if not os.path.isdir(path):
+            return [path]
+        places = [os.path.join(glob.escape(path), *inside, "*.json") for inside in ([ANNOTATIONS], [])]
+        files = next((found for place in places if (found := sorted(glob.glob(place)))), None)
+        if not files:
+            raise InputError(f"{path} holds no {ANNOTATIONS}/<subset>.json, as datumaro writes them; correct data.path")
+        return files
+
+    def root_of(self, file: str) -> str | None:
+        """Returns the folder of a file's images: that of the data set."""
+        folder = os.path.dirname(os.path.abspath(file))
+        is_inside = os.path.basename(folder) == ANNOTATIONS
+        return os.path.dirname(folder) if self.root is None and is_inside else self.root
+
+    def read(self, file: str, table: Table) -> Iterator[Item]:
+        """Yields the images of a file."""
+        content = read_json(file, SHAPE, "datumaro")
+        about = content["categories"]["label"]
+        names = [label["name"] for label in about["labels"]]
+        self.declare(table, names)
+        table.groups = (table.groups or {}) | read_groups(about)
+        subset = os.path.splitext(os.path.basename(file))[0]
+        split = None if file in self.paths().values() else split_of_subset(subset, self.split_names)
+        seen, counts = {}, {"label": 0, "object": 0}
+        for number, item in enumerate(content["items"], start=1):
+            image = find_image(item, subset, table.root, self.image_suffix)
+            labels = find_labels(item, names, counts, with_objects=self.objects == "present")
+            if image is None:
+                table.note(NO_IMAGE, number, repr(item.get("id")))
+            elif seen.setdefault(image, number) != number:
+                table.note(SAME_FILE, number, f"{image}, as item {seen[image]}")
+            elif labels is None:
+                table.note(NO_LABEL, number, image)
+            else:
+                yield Item(number, image, [dict.fromkeys(labels, 1.0)] if labels else [], split)
+        if self.objects == "ignore":
+            tell_ignored(file, counts["label"], counts["object"])
+
+
+def read_groups(about: Mapping) -> dict[str, dict]:
+    """Returns the groups of labels that exclude each other."""
+    groups = [group for group in about.get("label_groups", []) if group["group_type"].lower() == "exclusive"]
+    return {group["name"]: {"labels": group["labels"], "none": True} for group in groups}
+
+
+def find_image(item: Mapping, subset: str, root: str, suffix: str | None) -> str | None:
+    """Returns the path of an item's image from the root on; None if it has none."""
+    image = item.get("image")
+    path = image.get("path") if isinstance(image, dict) else None
+    name = item.get("id")
+    if isinstance(image, dict) and not path and isinstance(name, str) and name:
+        path = name.replace("/", "_") + ENDING
+    return find_saved(path, subset, root, suffix) if isinstance(path, str) and path else None
+
+
+def find_labels(item: Mapping, names: Sequence[str], counts: dict[str, int], *, with_objects: bool) -> list[str] | None:
+    """Returns the labels of an item and counts its annotations by kind; None if one of them cannot be read."""
+    labels = []
+    annotations = item.get("annotations", [])
+    for annotation in annotations if isinstance(annotations, list) else [None]:
+        if not isinstance(annotation, dict):
+            return None
+        is_label, place = annotation.get("type") == "label", annotation.get("label_id")
+        if place is None and not is_label:  # a caption, an outline of nothing in the list
+            continue
+        if type(place) is not int or not 0 <= place < len(names):
+            return None
+        counts["label" if is_label else "object"] += 1
+        if is_label or with_objects:
+            labels.append(names[place])
+    return labels
