@@ -3,7 +3,9 @@
 A record is that of `Describer`, where `image` is what the tool calls it and `file` its path here.
 """
 
+from multihot.prediction.tools.coco import Coco
+from multihot.prediction.tools.cvat import Cvat
 from multihot.prediction.tools.fiftyone import FiftyOne
 from multihot.prediction.writers import Writer
 
-WRITERS_OF_TOOLS: dict[str, type[Writer]] = {"fiftyone": FiftyOne}
+WRITERS_OF_TOOLS: dict[str, type[Writer]] = {"coco": Coco, "cvat": Cvat, "fiftyone": FiftyOne}
