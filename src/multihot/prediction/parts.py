@@ -3,15 +3,16 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from multihot import json_shapes
 from multihot.data.table.image_paths import read_prefixes
 from multihot.errors import InputError
-from multihot.files import prepare_file, read_json, remove_folder, sync, temporary_name, write_json, writing
+from multihot.files import prepare_file, read_json, remove_folder, sync, temporary_name, write_json, write_text, writing
 from multihot.labels import LabelSpace
+from multihot.ownership import FIRST_BYTES
 from multihot.prediction.tools import WRITERS_OF_TOOLS
 from multihot.prediction.writers import WRITERS, Renaming, Writer
 
@@ -25,12 +26,16 @@ class Output:
     """The file that is asked for, what it will hold, and the folder of its parts.
 
     Beside the file is `<file>.json`, which says of which run, images and settings it is, and by which thresholds.
+
+    Args:
+        beside: files that go with it, {ending that the file's name gets: text}.
     """
 
     path: Path
     writer: Writer
     plan: Mapping  # on what the file depends, as JSON can hold it
     num_parts: int
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def note(self) -> Path:
@@ -44,7 +49,8 @@ class Output:
 
     def part(self, number: int) -> Path:
         """A part; it is complete when `counted` is there."""
-        return self.parts / f"{number:06}{self.path.suffix}"
+        ending = self.path.suffix
+        return self.parts / f"{number:06}{'.part' if ending.lower() == '.json' else ending}"  # unlike `counted`
 
     def counted(self, number: int) -> Path:
         """What a complete part comes to."""
@@ -70,6 +76,8 @@ class Output:
                 f"{self.parts} holds parts of another command ({describe_difference(before, self.plan)}): the same "
                 "command goes on with them; else give another file by out=, or delete the folder"
             )
+        for file, text in self.files_beside():
+            prepare_file(file, text.encode()[:FIRST_BYTES], WAY_OUT)
         prepare_file(self.path, b"", WAY_OUT)
         with writing(self.path, WAY_OUT):
             self.parts.mkdir(exist_ok=True)
@@ -78,6 +86,11 @@ class Output:
         if len(missing) < self.num_parts:
             log.info("goes on: %d of %d parts are there", self.num_parts - len(missing), self.num_parts)
         return missing
+
+    def files_beside(self) -> Iterator[tuple[Path, str]]:
+        """Yields the files that go with this one, and their text."""
+        for ending, text in self.beside.items():
+            yield self.path.with_name(f"{self.path.name}{ending}"), text
 
     def save(self, number: int, counts: Mapping) -> None:
         """Notes that a part is complete."""
@@ -96,6 +109,8 @@ class Output:
         with writing(self.path, WAY_OUT):
             self.writer.join([self.part(number) for number in range(self.num_parts)], new)
             sync(new)
+            for file, text in self.files_beside():
+                write_text(file, text)
             os.replace(new, self.path)
             write_json(self.note, {"plan": self.plan, "finished": total})
         remove_folder(self.parts)
@@ -145,9 +160,10 @@ def open_output(
             f"{', '.join(WRITERS_OF_TOOLS)}"
         )
     writer = (WRITERS[path.suffix.lower()] if tool is None else WRITERS_OF_TOOLS[tool])(space, top_k)
-    return Output(
-        path, Renaming(writer, read_prefixes(prefixes or {})) if tool or prefixes else writer, plan, num_parts
-    )
+    beside = getattr(writer, "beside", {})  # few tools need another file
+    if tool or prefixes:
+        writer = Renaming(writer, read_prefixes(prefixes or {}))
+    return Output(path, writer, plan, num_parts, beside)
 
 
 def describe_difference(before: Mapping | None, plan: Mapping) -> str:

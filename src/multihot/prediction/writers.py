@@ -185,3 +185,9 @@ def append(part: Path, whole: BinaryIO) -> None:
     """Adds the bytes of a file to an open one."""
     with part.open("rb") as file:
         shutil.copyfileobj(file, whole, 1 << 20)
+
+
+def read_lines(file: Path) -> Iterator[str]:
+    """Yields the lines of a file without their ends."""
+    with file.open(encoding="utf-8") as lines:
+        yield from (line.rstrip("\n") for line in lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from multihot.errors import InputError
 from multihot.labels import LabelSpace
-from multihot.prediction.writers import Write
+from multihot.prediction.writers import Write, read_lines
 
 
 class FiftyOne:
@@ -62,9 +62,3 @@ class FiftyOne:
                 whole.write(f"{',' if names else ''}\n{line}")
                 names.add(name)
             whole.write("\n}}\n")
-
-
-def read_lines(file: Path) -> Iterator[str]:
-    """Yields the lines of a file without their ends."""
-    with file.open(encoding="utf-8") as lines:
-        yield from (line.rstrip("\n") for line in lines)
