@@ -35,6 +35,43 @@ def table(source: str, path: Path, *overrides: str, **settings) -> dict[str, dic
     }
 
 
+WRITTEN = {  # by the tools' own packages, blanks aside
+    "fiftyone": {
+        "labels.json": '{"classes": ["cat","dog"],"labels": {"img_00": [0,1],"img_00-2": [1],"c.d": [0],"none": null}}'
+    },
+    "supervisely": {
+        "meta.json": """{"classes": [], "tags": [{"name": "cat", "value_type": "none", "color": "#180F8A", "hotkey": "",
+            "applicable_type": "all", "classes": [], "target_type": "all"}, {"name": "dog", "value_type": "none",
+            "color": "#0F8A4A", "hotkey": "", "applicable_type": "imagesOnly", "classes": [], "target_type": "all"}],
+            "projectSettings": {"multiView": {"enabled": false, "tagName": null, "tagId": null, "isSynced": false}}}""",
+        "ds0/ann/x.png.json": """{"description": "", "size": {"height": 8, "width": 8}, "tags": [{"name": "cat",
+            "labelerLogin": "anna"}], "objects": [], "customBigData": {}}""",
+        "ds0/ann/y.jpg.json": """{"description": "", "size": {"height": 8, "width": 8}, "tags": [], "objects": [],
+            "customBigData": {}}""",
+    },
+    "labelme": {
+        "x.json": """{"version": "6.3.1", "flags": {"cat": true, "dog": false}, "shapes": [], "imagePath": "x.png",
+            "imageData": null, "imageHeight": 8, "imageWidth": 8}""",
+        "y.json": """{"version": "6.3.1", "flags": {}, "shapes": [], "imagePath": "y.png", "imageData": null,
+            "imageHeight": 8, "imageWidth": 8}""",
+    },
+}
+SAID = {
+    "fiftyone": {"img_00.png": {"cat": 1, "dog": 1}, "img_00-2.jpg": {"dog": 1}, "c.d.png": {"cat": 1}, "none.png": {}},
+    "supervisely": {"x.png": {"cat": 1}, "y.jpg": {}},
+    "labelme": {"x.png": {"cat": 1}, "y.png": {}},
+}
+FOLDERS = {"fiftyone": "data", "supervisely": "ds0/img", "labelme": "."}
+
+
+@pytest.mark.parametrize("source", WRITTEN)
+def test_what_the_packages_of_the_tools_have_written_is_read(source, tmp_path):
+    draw(tmp_path / FOLDERS[source], *SAID[source])
+    for name, text in WRITTEN[source].items():
+        write(tmp_path / name, text)
+    assert table(source, tmp_path, "data.unlisted=absent") == SAID[source]
+
+
 # FiftyOne
 
 
@@ -137,6 +174,14 @@ def test_v7_images_are_in_their_folders_or_all_in_one(tmp_path):
     write(folder / ".v7/metadata.json", {"classes": []})
     assert table("v7", folder) == {"a.png": {"cat": 1}, "b.png": {"cat": 1, "dog": 1}, "c.PNG": {}}
     assert "V7 does not write whether anybody has looked at it" in error_of(f"data.path={folder}", source="v7")
+
+
+def test_v7_properties_of_items_are_labels_and_names_have_no_forbidden_signs(tmp_path):
+    draw(tmp_path, "images/a_b.png")
+    properties = [{"name": "weather", "value": "sunny", "frame_index": None}, {"name": "road", "value": None}]
+    write(tmp_path / "annotations/a.json", darwin("a?b.png", tag("cat")) | {"properties": properties})
+    assert table("v7", tmp_path / "annotations") == {"a_b.png": {"cat": 1, "weather: sunny": 1}}
+    assert table("v7", tmp_path / "annotations", "data.tags=[cat]") == {"a_b.png": {"cat": 1}}
 
 
 def test_v7_of_before_is_read(tmp_path):
@@ -480,6 +525,13 @@ def test_an_image_with_two_texts_and_a_folder_without_images_are_errors(tmp_path
     (tmp_path / "empty").mkdir()
     assert "holds no images" in error_of(f"data.path={tmp_path}/empty", source="sidecar")
     assert "cannot read" in error_of(f"data.path={tmp_path}/gone", source="sidecar")
+
+
+def test_names_that_no_file_can_have_are_said(tmp_path):
+    message = error_of(f"data.path={fiftyone(tmp_path, {'a' + chr(0): ['cat'], ' ': ['cat']})}", source="fiftyone")
+    assert "1 images whose names no file can have (a zero byte)" in message
+    labels = {"a": ["cat", "  "], "b": [""]}
+    assert "2 labels that are neither a name" in error_of(f"data.path={fiftyone(tmp_path, labels)}", source="fiftyone")
 
 
 @pytest.mark.parametrize("source", ["fiftyone", "v7", "supervisely", "labelme", "via", "sidecar"])

@@ -228,6 +228,9 @@ class Table:
 
     def locate(self, image: str, number: int) -> str | None:
         """Returns the path of an image, or notes why it has none."""
+        if "\0" in image:
+            self.note("images whose names no file can have (a zero byte)", number, quote(image))
+            return None
         if self.replace_prefix:
             image = replace_prefix(image, self.replace_prefix)
         if "\\" in image or "://" in image:

@@ -1,6 +1,7 @@
 """Reads the Darwin JSON that V7 exports: a file an image, with tags that are about all of it."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,9 +12,11 @@ from multihot.data.table.exports import Item
 from multihot.data.table.table import Table
 from multihot.errors import InputError
 
+FORBIDDEN = re.compile(r'[<>"/\\|?*]')  # what darwin-py does not write in names of files
 SLOT = {"type?": str, "source_files?": [{"file_name?": str}]}
 SHAPE = {
     "annotations": [{"name": str}],
+    "properties?": [{"name": str, "value?": (str, NoneType)}],
     "item?": {"name": str, "path?": str, "slots?": [SLOT]},
     "image?": {"filename?": str, "original_filename?": str, "path?": (str, NoneType)},
 }
@@ -21,10 +24,10 @@ SHAPE = {
 
 @dataclass(kw_only=True)
 class V7Reader(JsonFolderReader):
-    """Reads Darwin JSON 2.0 (`item`, `annotations`) and 1.0 (`image`, `annotations`), as darwin-py 3.6.3 does.
+    """Reads Darwin JSON 2.0 (`item`, `annotations`; darwin-py 3.6.3) and 1.0 (`image`, `annotations`).
 
-    Images are below data.root; None: below the folder `images` that darwin-py makes beside `releases`, in the folders
-    that they have in V7, or all in one.
+    A tag is a label, and a property of an item is the label "property: value". Images are below data.root; None: below
+    the folder `images` that darwin-py makes beside `releases`, in the folders that they have in V7, or all in one.
     """
 
     tool = "V7 (Darwin JSON)"
@@ -54,6 +57,9 @@ class V7Reader(JsonFolderReader):
             for annotation in content["annotations"]
         ]
         reading = {name: 1.0 for name, is_tag in names if is_tag and self.is_meant(name)}
+        for item in content.get("properties", []):
+            if item.get("value") and self.is_meant(item["name"]):
+                reading[f"{item['name']}: {item['value']}"] = 1.0
         self.add_objects(reading, [name for name, is_tag in names if not is_tag])
         yield Item(1, self.locate(file, folder.lstrip("/\\"), name), [reading] if reading else [])
 
@@ -74,7 +80,8 @@ def local_name(name: str, slots: list[Mapping]) -> str:
     sources = [
         source["file_name"] for slot in slots for source in slot.get("source_files", []) if "file_name" in source
     ]
-    return os.path.splitext(name)[0] + os.path.splitext(sources[0])[1] if sources else name
+    local = os.path.splitext(name)[0] + os.path.splitext(sources[0])[1] if sources else name
+    return FORBIDDEN.sub("_", local)
 
 
 @cache
