@@ -58,6 +58,7 @@ DATA = {
     "data.search_images": FLAG,
     "data.labels": LABELS | NULL,
     "data.none_labels": LABELS | NULL,
+    "data.misread": choice("error", "warn"),
     "data.groups": mapping_of(GROUP) | NULL,
     "data.val_fraction": number(0, below=1),
     "data.split_seed": whole(0),

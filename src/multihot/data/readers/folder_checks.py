@@ -6,12 +6,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from multihot.data.readers.recognize import recognize
 from multihot.errors import InputError
 
 log = logging.getLogger("multihot")
 
 BY_SYSTEMS = {"__macosx", "@eadir", "$recycle.bin", "lost+found", "system volume information"}  # in small letters
 OF_DETECTION = {"images", "imgs", "labels", "annotations", "masks", "labeltxt"}
+OF_EXPORTS = OF_DETECTION | {"ann", "img", "meta", "data", "releases", "default", "imagesets", "jpegimages"}
+OF_KOHYA = re.compile(r"\d+_.")  # how often it is repeated, and a name
 LIKE_SPLITS = {"training", "testing", "trainset", "testset", "valset", "train_set", "test_set", "val_set", "eval"}
 PICTURES = re.compile(  # endings of pictures, and of what may hold some
     r"\.(hei[cf]|hif|dcm|dicom|nii|nrrd|mha|raw|nef|cr[23]|arw|dng|orf|rw2|raf|svg|ai|jxl|avif|exr|hdr|np[yz]|mat|czi|svs"
@@ -55,6 +58,19 @@ def check_layout(path: str, labels: Sequence[str], places: Iterable[tuple[str, s
                 ", ".join(sorted(deeper)[:5]),
                 ", ".join(inner[:5]),
             )
+
+
+def check_format(path: str, labels: Sequence[str], misread: str) -> None:
+    """Raises InputError if a folder looks like an export whose answers are in files; warns if that is less sure."""
+    found = recognize(path)
+    if found is None:
+        return
+    place = os.path.dirname(found.path) if os.path.isfile(found.path) else found.path
+    is_of_all = os.path.realpath(place) == os.path.realpath(path) or len(labels) < 2
+    is_made_so = {label.lower() for label in labels} <= OF_EXPORTS or all(map(OF_KOHYA.match, labels))
+    if misread == "error" and (is_of_all or is_made_so):
+        raise InputError(f"{found}; if the folders in {path} are the labels, data.split_folders=false")
+    log.warning("%s, if its folders are not the labels", found)
 
 
 def check_endings(path: str, others: Sequence[str], num_images: int) -> None:

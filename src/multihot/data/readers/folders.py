@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from multihot.data.manifest import SPLITS
-from multihot.data.readers.folder_checks import BY_SYSTEMS, check_endings, check_layout
+from multihot.data.readers.folder_checks import BY_SYSTEMS, check_endings, check_format, check_layout
 from multihot.data.table.reader import TableReader
 from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.errors import InputError
@@ -65,6 +65,7 @@ class FolderReader(TableReader):
         images = [file for file in files if is_image(file.path)]
         others = [file.path for file in files if not is_image(file.path)]
         if self.split_folders is None and self.labels is None:
+            check_format(self.path, table.labels, self.misread)
             check_layout(self.path, table.labels, ((file.label, file.place) for file in files))
         check_endings(self.path, others, len(images))
         first_of = [images[k] for k in SAME_FILE[self.same_file](images)]

@@ -28,6 +28,7 @@ KINDS = {
     b"\x93NUMPY": "an array of numpy: save it as CSV",
     b"\x80\x04": "a pickle: save its table as CSV",
     b"\x80\x05": "a pickle: save its table as CSV",
+    b"MATLAB 5.0": "a file of MATLAB: save its table as CSV",
     b"%PDF": "a PDF: give the file of labels",
     b"\xff\xd8\xff": "a picture: give the file of labels",
     b"\x89PNG": "a picture: give the file of labels",

@@ -1,5 +1,6 @@
 """What a cell of a file means: labels, or nothing; answers.py knows answers and weights."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
@@ -9,6 +10,9 @@ FEW_LABELS = 20
 OTHER_MARKS = ("/", ":", "+", "&", "\n", "\\n", "<br>", "-", "_")
 IN_WORDS = ("-", "_", ":", "+")  # which are a part of many labels
 CONNECTORS = {**{mark: mark for mark in "|/+&;,"}, **{word: f" {word} " for word in ("and", "und", "et")}}
+SAYS_NONE = re.compile(
+    r"\s*(no[ _-]?(finding|label|tag|class|annotation)s?|_?un-?(labell?ed|annotated|tagged))\s*", re.IGNORECASE
+)
 BLANK = {"unknown": -1.0, "absent": 0.0}  # what an empty cell can say
 
 

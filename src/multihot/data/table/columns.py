@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from multihot.command_line import write_override
+from multihot.data.readers.recognize import check_format
 from multihot.data.table.answers import Answers
 from multihot.data.table.cells import SEPARATORS
 from multihot.data.table.column_settings import ColumnSettings
@@ -59,6 +60,7 @@ class ColumnReader(ColumnSettings):
         headers, made = [], MadeColumns(self, self.open)
         parts = {split: self.parts(path) for split, path in files.items()}
         for split, file in ((name, file) for name, files_of in parts.items() for file in files_of):
+            check_format(file, self.misread)
             own, rows = self.open(file)
             header, rows = made.add(table, file, split, own, rows)
             headers += header

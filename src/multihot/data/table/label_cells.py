@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from multihot.command_line import write_override
 from multihot.data.table.answers import parse_number
-from multihot.data.table.cells import CellError, find_other_separator, is_blank, quote, split_labels
+from multihot.data.table.cells import SAYS_NONE, CellError, find_other_separator, is_blank, quote, split_labels
 from multihot.data.table.label_values import NUMBERS, is_answer, name_labels, simplify
 from multihot.data.table.literals import parse_literal
 from multihot.errors import InputError
@@ -34,9 +34,11 @@ class LabelCells:
     Args:
         separator: stands between the labels of a text; blanks around it do not count.
         labels: those of the settings: a list of as many numbers has an answer for each of them.
+        keeps_none: words that hardly mean anything but none of the labels, as "No Finding", are never divided.
     """
 
-    def __init__(self, separator: str, labels: Sequence[str] | None):
+    def __init__(self, separator: str, labels: Sequence[str] | None, *, keeps_none: bool = False):
+        self.keeps_none = keeps_none
         plain = separator.strip()
         self.separator = separator if not plain or plain.isalpha() else plain  # " and " is not in "sand"
         self.names = None if labels is None else list(map(str, labels))
@@ -78,6 +80,8 @@ class LabelCells:
     def divide(self, text: str) -> Said:
         """Returns what a plain text says."""
         self.has_text = True
+        if self.keeps_none and SAYS_NONE.fullmatch(text):
+            return [text], None
         labels = split_labels(text, self.separator)
         if len(labels) > 1 and self.divided is None:
             self.divided = text

@@ -7,13 +7,14 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from multihot.command_line import write_override
+from multihot.data.table.cells import SAYS_NONE
 from multihot.data.table.table import Table
 from multihot.errors import InputError
 
 log = logging.getLogger(__name__)
 
 WORDS = re.compile(
-    r"-1|nan|none|null|nil|n/a|na|#n/a|<na>|nat|\[\]|\{\}|[-\u2013\u2014]+|\[none\]|\(none\)"
+    r"_?unlabell?ed|-1|nan|none|null|nil|n/a|na|#n/a|<na>|nat|\[\]|\{\}|[-\u2013\u2014]+|\[none\]|\(none\)"
     r"|nothing|empty|blank|background|undefined|unlabell?ed|un-?annotated"
     r"|(no|without|none of the)[ _-]?(finding|label|tag|class|object|annotation|above)(s|es)?",
     re.IGNORECASE,
@@ -52,18 +53,22 @@ def take_out(table: Table, none_labels: Sequence[str], labels: Sequence[str] | N
     table.keep_answers(~is_word)
 
 
-def warn_of_words(table: Table, known: Collection[str], source: str) -> None:
-    """Warns of labels that may mean that there is none; known ones are meant as labels."""
+def warn_of_words(table: Table, known: Collection[str], source: str, *, must_choose: bool = False) -> None:
+    """Warns of labels that may mean that there is none; known ones are meant as labels.
+
+    Args:
+        must_choose: those that hardly mean anything else are an InputError.
+    """
     words = {number: label for label, number in table.id_of.items() if WORDS.fullmatch(label) and label not in known}
     if not words:
         return
     present = np.asarray(table.label_ids)[np.asarray(table.values) > 0]
     counts = {label: count for number, label in words.items() if (count := np.count_nonzero(present == number))}
-    if counts:
-        log.warning(
-            "%s: labels that may mean none of the labels, and how many rows have them: %s. If they do, set %s; if "
-            "they are labels, name all labels in data.labels",
-            source,
-            ", ".join(f"{label!r} ({count})" for label, count in counts.items()),
-            write_override("data.none_labels", list(counts)),
-        )
+    if not counts:
+        return
+    found = ", ".join(f"{label!r} ({count})" for label, count in counts.items())
+    what = f"{source}: labels that may mean none of the labels, and how many rows have them: {found}"
+    way_out = write_override("data.none_labels", list(counts))
+    if must_choose and any(map(SAYS_NONE.fullmatch, counts)):
+        raise InputError(f"{what}. Set {way_out} if they do, and 'data.none_labels=[]' if they are labels")
+    log.warning("%s. If they do, set %s; if they are labels, name all labels in data.labels", what, way_out)

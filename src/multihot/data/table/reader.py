@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from multihot.data.manifest import SPLITS, Manifest
+from multihot.data.readers.recognize import explaining
 from multihot.data.splitting import stratify
 from multihot.data.table.image_paths import ImageSearch, read_prefixes
 from multihot.data.table.label_cells import LabelCells
@@ -51,6 +52,8 @@ class TableReader(ABC):
         labels: the label list in its order; None is the source's own, or all labels of the train rows, sorted.
         groups: labels that exclude each other, `{name: [label, ...]}` or `{name: {labels: [...], none: true}}`.
         none_labels: words that stand where labels do and mean none of them, in small or capital letters.
+        misread: what is done where something looks as if it would be misread, an export that has a reader of its own or
+            a label such as "No Finding": "error" or "warn".
         unseen_labels: what answers about labels are that the model does not have: "error", or "drop": left out.
         replace_prefix: {how images begin in the files: what stands there instead}.
         search_images: images are looked for by their names in all folders below their root.
@@ -65,6 +68,7 @@ class TableReader(ABC):
     unseen_labels: str = "error"  # runs that began before there were these settings do not have them
     replace_prefix: Mapping[str, str] | None = None
     search_images: bool = False
+    misread: str = "warn"
 
     names_none: ClassVar[bool] = False  # whether a label such as "No Finding" is meant as one
     way_to_split: ClassVar[str]  # what gives a split rows, said of one that has none
@@ -86,7 +90,8 @@ class TableReader(ABC):
         table = Table()
         table.replace_prefix = read_prefixes(self.replace_prefix or {})
         table.search = ImageSearch() if self.search_images else None
-        self.fill(table)
+        with explaining(self):
+            self.fill(table)
         table.propose_answers()
         if table.labels is None:
             self.cells.check(name_first(table.files, MOST_FILES), table.id_of)
@@ -97,7 +102,7 @@ class TableReader(ABC):
     @cached_property
     def cells(self) -> LabelCells:
         """What reads the cells of labels."""
-        return LabelCells(getattr(self, "separator", " "), self.labels)
+        return LabelCells(getattr(self, "separator", " "), self.labels, keeps_none=self.misread == "error")
 
     def __call__(self, split: str, labels: Sequence[str] | None = None, must_exist: bool = True) -> Manifest:
         """Returns the images and labels of one split ("train", "val" or "test"), in the order of the files.
@@ -132,7 +137,8 @@ class TableReader(ABC):
             self.warn_of_unseen(labels)
             if not self.names_none:
                 known = {*map(str, self.labels or ()), *self.table.none_labels}
-                warn_of_words(self.table, known, name_first(self.table.files, MOST_FILES))
+                must_choose = self.misread == "error" and self.none_labels is None
+                warn_of_words(self.table, known, name_first(self.table.files, MOST_FILES), must_choose=must_choose)
         return create_manifest(self.table, rows, labels, targets, read_groups(self.choose_groups(labels)))
 
     def choose_groups(self, labels: Sequence[str]) -> Mapping | None:

@@ -1,0 +1,111 @@
+"""What each tool and each well-known data set writes, by what it is known, and which `data=` reads it."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+UNANSWERED = "an image that nobody has answered would have none of the labels"
+FAILED = "the numbers of labels would be their names, and an image that failed would have none of them"
+ONE_LABEL = "all attributes of a file would be one label"
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a tool writes, by what it is known, and what reads it.
+
+    Args:
+        what: whose it is.
+        data: which `data=` reads it.
+        columns: of a CSV file, or keys of a JSON one, inner ones behind dots; in each set are some that tell it alone.
+        pattern: else, what the begin of the text fits.
+        name: what the name of the file must fit.
+        misread: what readers of plain columns would make of it; "": they read it right, or refuse it.
+    """
+
+    what: str
+    data: str
+    columns: tuple[Collection[str], ...] = ()
+    pattern: str = ""
+    name: str = ""
+    misread: str = ""
+
+    def fits(self, name: str, text: str, found: Collection[str]) -> bool:
+        """Returns whether a file called so begins so, in which these columns or keys were found."""
+        if self.name and not re.fullmatch(self.name, name):
+            return False
+        by_columns = any(set(columns) <= set(found) for columns in self.columns)
+        return by_columns or bool(self.pattern and re.match(self.pattern, text))
+
+
+FORMATS = (
+    Format(
+        "an export of Label Studio (CSV or JSON_MIN)", "label_studio", misread=UNANSWERED,
+        columns=({"annotator", "annotation_id"}, {"annotation_id", "lead_time"}, {"annotation_id", "updated_at"}),
+    ),
+    Format(
+        "an export of Label Studio (JSON)", "label_studio",
+        columns=({"annotations.result"}, {"annotations.completed_by"}, {"annotations", "drafts", "data"}),
+    ),
+    Format(
+        "CVAT's XML for images", "cvat",
+        pattern=r"\s*(<\?xml[^>]*>\s*)?<annotations>[\s\S]*?<(version|meta|image)\b",
+    ),
+    Format("datumaro's JSON", "datumaro", columns=({"dm_format_version"}, {"categories.label", "items.annotations"})),
+    Format("an export of Roboflow", "roboflow", columns=({"filename"},), name=r"_classes\.csv"),
+    Format(
+        "a manifest of SageMaker Ground Truth", "ground_truth", misread=FAILED,
+        columns=({"source-ref", "*-metadata"}, {"source", "*-metadata"}),
+    ),
+    Format("Vertex AI's JSONL", "vertex", columns=({"imageGcsUri"},), misread=UNANSWERED),
+    Format("Vertex AI's CSV", "vertex", pattern=r'"?((training|train|validation|test|unassigned)"?,"?)?gs://'),
+    Format(
+        "Azure ML's JSONL", "azure_ml",
+        columns=({"image_url", "label_confidence"}, {"image_url", "image_details"}, {"image_url", "label"}),
+    ),
+    Format(
+        "FiftyOne's labels.json", "fiftyone",
+        pattern=r'\s*\{\s*"classes"\s*:\s*(\[("(\\.|[^"\\])*"|[^\]"])*\]|null)\s*,\s*"labels"\s*:',
+    ),
+    Format("V7's JSON", "v7", columns=({"item.slots"}, {"item.source_info"}, {"item", "annotations.tag"})),
+    Format("Labelbox's NDJSON", "labelbox", columns=({"data_row.id", "projects"},)),
+    Format(
+        "an export of Supervisely", "supervisely",
+        columns=({"tags", "objects", "size.height"}, {"classes", "tags", "projectType"}),
+    ),
+    Format(
+        "an export of VIA", "via", misread=ONE_LABEL,
+        columns=(
+            {"_via_img_metadata"}, {"*.file_attributes", "*.filename"},
+            {"filename", "file_attributes", "region_shape_attributes"},
+        ),
+    ),
+    Format("LabelMe's JSON", "labelme", columns=({"flags", "shapes"}, {"imagePath", "flags"})),
+    Format(
+        "a file of COCO's format", "coco",
+        columns=(
+            {"images", "annotations", "categories"}, {"images.file_name", "categories.name"},
+            {"annotations.image_id", "annotations.category_id"}, {"images.file_name", "info"},
+        ),
+    ),
+    Format("Open Images' labels", "openimages", columns=({"ImageID", "LabelName", "Confidence"},)),
+    Format("CheXpert's list", "chexpert", columns=({"Path", "Frontal/Lateral"},)),
+    Format("CelebA's attributes", "celeba", columns=({"5_o_Clock_Shadow"},), pattern=r"\d+\s+5_o_Clock_Shadow"),
+    Format("the list of ChestX-ray14", "chestxray14", columns=({"Image Index", "Finding Labels"},)),
+    Format(
+        "the labels of MIMIC-CXR", "mimic_cxr",
+        columns=({"subject_id", "study_id", "Atelectasis"}, {"dicom_id", "subject_id", "study_id"}),
+    ),
+    Format("the list of PadChest", "padchest", columns=({"ImageID", "Labels", "LabelsLocalizationsBySentence"},)),
+    Format("the labels of VinDr-CXR", "vindr_cxr", columns=({"image_id", "rad_id"},)),
+    Format(
+        "the labels of RSNA's intracranial haemorrhages", "rsna_ich",
+        pattern=r"ID,Label\s+ID_\w+_(epidural|intraparenchymal|intraventricular|subarachnoid|subdural|any),",
+    ),
+    Format("the tags of Planet's photos", "planet", pattern=r"image_name,tags\s+(train|test|file)_\d+,"),
+    Format("ISIC's ground truth", "isic", columns=({"image", "MEL", "NV"},)),
+    Format("the list of NUS-WIDE", "nuswide", columns=({"filepath", "label", "split_name"},)),
+    Format("the list of VG-500", "vg500", pattern=r"\S+\.jpg \d+", name=r"\w+_list_500\.txt"),
+    Format("the annotations of PA-100K", "pa100k", pattern="MATLAB 5.0", name=r"annotation\.mat"),
+)  # fmt: skip
+VOC = Format("a folder of Pascal VOC", "voc")
+SIDECAR = Format("a folder with a text of tags beside each picture", "sidecar")
