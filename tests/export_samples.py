@@ -250,14 +250,7 @@ def via_json(folder: Path) -> Path:
 
 
 def via_csv(folder: Path) -> Path:
-    names = (
-        "file_size",
-        "file_attributes",
-        "region_count",
-        "region_id",
-        "region_shape_attributes",
-        "region_attributes",
-    )
+    of_regions = ("region_count", "region_id", "region_shape_attributes", "region_attributes")
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["filename", "file_size", "file_attributes", *of_regions])

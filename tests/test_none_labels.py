@@ -31,7 +31,7 @@ def write(folder, text: str, name: str = "data.csv") -> str:
 
 @pytest.mark.parametrize(
     "word",
-    ["nan", "NaN", "None", "null", "N/A", "-", "No Finding", "no_label", "none", "background", "unlabeled", "NA"],
+    ["nan", "NaN", "None", "null", "N/A", "-", "none", "background", "empty", "NA"],
 )
 def test_words_for_none_are_warned_of_in_one_line(folder, caplog, word):
     path = write(folder, f"image,labels\na.png,cat;dog\nb.png,{word}\nc.png,{word}\n")
@@ -44,6 +44,25 @@ def test_words_for_none_are_warned_of_in_one_line(folder, caplog, word):
     assert manifest.labels == ("cat", "dog")
     assert manifest.dense_targets().tolist() == [[1, 1], [0, 0], [0, 0]]
     read("csv", path, 'data.separator=";"', f"data.labels=[cat,dog,'{word}']")  # meant as a label
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("word", ["No Finding", "no_label", "unlabeled", "_unlabeled", "No finding"])
+def test_words_that_hardly_mean_a_label_are_refused_until_the_settings_say_what_they_are(folder, caplog, word):
+    path = write(folder, f"image,labels\na.png,cat dog\nb.png,{word}\nc.png,{word}\n")  # a blank never divides them
+    with pytest.raises(InputError, match=f"{path}: labels that may mean none .*: '{word}' \\(2\\)") as error:
+        read("csv", path)
+    manifest = read("csv", path, str(error.value).split("Set ")[1].split(" if they do")[0].strip("'"))
+    assert manifest.labels == ("cat", "dog")
+    assert manifest.dense_targets().tolist() == [[1, 1], [0, 0], [0, 0]]
+    assert not caplog.records
+    assert word in read("csv", path, "data.none_labels=[]").labels
+    assert f"{word!r} (2)" in caplog.text
+
+
+def test_a_run_from_before_reads_words_for_none_as_it_did(folder, caplog):
+    path = write(folder, "image,labels\na.png,cat\nb.png,No Finding\n")
+    assert read("csv", path, "~data.misread").labels == ("Finding", "No", "cat")
     assert not caplog.records
 
 
