@@ -7,12 +7,18 @@ python scripts/validate_data.py data=csv data.path=my.csv --strict
 import logging
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from multihot.cli import run_script
+
+if TYPE_CHECKING:
+    from multihot.data.table.table import Table
 
 log = logging.getLogger("multihot")
 
@@ -20,6 +26,8 @@ log = logging.getLogger("multihot")
 @hydra.main(version_base="1.3", config_path="../conf", config_name="validate_data")
 def main(cfg: DictConfig) -> None:
     """Prints the findings and writes report.html, report.json and clusters.csv; ends with exit code 0 or 1."""
+    from multihot.data import create_reader
+    from multihot.data.checks.agreement import NO_ALPHA, has_alpha, measure_agreement
     from multihot.data.checks.findings import DataSet, check_kinds, find_faults
     from multihot.data.checks.report import create_report, format_report, save_report
     from multihot.data.clusters import save_clusters
@@ -31,13 +39,18 @@ def main(cfg: DictConfig) -> None:
     check_kinds(cfg.ignore)
     folder, way_out = Path(absolute(cfg.out)), "give another folder by out="
     prepare_folder(folder, REPORT, way_out)
-    manifests, table_errors, table_warnings = read_splits(cfg)
+    read = create_reader(cfg.data)
+    manifests, table_errors, table_warnings = read_splits(cfg, read)
+    agreement = measure_agreement(find_table(read))
+    if agreement and not has_alpha():
+        table_warnings.append(NO_ALPHA)
     data = DataSet(manifests, OmegaConf.to_container(cfg.data))
     facts = inspect(manifests, cfg.num_workers)
     settings = {key: cfg[key] for key in ("tiny_side", "max_distance", "min_similarity", "ignore")}
     tables = {"table_errors": table_errors, "table_warnings": table_warnings}
     findings, clusters = find_faults(data, facts, **tables, **settings)
-    report = create_report(data, facts, findings)
+    looks_like = describe_format(cfg.data, table_errors)
+    report = create_report(data, facts, findings, agreement=agreement, looks_like=looks_like)
     with writing(folder, way_out):
         new = stage_folder(folder)
         save_report(new, report, data, facts, findings, title=str(cfg.data.get("path") or "data"))
@@ -61,9 +74,25 @@ class Warnings(logging.Handler):
             self.texts.append(record.getMessage())
 
 
-def read_splits(cfg: DictConfig) -> tuple[dict, list[str], list[str]]:
+def find_table(read: Callable) -> "Table | None":
+    """Returns the table that a reader has filled; None if it has none, or could not fill it."""
+    from multihot.data.corrections import CorrectedReader
+
+    reader = read.read if isinstance(read, CorrectedReader) else read
+    return vars(reader).get("table")  # a cached property
+
+
+def describe_format(data: DictConfig, errors: Sequence[str]) -> str | None:
+    """Returns which other reader the files of the data look like, unless an error says so already."""
+    from multihot.data.readers.recognize import recognize
+
+    found = recognize(data.path) if data.get("path") else None
+    is_chosen = found is None or found.known.data == HydraConfig.get().runtime.choices["data"]
+    return None if is_chosen or any(str(found) in error for error in errors) else str(found)
+
+
+def read_splits(cfg: DictConfig, read: Callable) -> tuple[dict, list[str], list[str]]:
     """Returns the manifest of each split that the data has, what is wrong with the others, and what is warned of."""
-    from multihot.data import create_reader
     from multihot.data.depth import read_value_range
     from multihot.data.manifest import SPLITS
     from multihot.errors import InputError, MissingSplitError
@@ -72,7 +101,6 @@ def read_splits(cfg: DictConfig) -> tuple[dict, list[str], list[str]]:
     manifests, errors, warnings = {}, [], Warnings()
     log.addHandler(warnings)
     value_range = read_value_range(cfg.data.value_range)
-    read = create_reader(cfg.data)
     for split in SPLITS:
         labels = manifests["train"].labels if manifests else None
         try:

@@ -21,6 +21,7 @@ MAX_ENTRIES = 10  # of each finding on the page; the JSON has all
 MAX_IMAGES = 10  # of each entry on the page
 MAX_LABELS = (100, 20)  # most and least frequent ones on the page
 MAX_CO_OCCURRING = 40  # most frequent labels whose co-occurrence is counted
+MOST_AGREED = 10  # labels whose agreement the console shows
 MAX_BARS = 21  # of the histogram; the last one holds the rest
 NUM_THUMBNAILS = 24
 THUMBNAILS_OF_KIND = {"near_duplicates_across_splits": 12, "duplicates_across_splits": 8, "near_duplicates": 8}
@@ -28,12 +29,25 @@ OTHER_THUMBNAILS = 4
 THUMBNAIL_SIDE = 160  # pixels
 
 
-def create_report(data: DataSet, facts: Sequence[ImageFacts], findings: Sequence[Finding]) -> dict:
-    """Returns all that report.json holds: verdict, findings, and counts of splits, images and labels."""
+def create_report(
+    data: DataSet,
+    facts: Sequence[ImageFacts],
+    findings: Sequence[Finding],
+    *,
+    agreement: Sequence[dict] = (),
+    looks_like: str | None = None,
+) -> dict:
+    """Returns all that report.json holds: verdict, findings, and counts of splits, images and labels.
+
+    Args:
+        agreement: of several people, see measure_agreement.
+        looks_like: which other reader the files are for, in words.
+    """
     counts = Counter()
     for finding in findings:
         counts[finding.kind.severity] += len(finding.entries)
     return {
+        "looks_like": looks_like,
         "problems": counts["problem"],
         "warnings": counts["warning"],
         "findings": [describe_finding(data, finding) for finding in findings],
@@ -46,6 +60,7 @@ def create_report(data: DataSet, facts: Sequence[ImageFacts], findings: Sequence
         "labels_an_image": {
             split: np.bincount(labels_an_image(manifest.targets)).tolist() for split, manifest in data.manifests.items()
         },
+        "agreement": list(agreement),
         "co_occurrence": count_co_occurrence(data),
     }
 
@@ -131,7 +146,7 @@ def count_co_occurrence(data: DataSet) -> dict:
 
 def format_report(report: dict) -> str:
     """Returns the findings with their first places, for the console."""
-    lines = []
+    lines = [report["looks_like"]] if report["looks_like"] else []
     for finding in report["findings"]:
         lines.append(f"{finding['severity']:8}{finding['count']:>7}  {finding['title']}")
         lines.append(list_first([describe_entry(entry) for entry in finding["entries"]], limit=3))
@@ -141,7 +156,36 @@ def format_report(report: dict) -> str:
             f"timm's usual crop never shows {100 * lost['mean']:.0f}% of the area of the images in the mean, "
             f"{100 * lost['worst']:.0f}% of the worst"
         )
+    if report["agreement"]:
+        lines.append(format_agreement(report["agreement"]))
     return "\n".join([*lines, *[""] * bool(lines), verdict(report)])
+
+
+def format_agreement(rows: Sequence[dict]) -> str:
+    """Returns a table of the labels that people agree on least.
+
+    >>> print(format_agreement([{"label": "cat", "num_images": 40, "agreement": 0.9, "alpha": 0.789}]))
+    what several people say of an image, least agreed on first:
+      images   agree   alpha  label
+          40     90%    0.79  cat
+    """
+    lines = [
+        f"  {row['num_images']:>6,} {row['agreement']:>7.0%} {show_alpha(row['alpha']):>7}  {row['label']}"
+        for row in sort_agreement(rows)
+    ]
+    more = [f"  ... and {len(lines) - MOST_AGREED} more"] if len(lines) > MOST_AGREED else []
+    title = "what several people say of an image, least agreed on first:"
+    return "\n".join([title, "  images   agree   alpha  label", *lines[:MOST_AGREED], *more])
+
+
+def sort_agreement(rows: Sequence[dict]) -> list[dict]:
+    """Returns the labels that people agree on least first; last those without an alpha."""
+    return sorted(rows, key=lambda row: (row["alpha"] is None, row["alpha"] or 0, row["agreement"]))
+
+
+def show_alpha(alpha: float | None) -> str:
+    """Returns Krippendorff's alpha as it is shown; a dash is not defined, as where all answers are the same."""
+    return "-" if alpha is None else f"{alpha:.2f}"
 
 
 def describe_entry(entry: dict) -> str:
@@ -190,6 +234,8 @@ def save_report(
         ],
         labels=choose_labels(report, list(data.manifests)),
         bars=histogram_bars(report["labels_an_image"]),
+        agreement=[{**row, "alpha": show_alpha(row["alpha"])} for row in sort_agreement(report["agreement"])],
+        max_labels=MAX_LABELS[0],
         cells=co_occurrence_cells(report["co_occurrence"]),
         max_images=MAX_IMAGES,
     )

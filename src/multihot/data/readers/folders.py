@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO, NamedTuple
@@ -21,7 +21,10 @@ log = logging.getLogger("multihot")
 
 END = 4096  # bytes of a file's beginning and end, which are compared before the whole file is
 BLOCK = 1 << 20  # bytes that are read at once
-NO_LABEL = "no_label"  # where CVAT's ImageNet export (datumaro 1.13.12) puts images without a tag
+NO_LABEL = {  # where exports put images without a label
+    "no_label": "CVAT's ImageNet export (datumaro 1.13.12)",
+    "_unlabeled": "FiftyOne's tree of folders (1.22.1)",
+}
 
 
 @dataclass(kw_only=True)
@@ -36,9 +39,9 @@ class FolderReader(TableReader):
             val (or valid, validation, dev) or test. Any others are left out.
         same_file: which files are one image. "content": those with equal bytes, which must not be in two splits;
             "name": those of a split at the same place inside of their label folders; "never": none.
-        untagged: what the images of a folder `no_label` are: "absent": they have none of the labels; "unknown"; "skip":
-            left out; "label": it is a label like others, as it was for runs that began before there was this setting;
-            None: an error, as nothing tells images that nobody has looked at from those with none of the labels.
+        untagged: what the images of a folder `no_label` or `_unlabeled` are: "absent": they have none of the labels;
+            "unknown"; "skip": left out; "label": it is a label like others, as it was for runs that began before there
+            was this setting; None: an error, as nothing tells images that nobody has looked at from those with none.
     """
 
     path: str
@@ -56,11 +59,11 @@ class FolderReader(TableReader):
         labels = {split: list_folders(folder) for split, folder in folders.items()}
         untagged = self.read_untagged(labels)
         if untagged == "skip":
-            labels = {split: [name for name in names if name != NO_LABEL] for split, names in labels.items()}
+            labels = {split: [name for name in names if name not in NO_LABEL] for split, names in labels.items()}
         table.labels = tuple(next(iter(labels.values())))  # of train, if there is train
         if untagged == "unknown":
-            labels = {split: sorted(names, key=NO_LABEL.__eq__) for split, names in labels.items()}  # as the last one
-            table.labels = tuple(name for name in table.labels if name != NO_LABEL)
+            labels = {split: sorted(names, key=NO_LABEL.__contains__) for split, names in labels.items()}  # last
+            table.labels = tuple(name for name in table.labels if name not in NO_LABEL)
         files = [file for split in folders for file in list_files(split, folders[split], labels[split])]
         images = [file for file in files if is_image(file.path)]
         others = [file.path for file in files if not is_image(file.path)]
@@ -72,7 +75,7 @@ class FolderReader(TableReader):
         for split, folder in folders.items():
             table.begin(folder, self.root, unit="file")
             pairs = [pair for pair in zip(images, first_of, strict=True) if pair[0].split == split]
-            add_images(table, pairs, NO_LABEL if untagged == "unknown" else None)
+            add_images(table, pairs, NO_LABEL if untagged == "unknown" else ())
             for number, path in enumerate(filter(is_image, list_own_files(folder)), start=1):
                 table.note("images in no label folder (move them into one, or away)", number, path)
         warn_of_empty_folders(images, labels)
@@ -81,16 +84,17 @@ class FolderReader(TableReader):
 
     def __post_init__(self):
         if self.untagged == "absent":
-            self.none_labels = [*(self.none_labels or ()), NO_LABEL]
+            self.none_labels = [*(self.none_labels or ()), *NO_LABEL]
 
     def read_untagged(self, labels: Mapping[str, Sequence[str]]) -> str | None:
-        """Returns what images of a folder `no_label` are; None if there is none."""
-        is_named = NO_LABEL in (*(self.labels or ()), *(self.none_labels or ()))
-        if is_named or not any(NO_LABEL in names for names in labels.values()):
+        """Returns what images of a folder such as `no_label` are; None if there is none."""
+        named = {*map(str, self.labels or ()), *map(str, self.none_labels or ())}
+        found = [name for name in NO_LABEL if name not in named and any(name in names for names in labels.values())]
+        if not found:
             return None
         if self.untagged is None:
             raise InputError(
-                f"{self.path} holds a folder {NO_LABEL}, as CVAT's ImageNet export does for images without a tag, also "
+                f"{self.path} holds a folder {found[0]}, as {NO_LABEL[found[0]]} does for images without a label, also "
                 "those that nobody has looked at: say what they are by data.untagged=absent (they have none of the "
                 "labels), unknown, or skip (left out); if it is a label, name all labels in data.labels"
             )
@@ -200,18 +204,20 @@ def is_image(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in image_endings()
 
 
-def add_images(table: Table, images: Iterable[tuple[LabelledFile, LabelledFile]], unknown: str | None = None) -> None:
+def add_images(
+    table: Table, images: Iterable[tuple[LabelledFile, LabelledFile]], unknown: Collection[str] = ()
+) -> None:
     """Adds the images of a split to the table, each with the first file that is the same one.
 
     Args:
-        unknown: the last folder, whose images are unknown unless another folder has them; None: no such.
+        unknown: the last folders, whose images are unknown unless another folder has them.
     """
     seen = set()
     for number, (file, first) in enumerate(images, start=1):
         if first.split != file.split:
             leak = "images that are in two splits, which makes scores too good (keep one, or data.same_file=never)"
             table.note(leak, number, f"{file.path} is the same as {first.path}")
-        elif file.label == unknown:
+        elif file.label in unknown:
             if first.path not in table.row_of:
                 table.add(number, first.path, table.labels, [-1.0] * len(table.labels), split=file.split)
         elif (first.path, file.label) not in seen:

@@ -168,5 +168,5 @@ def check_format(file: str, misread: str) -> None:
     if found is None or not found.known.misread:
         return
     if misread == "error":
-        raise InputError(f"{found} (here {found.known.misread}; data.misread=warn reads it all the same)")
-    log.warning("%s (%s)", found, found.known.misread)
+        raise InputError(f"{found}. Read as it is, {found.known.misread} (data.misread=warn does so)")
+    log.warning("%s. Read as it is, %s", found, found.known.misread)

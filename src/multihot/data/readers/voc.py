@@ -44,6 +44,11 @@ class VocReader(TableReader):
         for split, name in sets.items():
             if name:
                 self.read_set(table, name, split)
+        if len(table) and not table.values and self.misread == "error":
+            raise InputError(
+                f"{self.path} has no objects, so that none of its images has a label: CVAT and others leave the tags "
+                "of whole images out of this format; export them in another one, as CVAT's XML for images (data=cvat)"
+            )
 
     def read_set(self, table: Table, name: str, split: str) -> None:
         """Adds the images of one set, all to one split."""
