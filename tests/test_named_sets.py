@@ -1,32 +1,16 @@
 """The files of well-known data sets become the answers that their makers meant; rows are as each set has them."""
 
 import json
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPO, compose_config
-from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from scipy.io import savemat
+from source_settings import settings_of
 
-from multihot.data import create_reader
 from multihot.errors import InputError
-
-
-@cache
-def csv_settings() -> DictConfig:
-    return compose_config("train", ["data=csv", "data.path=x"]).data
-
-
-@cache
-def settings_of(name: str) -> dict:
-    """Returns the settings of a set; those of CSV files are not composed each, which would take most of the time."""
-    own = OmegaConf.load(REPO / f"conf/data/{name}.yaml")
-    cfg = compose_config("train", [f"data={name}", "data.path=x"]).data if own.pop("defaults") != ["csv"] else None
-    cfg = OmegaConf.merge(csv_settings(), own) if cfg is None else cfg
-    return {key: None if OmegaConf.is_missing(cfg, key) else OmegaConf.to_object(cfg)[key] for key in cfg}
+from multihot.known_classes import create
 
 
 def settings(name: str, **changes) -> dict:
@@ -34,7 +18,7 @@ def settings(name: str, **changes) -> dict:
 
 
 def read(name: str, split: str = "train", **changes):
-    return create_reader(settings(name, **changes))(split)
+    return create("data", settings(name, **changes), _convert_="all")(split)
 
 
 def error_of(name: str, split: str = "train", **changes) -> str:

@@ -74,7 +74,8 @@ class ParquetReader(ColumnReader):
     def holds_images(self, file: str) -> bool:
         """Returns whether the images of an opened file are in it, and no files of their own."""
         with_images = self.copies[file] is not None
-        different = [other for other, copy in self.copies.items() if (copy is not None) != with_images]
+        others = [(other, copy) for other, copy in self.copies.items() if other != self.join_path]
+        different = [other for other, copy in others if (copy is not None) != with_images]
         if different:
             first, second = (file, different[0]) if with_images else (different[0], file)
             raise InputError(
@@ -114,7 +115,7 @@ class ParquetReader(ColumnReader):
             plain: those that hold numbers or words.
         """
         ignored = self.names("ignore_columns")
-        if self.layout == "columns" and self.label_columns is None:
+        if self.makes_columns or (self.layout == "columns" and self.label_columns is None):
             return [name for name in names if name not in ignored]
         labels = self.names("label_columns" if self.layout == "columns" else "labels_column")
         others = (self.unknown_column, self.value_column, self.split_column, self.weight_column, self.cluster_column)
