@@ -110,6 +110,18 @@ def test_one_of_several_readers_may_say_none(folder):
     assert manifest.dense_targets().tolist() == [[0], [1]]
 
 
+def test_one_of_several_readers_may_say_none_in_a_column(folder):
+    path = write(
+        folder, "image,none,cat,dog\na.png,0,1,0\na.png,1,,\na.png,0,1,0\nb.png,1,0,0\nb.png,1,,0\nb.png,0,0,1\n"
+    )
+    manifest = read("csv", path, NONE, "data.layout=columns", "data.agree=majority")
+    assert manifest.labels == ("cat", "dog")
+    assert manifest.dense_targets().tolist() == [[1, 0], [0, 0]]
+    contradiction = write(folder, "image,none,cat\na.png,1,1\na.png,0,1\n")
+    with pytest.raises(InputError, match="1 rows that say none of the labels"):
+        read("csv", contradiction, NONE, "data.layout=columns", "data.agree=majority")
+
+
 def test_readings_of_two_files_stand_in_lines_of_their_own(folder):
     train = write(folder, "image,labels\na.png,None\nb.png,cat\n")
     val = write(folder, "image,labels\nc.png,cat\nd.png,None\n", "val.csv")

@@ -41,14 +41,19 @@ def take_out(table: Table, none_labels: Sequence[str], labels: Sequence[str] | N
     is_word = np.isin(label_ids, list(names))
     says_none = is_word & (values == 1)
     groups = rows
+    is_column = bool(table.labels_of_file and table.lines)  # a column a label, where several people may have a row
     if table.num_readings:  # each reading of an image stands alone
         groups = rows * np.int64(max(table.num_readings)) + np.asarray(table.readings)
+    elif is_column:
+        groups = np.asarray(table.lines) * len(table.files) + np.asarray(table.line_files)
     all_names = list(table.id_of)
     for answer in np.flatnonzero(~is_word & (values > 0) & np.isin(groups, groups[says_none])):
         table.problems[CONTRADICTS].append(f"{table.place_of(answer)}: {all_names[label_ids[answer]]!r}")
     for answer in np.flatnonzero(is_word & (values > 0) & (values < 1)):
         table.problems[IN_DOUBT].append(f"{table.place_of(answer)}: {names[label_ids[answer]]!r} is {values[answer]:g}")
-    if not table.num_readings:
+    if is_column:
+        values[(values < 0) & np.isin(groups, groups[says_none])] = 0  # those of the table itself
+    elif not table.num_readings:
         table.rows_of_none = np.unique(rows[says_none])
     table.keep_answers(~is_word)
 
