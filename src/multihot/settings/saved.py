@@ -24,6 +24,8 @@ SINCE = {
     "data.ignore_columns": None,
     "data.none_labels": None,
     "data.image_suffix": None,
+    "data.replace_prefix": None,
+    "data.search_images": False,
     "data.image_template": None,
     "data.rename_columns": None,
     "data.cell_parts": None,
