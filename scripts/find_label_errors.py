@@ -95,11 +95,12 @@ def write(cfg: DictConfig, new: Path, folder: Path, sources: Sequence["Source"],
     """Fills a staged folder with what was found, moves it into place, and prints it."""
     import numpy as np
 
+    from multihot.data.label_studio_tasks import folder_above
     from multihot.data.manifest import Manifest
     from multihot.decisions.suspects import find_suspects, measure_doubt, score_planted
     from multihot.files import absolute, publish_folder, writing
     from multihot.ownership import LABEL_ERRORS
-    from multihot.report.label_errors import folder_above, list_cases, save_files
+    from multihot.report.label_errors import list_cases, save_files
     from multihot.seal import seal
 
     data, space = Manifest.concatenate([source.data for source in sources]), sources[0].space

@@ -1,4 +1,4 @@
-"""Divides a data set anew so that every part has the same label frequencies, and writes it as one file for data=csv.
+"""Divides a data set anew so that every part has the same label frequencies, and writes it as one file.
 
 python scripts/split_data.py data=csv data.path=all.csv out=split.csv 'fractions={train:0.8,val:0.1,test:0.1}'
 python scripts/split_data.py data=csv data.path=all.csv out=split.csv num_folds=5
@@ -20,9 +20,10 @@ from multihot.command_line import quote, write_override
 from multihot.data import create_reader
 from multihot.data.clusters import join_clusters, read_clusters
 from multihot.data.csv_writer import LEFT_OUT, choose_writer
+from multihot.data.label_studio_tasks import TaskWriter, create_interface, folder_above
 from multihot.data.splitting import Shares, check_fractions, describe_split, few_shot, k_folds, stratify
 from multihot.errors import InputError, MissingSplitError, check_choice, list_first
-from multihot.files import prepare_file, write_text, writing
+from multihot.files import absolute, prepare_file, write_text, writing
 from multihot.ownership import check_not_read
 from multihot.settings.check import check_settings
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from multihot.labels import Group
 
 OTHER_OUT = "give another file by out="
+TASKS = ".json"
 ANY = b""  # overwrite=true says that what is in a file may go
 
 
@@ -63,6 +65,9 @@ def main(cfg: DictConfig) -> None:
     for division in divisions:
         reduce_train(division, targets, cfg.num_shots, cfg.seed, clusters)
     new_splits = [replaced(replaced(splits, tied, LEFT_OUT), rows, division) for division in divisions]
+    if files[0].suffix == TASKS:
+        write_tasks(files, data, new_splits, cfg.image_root)
+        return
     writer = choose_writer(data, new_splits, cfg.separator)
     for file, new_split in zip(files, new_splits, strict=True):
         with writing(file, OTHER_OUT):
@@ -86,15 +91,35 @@ def wished_parts(cfg: DictConfig) -> tuple[list[str], list[float]]:
 
 
 def output_files(out: Path, num_folds: int | None, overwrite: bool) -> list[Path]:
-    """Returns the files to write; raises InputError if one is there already, or is not called .csv."""
-    if out.suffix != ".csv":
-        raise InputError(f"out={out} must end in .csv")
-    folds = [out.with_name(f"{out.stem}_fold{fold}.csv") for fold in range(num_folds or 0)]
+    """Returns the files to write; raises InputError if one is there already, or is not called .csv or .json."""
+    if out.suffix not in (".csv", TASKS):
+        raise InputError(f"out={out} must end in .csv, or in {TASKS} for tasks of Label Studio")
+    folds = [out.with_name(f"{out.stem}_fold{fold}{out.suffix}") for fold in range(num_folds or 0)]
     files = folds or [out]
+    if out.suffix == TASKS:
+        files.append(out.with_name(f"{out.name}.xml"))
     there = [str(file) for file in files if file.is_file()]
     if there and not overwrite:
         raise InputError(f"these files are there already; overwrite=true replaces them:\n{list_first(there)}")
     return files
+
+
+def write_tasks(
+    files: Sequence[Path], data: "Manifest", new_splits: Sequence[np.ndarray], image_root: str | None
+) -> None:
+    """Writes tasks of Label Studio, and as the last file their labelling interface; prints what to do with them."""
+    *files, interface = files
+    root = folder_above(data.images) if image_root is None else absolute(image_root)
+    with writing(interface, OTHER_OUT):
+        write_text(interface, create_interface(data.labels, data.groups))
+    for file, new_split in zip(files, new_splits, strict=True):
+        with writing(file, OTHER_OUT):
+            write_text(file, TaskWriter(root).format(data, new_split, file.parent))
+    print(
+        f"written; import into a project of Label Studio that serves files from {root}, with the labelling interface "
+        f"{interface}. Its export as JSON trains by:\n  python train.py data=label_studio data.path=<export>.json "
+        f"{write_override('data.root', root)} {write_override('data.interface', str(interface))}"
+    )
 
 
 def read_all(read: Callable, pool: Sequence[str], names: Sequence[str]) -> tuple["Manifest", np.ndarray]:

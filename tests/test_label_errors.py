@@ -234,7 +234,9 @@ def test_labels_of_a_group_change_places_in_two_lines_of_one_rank():
 def test_a_task_of_label_studio_has_the_proposed_labels_as_its_prediction():
     cases, data = case_of([[0, 1, -1], [1, 1, 0]], [[0.9, 0.2, 0.99], [0.05, 0.7, 0.0]])
     picture = Image.new("RGB", (4, 4))
-    data = SimpleNamespace(labels=LABELS, sparse_target=data.sparse_target, read=lambda image, min_side: picture)
+    data = SimpleNamespace(
+        labels=LABELS, groups=(), sparse_target=data.sparse_target, read=lambda image, min_side: picture
+    )
     second, first = create_tasks(cases, data, "/photos")
     expected = {"image": "", "name": "/photos/0.jpg", "given": "dog", "present": ["dog"], "rank": 2}
     assert first["data"] | {"image": ""} == expected

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 import shlex
 import warnings
 from collections.abc import Callable
@@ -472,3 +473,18 @@ def test_help_explains_every_setting_and_mistakes_end_in_a_line(tmp_path, call_s
     result = call_script("scripts/split_data.py", f"data.path={tmp_path}/no.csv", f"out={tmp_path}/x.csv", THREE_PARTS)
     assert result.returncode == 1
     assert f"\nError: cannot read {tmp_path}/no.csv" in result.stderr
+
+
+def test_tasks_of_label_studio_have_the_splits_and_answers(split_data, tmp_path):
+    path = write_data(tmp_path, "image,labels", animals)
+    split_data(f"data.path={path}", f"out={tmp_path}/split.csv", THREE_PARTS)
+    split_data(f"data.path={path}", f"out={tmp_path}/tasks.json", THREE_PARTS)
+    assert "serves files from " + str(tmp_path) in split_data.printed
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    export = [{"id": number} | task for number, task in enumerate(tasks)]
+    (tmp_path / "export.json").write_text(json.dumps(export))
+    settings = [f"data.root={tmp_path}", f"data.interface={tmp_path}/tasks.json.xml"]
+    told = read_answers(["data=label_studio", f"data.path={tmp_path}/export.json", *settings])
+    assert told == read_answers(["data=csv", f"data.path={tmp_path}/split.csv"])
+    with pytest.raises(InputError, match=r"there already.*\n.*tasks\.json\n.*tasks\.json\.xml"):
+        split_data(f"data.path={path}", f"out={tmp_path}/tasks.json", THREE_PARTS)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,9 +80,13 @@ def address_of(image: str, root: str) -> str:
     return f"/data/local-files/?d={quote(os.path.relpath(image, root))}"
 
 
-def format_tasks(tasks: Iterable[dict]) -> str:
-    """Returns tasks as JSON, one a line."""
-    return "[\n" + ",\n".join(map(json.dumps, tasks)) + "\n]\n"
+def folder_above(images: Sequence[str]) -> str:
+    """Returns the folder in which is the one of all images: Label Studio serves none that is its root itself.
+
+    >>> folder_above(["/data/photos/a/1.jpg", "/data/photos/ab/2.jpg"])
+    '/data'
+    """
+    return os.path.dirname(os.path.commonpath([os.path.dirname(min(images)), os.path.dirname(max(images))]))
 
 
 @dataclass(frozen=True)
@@ -90,25 +94,23 @@ class TaskWriter:
     """Writes a task an image: its answers are an annotation if all of them are known, else a prediction.
 
     Args:
-        image_root: folder that Label Studio serves files from; None: images stay what they are.
+        image_root: folder that Label Studio serves files from.
     """
 
-    image_root: str | None
+    image_root: str
 
     def format(self, data: "Manifest", splits: np.ndarray, folder: Path) -> str:
         """Returns the text of the file."""
         choices = list_choices(data.labels, data.groups)
-        return format_tasks(
-            self.create_task(data, row, image, splits[row], choices) for row, image in each_image(data, splits, folder)
-        )
+        tasks = (self.create_task(data, row, splits[row], choices) for row, _ in each_image(data, splits, folder))
+        return "[\n" + ",\n".join(map(json.dumps, tasks)) + "\n]\n"
 
-    def create_task(self, data: "Manifest", row: int, image: str, split: str, choices: Sequence[Choices]) -> dict:
+    def create_task(self, data: "Manifest", row: int, split: str, choices: Sequence[Choices]) -> dict:
         """Returns the task of an image."""
         columns, values = data.sparse_target(row)
         is_known = data.unlisted == 0 and bool(np.isin(values, (0, 1)).all())
         result = create_result({data.labels[column] for column in columns[values >= 0.5]}, choices)
-        address = image if self.image_root is None else address_of(data.images[row], self.image_root)
         return {
-            "data": {"image": address, "split": str(split)},
+            "data": {"image": address_of(data.images[row], self.image_root), "split": str(split)},
             "annotations" if is_known else "predictions": [{"result": result}],
         }

@@ -5,13 +5,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
-from xml.sax.saxutils import quoteattr
 
 import jinja2
 import numpy as np
 
 from multihot.data.csv_writer import format_csv
+from multihot.data.label_studio_tasks import address_of, create_interface, create_result, list_choices
 from multihot.data.manifest import Manifest
 from multihot.decisions.suspects import NO_OTHER, Suspects
 from multihot.report.pictures import encode
@@ -25,6 +24,7 @@ KINDS = {
 SIDE = 192  # pixels of the longer side of a picture on the page
 SIDE_OF_TASK = 640  # in a task, of what is no file of its own
 MODEL_VERSION = "multihot out-of-fold"
+GIVEN = '  <Text name="given" value="given: $given"/>\n'  # shown beside the image
 
 
 @dataclass(frozen=True)
@@ -152,36 +152,18 @@ def create_tasks(cases: Sequence[Case], data: Manifest, image_root: str) -> list
                 proposed.append(change.label)
             else:
                 proposed.remove(change.label)
+    choices = list_choices(data.labels, data.groups)
     for task in tasks.values():
         [prediction] = task["predictions"]
-        choices = {"choices": prediction["result"]}
-        prediction["result"] = [{"from_name": "labels", "to_name": "image", "type": "choices", "value": choices}]
+        prediction["result"] = create_result(prediction["result"], choices)
     return list(tasks.values())
 
 
 def address(image: str, data: Manifest, image_root: str) -> str:
     """Returns where Label Studio finds an image."""
     if os.path.isfile(image):
-        return f"/data/local-files/?d={quote(os.path.relpath(image, image_root))}"
+        return address_of(image, image_root)
     return encode(data.read(image, min_side=SIDE_OF_TASK), SIDE_OF_TASK)
-
-
-def folder_above(images: Sequence[str]) -> str:
-    """Returns the folder in which is the one of all images: Label Studio serves none that is its root itself.
-
-    >>> folder_above(["/data/photos/a/1.jpg", "/data/photos/ab/2.jpg"])
-    '/data'
-    """
-    return os.path.dirname(os.path.commonpath([os.path.dirname(min(images)), os.path.dirname(max(images))]))
-
-
-def create_interface(labels: Sequence[str]) -> str:
-    """Returns the labelling interface of Label Studio that the tasks are made for."""
-    choices = "\n".join(f"    <Choice value={quoteattr(label)}/>" for label in labels)
-    return (
-        '<View>\n  <Image name="image" value="$image"/>\n  <Text name="given" value="given: $given"/>\n'
-        f'  <Choices name="labels" toName="image" choice="multiple">\n{choices}\n  </Choices>\n</View>\n'
-    )
 
 
 def save_files(folder: Path, cases: Sequence[Case], data: Manifest, title: str, summary: dict) -> None:
@@ -190,7 +172,7 @@ def save_files(folder: Path, cases: Sequence[Case], data: Manifest, title: str, 
         "suspects.csv": format_suspects(cases),
         "index.html": create_page(cases, data, title, summary),
         "label_studio.json": json.dumps(create_tasks(cases, data, summary["image_root"]), indent=1, ensure_ascii=False),
-        "label_studio.xml": create_interface(data.labels),
+        "label_studio.xml": create_interface(data.labels, data.groups, GIVEN),
     }
     for name, text in texts.items():
         errors = "surrogateescape" if name == "suspects.csv" else "backslashreplace"

@@ -369,6 +369,7 @@ SCRIPTS = {
         "pool": list_of(choice("train", "val", "test"), once=True),
         "clusters": PATH | NULL,
         "separator": MARK | NULL,
+        "image_root": PATH | NULL,
         "seed": whole(0),
         "overwrite": FLAG,
         "num_worst": whole(0),
