@@ -3,15 +3,19 @@
 import gzip
 import inspect
 from functools import cache
+from importlib import import_module
 
 import export_samples
 import pytest
 from conftest import REPO, compose_config
 from export_samples import IMAGES, TRUTH, write, write_pictures
+from exports import create_cases, reduce
 from omegaconf import OmegaConf
+from test_exports import FORMATS
 
 from multihot.data import create_reader
-from multihot.data.readers.known_formats import FORMATS, SIDECAR, VOC
+from multihot.data.readers.known_formats import FORMATS as KNOWN
+from multihot.data.readers.known_formats import SIDECAR, VOC
 from multihot.data.readers.recognize import recognize
 from multihot.data.unknown import UnknownStrategy
 from multihot.data.unlearnable import check_learnable
@@ -60,9 +64,19 @@ def test_a_file_and_its_folder_tell_which_reader_they_are_for(name, tmp_path):
     assert recognize(str(tmp_path)).known.data == data
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_written_for_each_reader_is_known(name, tmp_path):
+    format_ = import_module(f"export_formats.{name}")
+    cases = [reduce(case, format_.KEEPS) for case in create_cases()[:5]]
+    write_pictures(tmp_path / "images", [case.image for case in cases])
+    source, *overrides = format_.write(tmp_path, cases)
+    path = next(word.partition("=")[2].strip("'\"") for word in overrides if word.startswith("data.path="))
+    assert f"data={recognize(path).known.data}" == source
+
+
 def test_every_format_names_a_reader_that_there_is():
     readers = {file.stem for file in (REPO / "conf/data").glob("*.yaml")}
-    assert {known.data for known in (*FORMATS, VOC, SIDECAR)} <= readers
+    assert {known.data for known in (*KNOWN, VOC, SIDECAR)} <= readers
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES.keys() - NOT_KNOWN - {"cvat_coco", "v7_coco"}))

@@ -57,7 +57,7 @@ FORMATS = (
         columns=({"source-ref", "*-metadata"}, {"source", "*-metadata"}),
     ),
     Format("Vertex AI's JSONL", "vertex", columns=({"imageGcsUri"},), misread=UNANSWERED),
-    Format("Vertex AI's CSV", "vertex", pattern=r'"?((training|train|validation|test|unassigned)"?,"?)?gs://'),
+    Format("Vertex AI's CSV", "vertex", pattern=r'(?i:"?((training|train|validation|test|unassigned)"?,"?)?gs://)'),
     Format(
         "Azure ML's JSONL", "azure_ml",
         columns=({"image_url", "label_confidence"}, {"image_url", "image_details"}, {"image_url", "label"}),
