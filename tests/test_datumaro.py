@@ -143,7 +143,8 @@ def test_items_that_cannot_be_used_are_named(folder, changes, words):
             TRAIN.replace('"name":"cat"', '"name":1'),
             "is no file of datumaro: name in 0 in labels in label in categories",
         ),
-        (TRAIN.replace('"items":[', '"items":[5,'), "is no file of datumaro: 0 in items is no object"),
+        (TRAIN.replace('"items":[', '"items":[5,'), "1 items without an image:\n"),
+        (TRAIN.replace('"items":[', '"items":{"a":[') + "}", "is no file of datumaro: items is {"),
     ],
 )
 def test_files_of_another_kind_are_errors(folder, text, words):

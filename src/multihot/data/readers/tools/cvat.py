@@ -8,7 +8,7 @@ from functools import partial
 from xml.parsers import expat
 
 from multihot.data.readers.text_files import open_text
-from multihot.data.readers.tools.data_sets import find_saved, split_of_subset, tell_ignored
+from multihot.data.readers.tools.data_sets import SavedImages, split_of_subset, tell_ignored
 from multihot.data.table.exports import ExportReader, Item
 from multihot.data.table.table import Table
 from multihot.errors import InputError
@@ -53,14 +53,15 @@ class CvatReader(ExportReader):
     def read(self, file: str, table: Table) -> Iterator[Item]:
         """Yields the images of a file."""
         export, with_objects = Annotations(file), self.objects == "present"
+        saved = SavedImages(table.root, self.image_suffix)
         for image in export.read():
             labels = image.tags + (image.objects if with_objects else [])
             if not image.name or not all(labels):
                 table.note(UNNAMED, image.line, image.name or "")
                 continue
-            place = find_saved(image.name, image.subset, table.root, self.image_suffix)
             readings = [dict.fromkeys(labels, 1.0)] if labels else []
-            yield Item(image.line, place, readings, split_of_subset(image.subset, self.split_names))
+            split = split_of_subset(image.subset, self.split_names)
+            yield Item(image.line, saved.find(image.name, image.subset), readings, split)
         names = export.names(with_objects=with_objects)
         if names:
             self.declare(table, names)

@@ -9,17 +9,28 @@ from multihot.errors import InputError
 
 log = logging.getLogger(__name__)
 
+IMAGES = "images"
 DEFAULT = "default"  # the subset of images that are in none
 
 
-def find_saved(image: str, subset: str | None, root: str, suffix: str | None) -> str:
-    """Returns the path of an image from the root on: `images/<subset>/<image>`, `images/<image>`, or the image itself.
+class SavedImages:
+    """The images in a data set's folder `images`.
 
     Args:
-        suffix: that is added to it later.
+        root: folder in which it is, if there is one.
+        suffix: that is added later to what is found.
     """
-    places = [os.path.join("images", subset or DEFAULT, image), os.path.join("images", image)]
-    return next((place for place in places if os.path.isfile(os.path.join(root, place + (suffix or "")))), image)
+
+    def __init__(self, root: str, suffix: str | None):
+        self.root, self.suffix = root, suffix or ""
+        self.are_there = os.path.isdir(os.path.join(root, IMAGES))
+
+    def find(self, image: str, subset: str | None) -> str:
+        """Returns `images/<subset>/<image>` or `images/<image>`, where such a file is, else the image itself."""
+        if not self.are_there:
+            return image
+        places = [os.path.join(IMAGES, subset or DEFAULT, image), os.path.join(IMAGES, image)]
+        return next((place for place in places if os.path.isfile(os.path.join(self.root, place + self.suffix))), image)
 
 
 def split_of_subset(subset: str | None, split_names: Mapping[str, str] | None) -> str | None:

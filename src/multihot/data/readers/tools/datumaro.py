@@ -5,14 +5,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from multihot.data.readers.tools.data_sets import find_saved, split_of_subset, tell_ignored
+from multihot.data.readers.tools.data_sets import SavedImages, split_of_subset, tell_ignored
 from multihot.data.readers.tools.json_files import read_json
 from multihot.data.table.exports import ExportReader, Item
 from multihot.data.table.table import Table
 from multihot.errors import InputError
 
 GROUPS = [{"name": str, "group_type": str, "labels": [str]}]
-SHAPE = {"categories": {"label": {"labels": [{"name": str}], "label_groups?": GROUPS}}, "items": [{}]}
+SHAPE = {"categories": {"label": {"labels": [{"name": str}], "label_groups?": GROUPS}}, "items": list}
 ANNOTATIONS = "annotations"  # the folder of files, beside the folder `images`
 ENDING = ".jpg"  # of images whose file is not named
 NO_IMAGE = "items without an image"
@@ -63,13 +63,15 @@ class DatumaroReader(ExportReader):
         table.groups = (table.groups or {}) | read_groups(about)
         subset = os.path.splitext(os.path.basename(file))[0]
         split = None if file in self.paths().values() else split_of_subset(subset, self.split_names)
-        seen, counts = {}, {"label": 0, "object": 0}
+        saved, seen, counts = SavedImages(table.root, self.image_suffix), {}, {"label": 0, "object": 0}
         for number, item in enumerate(content["items"], start=1):
-            image = find_image(item, subset, table.root, self.image_suffix)
+            name = name_image(item) if isinstance(item, dict) else None
+            if name is None:
+                table.note(NO_IMAGE, number, f"{item!r:.80}")
+                continue
+            image = saved.find(name, subset)
             labels = find_labels(item, names, counts, with_objects=self.objects == "present")
-            if image is None:
-                table.note(NO_IMAGE, number, repr(item.get("id")))
-            elif seen.setdefault(image, number) != number:
+            if seen.setdefault(image, number) != number:
                 table.note(SAME_FILE, number, f"{image}, as item {seen[image]}")
             elif labels is None:
                 table.note(NO_LABEL, number, image)
@@ -85,14 +87,19 @@ def read_groups(about: Mapping) -> dict[str, dict]:
     return {group["name"]: {"labels": group["labels"], "none": True} for group in groups}
 
 
-def find_image(item: Mapping, subset: str, root: str, suffix: str | None) -> str | None:
-    """Returns the path of an item's image from the root on; None if it has none."""
-    image = item.get("image")
-    path = image.get("path") if isinstance(image, dict) else None
-    name = item.get("id")
-    if isinstance(image, dict) and not path and isinstance(name, str) and name:
-        path = name.replace("/", "_") + ENDING
-    return find_saved(path, subset, root, suffix) if isinstance(path, str) and path else None
+def name_image(item: Mapping) -> str | None:
+    """Returns the name of an item's image; None if it has none.
+
+    >>> name_image({"id": "a/b", "image": {"path": "a_b.png"}}), name_image({"id": "a/b", "image": {}})
+    ('a_b.png', 'a_b.jpg')
+    """
+    image, name = item.get("image"), item.get("id")
+    if not isinstance(image, dict):
+        return None
+    path = image.get("path")
+    if not path and isinstance(name, str) and name:
+        return name.replace("/", "_") + ENDING
+    return path if isinstance(path, str) and path else None
 
 
 def find_labels(item: Mapping, names: Sequence[str], counts: dict[str, int], *, with_objects: bool) -> list[str] | None:
