@@ -174,7 +174,7 @@ def test_one_label_an_image_of_vertex_is_read_too(tmp_path):
         ("TRAINING,gs://bucket/a.jpg,cat,0.1,0.1,,,0.3,0.3,,", "1 images with boxes instead of labels"),
         ({"imageGcsUri": "a.jpg", "boundingBoxAnnotations": []}, "1 images with boxes instead of labels"),
         ({"imageGcsUri": "a.jpg", "classificationAnnotations": ["cat"]}, "1 annotations that are no list of objects"),
-        ({"imageGcsUri": "a.jpg", "classificationAnnotations": 3}, "1 annotations that are no list of objects"),
+        ({"imageGcsUri": "a.jpg", "classificationAnnotations": ""}, "1 annotations that are no list of objects"),
         (vertex("a.jpg", ""), "1 labels that are no text, or empty"),
         (vertex("a.jpg", "cat", use=3), "1 uses other than training"),
         ({"classificationAnnotations": [{"displayName": "cat"}]}, "1 rows without an image"),
@@ -233,7 +233,7 @@ def checklist(*names: str, question: str = "Animals") -> dict:
     return {"feature_id": "q", "name": question, "value": question.lower(), "checklist_answers": answers}
 
 
-def person(*questions: dict, skipped: bool | None = False, objects: tuple[str, ...] = ()) -> dict:
+def person(*questions: dict, skipped: object = False, objects: tuple[str, ...] = ()) -> dict:
     """Returns what one annotator of Labelbox has answered."""
     outlined = [{"name": name, "annotation_kind": "ImageBoundingBox", "classifications": []} for name in objects]
     annotations = {"objects": outlined, "classifications": list(questions), "relationships": []}
@@ -325,6 +325,8 @@ def test_images_of_labelbox_can_be_named_by_their_address(tmp_path):
         labelbox("a.jpg", {"annotations": {"frames": {}}, "performance_details": {}}),
         labelbox("a.jpg", person({"checklist_answers": [{"name": "cat"}]})),
         labelbox("a.jpg", person({"name": "Animals", "checklist_answers": "cat"})),
+        labelbox("a.jpg", person({"name": "Animals", "checklist_answers": {}})),
+        labelbox("a.jpg", person(skipped="no")),
     ],
 )
 def test_what_labelbox_does_not_write_is_refused(tmp_path, row):

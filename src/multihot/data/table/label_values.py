@@ -95,6 +95,13 @@ def read_label(value: object) -> str:
     return value.strip()
 
 
+def check_list(value: object) -> list:
+    """Returns a list as it is; raises TypeError for anything else, even if it is empty."""
+    if not isinstance(value, list):
+        raise TypeError(f"{quote(value)} is no list")
+    return value
+
+
 def is_score(key: str, value: object) -> bool:
     """Returns whether what stands beside a name may be an answer: yes, no, a number from -1 to 1, or of any scale if
     it is called so.

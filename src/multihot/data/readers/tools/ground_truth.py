@@ -78,7 +78,7 @@ class GroundTruthReader(ExportReader):
         """Returns the answers about labels, given by id, that their confidences make; raises CellError."""
         try:
             values = {label: float(confidences[key]) for key, label in labels.items()}
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CellError(NO_CONFIDENCE, quote(confidences)) from error
         if not any(values.values()):
             raise CellError(ONE_WORKER, quote(confidences))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multihot.data.readers.json_lines import read_objects
 from multihot.data.table.cells import CellError, is_blank, quote
 from multihot.data.table.exports import ExportReader, Item
-from multihot.data.table.label_values import read_label
+from multihot.data.table.label_values import check_list, read_label
 from multihot.data.table.table import Table
 from multihot.errors import InputError, name_first
 
@@ -112,28 +112,27 @@ class LabelboxReader(ExportReader):
 
 def is_skipped(label: Mapping) -> bool:
     """Returns whether an annotator has skipped the image; raises CellError if nothing tells."""
-    about = label.get("performance_details")
-    if about is None:
-        annotations = label["annotations"]
-        if not any(annotations.get(kind) for kind in ("classifications", "objects")):
-            raise CellError(PERHAPS_SKIPPED, quote(label))
-        return False
-    return bool(about.get("skipped"))
+    told, annotations = (label.get("performance_details") or {}).get("skipped"), label["annotations"]
+    if told is None and not (annotations["classifications"] or annotations.get("objects")):
+        raise CellError(PERHAPS_SKIPPED, quote(label))
+    if not isinstance(told, bool | None):
+        raise TypeError(told)
+    return bool(told)
 
 
 def read_answers(label: Mapping) -> Answers:
     """Returns what one annotator has answered; raises CellError for a name that is no text."""
     annotations = label["annotations"]
-    objects = [(None, read_label(item["name"])) for item in annotations.get("objects") or ()]
+    objects = [(None, read_label(item["name"])) for item in check_list(annotations.get("objects", []))]
     return [*list_answers(annotations["classifications"]), *objects]
 
 
 def list_answers(questions: Sequence[Mapping]) -> Answers:
     """Returns the chosen answers of checklists and radios, also of those below an answer."""
     answers = []
-    for question in questions:
+    for question in check_list(questions):
         radio = question.get("radio_answer")
-        for answer in question.get("checklist_answers") or [radio] * bool(radio):
-            answers.append((question["name"], read_label(answer["name"])))
-            answers += list_answers(answer.get("classifications") or ())
+        for answer in check_list(question.get("checklist_answers", [radio] if radio else [])):
+            answers.append((read_label(question["name"]), read_label(answer["name"])))
+            answers += list_answers(answer.get("classifications", []))
     return answers

@@ -12,7 +12,7 @@ from multihot.data.readers.json_lines import read_objects
 from multihot.data.readers.text_files import open_text
 from multihot.data.table.cells import CellError, quote
 from multihot.data.table.exports import ExportReader, Item
-from multihot.data.table.label_values import read_label
+from multihot.data.table.label_values import check_list, read_label
 from multihot.data.table.table import Table
 
 USE = "aiplatform.googleapis.com/ml_use"
@@ -43,7 +43,7 @@ class VertexReader(ExportReader):
 def is_json(file: str) -> bool:
     """Returns whether a file is JSON rather than CSV."""
     with open_text(file) as text:
-        return next((line for line in text if line.strip()), "").lstrip().startswith("{")
+        return next((line for line in text if line.strip()), "").lstrip().startswith(("{", "["))
 
 
 def read_object(number: int, item: Mapping) -> Item:
@@ -55,8 +55,8 @@ def read_object(number: int, item: Mapping) -> Item:
         annotations = [item["classificationAnnotation"]] if item.get("classificationAnnotation") else []
     about = item.get("dataItemResourceLabels") or {}
     try:
-        labels = [read_label(annotation["displayName"]) for annotation in annotations]
-        use = about.get(USE) or ""
+        labels = [read_label(annotation["displayName"]) for annotation in check_list(annotations)]
+        use = about.get(USE, "")
     except (KeyError, TypeError, AttributeError) as error:
         raise CellError(NO_ANNOTATIONS, quote(annotations)) from error
     return create_item(number, item.get("imageGcsUri"), labels, use)
