@@ -9,7 +9,7 @@ import numpy as np
 from multihot.data.table.table import Table
 
 STEPS = 10  # soft answers are compared to a tenth
-NO_ALPHA = 'there is no Krippendorff\'s alpha without its package: pip install -e ".[data]"'
+NO_ALPHA = 'there is no Krippendorff\'s alpha without its package: pip install -e ".[agreement]"'
 
 
 class Votes(NamedTuple):
