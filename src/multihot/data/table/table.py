@@ -228,8 +228,8 @@ class Table:
 
     def locate(self, image: str, number: int) -> str | None:
         """Returns the path of an image, or notes why it has none."""
-        if "\0" in image:
-            self.note("images whose names no file can have (a zero byte)", number, quote(image))
+        if "\0" in image or not (image.isascii() or can_be_named(image)):
+            self.note("images whose names no file can have", number, ascii(image[:80]))
             return None
         if self.replace_prefix:
             image = replace_prefix(image, self.replace_prefix)
@@ -287,6 +287,18 @@ class Table:
             (label, {split: counts[number, k] for k, split in enumerate(SPLITS) if counts[number, k]})
             for number, label in unseen.items()
         ]
+
+
+def can_be_named(path: str) -> bool:
+    """Returns whether the signs of a path can be those of a file: half of a pair of UTF-16 cannot.
+
+    >>> can_be_named("caf\u00e9.jpg"), can_be_named(chr(0xD83D))
+    (True, False)
+    """
+    try:
+        return bool(os.fsencode(path))
+    except UnicodeEncodeError:
+        return False
 
 
 @cache
