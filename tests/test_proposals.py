@@ -76,10 +76,14 @@ def test_a_column_that_looks_like_one_of_train_is_named_with_it(folder):  # noqa
     assert "('Cat' looks like 'cat')" in error_of(path, f"data.val_path={folder / 'val.csv'}", "data.layout=columns")
 
 
-def test_a_line_of_its_count_above_the_names_is_to_be_left_out(folder):  # noqa: F811
+def test_a_line_of_its_count_above_names_divided_by_blanks_is_read(folder):  # noqa: F811
     (folder / "list_attr.txt").write_text("2\nMale Young\na.png  1 -1\nb.png -1 1\n")
     message = error_of(f"data.path={folder / 'list_attr.txt'}", "data.layout=columns")
-    assert "without the line above the names of the columns" in message
+    path, columns = (
+        f"data.path={folder / 'list_attr.txt'}",
+        ["data.layout=columns", proposed(message, "data.delimiter")],
+    )
+    assert read(path, *columns, "data.answers={-1: absent}").dense_targets().tolist() == [[1, 0], [0, 1]]
 
 
 def test_a_column_of_words_among_answers_is_to_be_left_out(folder):  # noqa: F811

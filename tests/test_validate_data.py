@@ -13,6 +13,7 @@ from markupsafe import escape
 from picture_files import write_tiff
 from PIL import Image, ImageCms
 
+from multihot.data import create_reader
 from multihot.data.checks.duplicates import close_pairs, count_ones, near_clusters
 from multihot.data.checks.findings import KINDS
 from multihot.data.checks.inspection import ImageFacts, inspect_image, inspect_images, perceptual_hashes
@@ -523,7 +524,7 @@ def test_what_a_reader_warns_of_is_found(tmp_path):
     (tmp_path / "list.csv").write_text("\n".join(["image,cat,fold,split", *rows]) + "\n")
     script = load_script("scripts/validate_data")
     cfg = compose_config("validate_data", ["data=csv", f"data.path={tmp_path}/list.csv", "data.layout=columns"])
-    _, errors, warnings = script.read_splits(cfg)
+    _, errors, warnings = script.read_splits(cfg, create_reader(cfg.data))
     assert errors == []
     assert len(warnings) == 1
     assert "taken for labels, also the column 'fold'" in warnings[0]

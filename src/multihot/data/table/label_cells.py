@@ -38,7 +38,7 @@ class LabelCells:
     """
 
     def __init__(self, separator: str, labels: Sequence[str] | None, *, keeps_none: bool = False):
-        self.keeps_none = keeps_none
+        self.may_be_none = tuple("nNuU_ ") if keeps_none and not separator.strip() else ()  # how such words begin
         plain = separator.strip()
         self.separator = separator if not plain or plain.isalpha() else plain  # " and " is not in "sand"
         self.names = None if labels is None else list(map(str, labels))
@@ -80,8 +80,8 @@ class LabelCells:
     def divide(self, text: str) -> Said:
         """Returns what a plain text says."""
         self.has_text = True
-        if self.keeps_none and SAYS_NONE.fullmatch(text):
-            return [text], None
+        if text[:1] in self.may_be_none and SAYS_NONE.fullmatch(text):
+            return [text.strip()], None
         labels = split_labels(text, self.separator)
         if len(labels) > 1 and self.divided is None:
             self.divided = text
