@@ -75,7 +75,7 @@ def main(cfg: DictConfig) -> None:
 def find_images(cfg: DictConfig, trained: DictConfig, labels: tuple[str, ...]):
     """Returns the images that are asked for as a Manifest of the run's labels."""
     from multihot.data import OF_ANY_SOURCE, create_reader
-    from multihot.data.depth import read_value_range
+    from multihot.data.value_range import read_value_range
     from multihot.prediction.images import ALLOWED, list_images, without_answers
 
     if (cfg.images is None) == (cfg.split is None):
@@ -89,7 +89,7 @@ def find_images(cfg: DictConfig, trained: DictConfig, labels: tuple[str, ...]):
         manifest = create_reader(settings)(cfg.split, labels=labels, must_exist=False)
     if not len(manifest):
         raise InputError(f"split={cfg.split} has no images")
-    return manifest.thin_out(cfg.max_images).with_value_range(read_value_range(settings.value_range))
+    return manifest.thin_out(cfg.max_images).with_value_range(read_value_range(settings.value_range, settings.window))
 
 
 def describe_plan(cfg: DictConfig, run, trained: DictConfig, manifest, predictor) -> dict:

@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     check_extra()
     from functools import partial
 
-    from multihot.data.depth import read_value_range
+    from multihot.data.value_range import read_value_range
     from multihot.prediction.predictor import open_predictor
     from multihot.report.saliency import load_explainer
     from multihot.run.folder import load_run
@@ -49,7 +49,7 @@ def main(cfg: DictConfig) -> None:
             cores=cores,
             batch_size=trained.batch_size,
             num_threads=num_threads,
-            value_range=read_value_range(trained.data.value_range),
+            value_range=read_value_range(trained.data.value_range, trained.data.window),
             load_explainer=partial(load_explainer, run.best, predictor.space) if cfg.saliency else None,
         )
         service.warm_up(cfg.exact)

@@ -93,14 +93,14 @@ def describe_format(data: DictConfig, errors: Sequence[str]) -> str | None:
 
 def read_splits(cfg: DictConfig, read: Callable) -> tuple[dict, list[str], list[str]]:
     """Returns the manifest of each split that the data has, what is wrong with the others, and what is warned of."""
-    from multihot.data.depth import read_value_range
     from multihot.data.manifest import SPLITS
+    from multihot.data.value_range import read_value_range
     from multihot.errors import InputError, MissingSplitError
     from multihot.metrics import check_group_names
 
     manifests, errors, warnings = {}, [], Warnings()
     log.addHandler(warnings)
-    value_range = read_value_range(cfg.data.value_range)
+    value_range = read_value_range(cfg.data.value_range, cfg.data.window)
     for split in SPLITS:
         labels = manifests["train"].labels if manifests else None
         try:

@@ -194,7 +194,8 @@ WRONG_CHOICES = (
     "difficult=easy", "labels=[true,cat]", "layout=rows", "numbers=hot", "same_file=hash",
     'separator=""', "shuffle_window=0", "uncertain=ignore", "uncertain_by_label={Edema:one}",
     "unlisted=none", "unlisted_pairs=none", "unseen_labels=skip", "unverified=negative", "val_fraction=1",
-    "value_range=[5,5]", "value_range=[0,1,2]", "value_range=full", "view=side",
+    "value_range=[5,5]", "value_range=[0,1,2]", "value_range=full", "view=side", "window=lung",
+    "window=[40]", "window=[40,0]", "window=[[40,80],[80,200]]",
 )  # fmt: skip
 
 

@@ -11,11 +11,11 @@ from PIL import Image
 from scipy.sparse import csr_array
 from torchvision.transforms import InterpolationMode
 
-from multihot.data.depth import RangedReader, read_value_range
 from multihot.data.image_cache import DiskCache
 from multihot.data.images import decode_image, read_image
 from multihot.data.manifest import Manifest
 from multihot.data.readers.web_dataset import ShardImages
+from multihot.data.value_range import RangedReader, read_value_range
 from multihot.errors import InputError
 from multihot.files import file_stamp
 from multihot.settings.saved import read_config
@@ -139,7 +139,10 @@ def test_bands_that_are_no_colours_are_refused():
         (write_tiff(pixels[..., :4], 2, extra=[2]), "it may be infrared. Save the three bands"),
         (write_tiff(pixels[..., :4], 2), "it may be infrared"),
         (write_tiff(pixels, 2, extra=[0, 0]), "it has 5 bands"),
-        (write_tiff(pixels[..., :4], 1, extra=[0, 0, 0]), "a TIFF of a kind that Pillow does not read"),
+        (
+            write_tiff(pixels[..., :4], 1, extra=[0, 0, 0]),
+            "4 bands of 8 bits|a TIFF of a kind that Pillow does not read",
+        ),
         (write_tiff(pixels[..., 0].astype(np.int8), 1), "its values are signed"),
     ):
         with pytest.raises(InputError, match=words):
@@ -176,7 +179,9 @@ def test_a_run_from_before_has_the_range_of_the_type(tmp_path):
     (tmp_path / "config.yaml").write_text("data:\n  path: a.csv\n")
     assert read_config(tmp_path / "config.yaml").data.value_range == "auto"
     (tmp_path / "config.yaml").write_text("data:\n  value_range: [0, 4095]\n")
-    assert read_value_range(read_config(tmp_path / "config.yaml").data.value_range) == RANGE
+    settings = read_config(tmp_path / "config.yaml").data
+    assert settings.window == "file"
+    assert read_value_range(settings.value_range, settings.window) == RANGE
 
 
 def test_what_is_kept_of_images_changes_with_the_range(tmp_path):

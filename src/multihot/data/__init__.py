@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from multihot.data.manifest import Manifest
 
 # The settings of data in conf/train.yaml, which are about any source.
-OF_ANY_SOURCE = ("bad_images", "cache", "cache_folder", "corrections", "sampling", "shuffle_window", "value_range")
+OF_ANY_SOURCE = (
+    "bad_images",
+    "cache",
+    "cache_folder",
+    "corrections",
+    "sampling",
+    "shuffle_window",
+    "value_range",
+    "window",
+)
 
 
 def source_settings(settings: Mapping) -> dict:
@@ -33,7 +42,7 @@ def create_reader(settings: Mapping) -> Callable:
 
 def create_source(settings: Mapping, max_images: int | None, num_workers: int | None) -> Callable[..., "Manifest"]:
     """Returns (split, labels=None) -> Manifest, see `load_split`, from the settings of a data group."""
-    options = {key: settings[key] for key in ("bad_images", "cache_folder", "value_range")}
+    options = {key: settings[key] for key in ("bad_images", "cache_folder", "value_range", "window")}
     return partial(load_split, create_reader(settings), max_images=max_images, num_workers=num_workers, **options)
 
 
@@ -47,6 +56,7 @@ def load_split(
     cache_folder: str,
     num_workers: int | None,
     value_range: object = "auto",
+    window: object = "file",
 ) -> "Manifest":
     """Returns at most `max_images` images of a split of what `create_reader` gave, those that can be used.
 
@@ -54,11 +64,12 @@ def load_split(
         bad_images: error (an image that cannot be decoded stops the run when it is met) | skip.
         cache_folder: remembers which images cannot be decoded.
         value_range: what is black and what is white of values of more than 8 bits, auto | [black, white].
+        window: the same as center and width, file | [center, width] | three of them, for red, green and blue.
     """
     from multihot.data.bad_images import drop_bad_images
-    from multihot.data.depth import read_value_range
+    from multihot.data.value_range import read_value_range
 
-    value_range = read_value_range(value_range)
+    value_range = read_value_range(value_range, window)
     manifest = read(split, labels=labels, must_exist=bad_images == "error").thin_out(max_images)
     manifest = manifest.with_value_range(value_range)
     if bad_images == "error" or not len(manifest):

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from scipy.sparse import csr_array, vstack
 
-from multihot.data.depth import RangedReader, ValueRange
 from multihot.data.images import DECODING, file_of, read_image
+from multihot.data.value_range import RangedReader, ValueRange
 from multihot.errors import InputError, list_first
 from multihot.labels import Group, LabelSpace
 

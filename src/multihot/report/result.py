@@ -11,7 +11,7 @@ from scipy.special import logit
 from torch import Tensor
 
 from multihot.data import create_reader
-from multihot.data.depth import read_value_range
+from multihot.data.value_range import read_value_range
 from multihot.decisions import Decisions
 from multihot.errors import InputError, first_line
 from multihot.evaluation.decided import is_fitted_to, read_decisions
@@ -130,7 +130,7 @@ def open_album(data: DictConfig, split: str, labels: tuple[str, ...]) -> Album:
     """
     try:
         manifest = create_reader(data)(split, labels=labels, must_exist=False)
-        return Album(manifest.with_value_range(read_value_range(data.value_range)).read)
+        return Album(manifest.with_value_range(read_value_range(data.value_range, data.window)).read)
     except (InputError, OSError) as error:
         return Album(None, first_line(error))
 

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from multihot.data.depth import ValueRange
 from multihot.data.images import decode_image
+from multihot.data.value_range import ValueRange
 from multihot.errors import InputError
 from multihot.model.pieces import PIECE
 from multihot.prediction.answers import Describer, refuse

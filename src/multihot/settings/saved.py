@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 DECIDED = ("mixed_precision", "kernels")  # when a run begins
 SINCE = {
     "data.value_range": "auto",
+    "data.window": "file",
     "data.corrections": None,
     "data.answers": None,
     "data.agree": "error",
@@ -38,7 +39,7 @@ SINCE = {
     "data.split_lists": None,
     "data.blank_cluster": "error",
 }  # what runs that began before there were these settings had
-OF_ANY_DATA = ("value_range", "corrections")  # of SINCE, those that every source has
+OF_ANY_DATA = ("value_range", "window", "corrections")  # of SINCE, those that every source has
 GONE = {
     "loss.unknown.rejection": 0.2,
     "mix.probability": 1.0,

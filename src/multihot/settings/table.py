@@ -29,6 +29,10 @@ GROUP = LABELS | Kind(
 )
 SIDES = whole(1) | list_of(whole(1), [2])
 COLOURS = list_of(number(), [3])
+WINDOW = Kind(
+    "[center, width] with a width from 1 up", lambda value: list_of(number(), [2]).fits(value) and value[1] >= 1
+)
+WINDOWS = list_of(WINDOW, [3])
 WEIGHT = number(0) | list_of(number(0))
 SOME_WEIGHT = Kind(
     f"{WEIGHT.words}, some of it above 0",
@@ -47,6 +51,7 @@ DATA = {
     "data._partial_": FLAG,
     "data.bad_images": choice("error", "skip"),
     "data.value_range": choice("auto") | list_of(number(), [2], rising=True, once=True),
+    "data.window": choice("file") | WINDOW | WINDOWS,
     "data.corrections": PATH | NULL,
     "data.sampling.strategy": choice("uniform", "class_balanced", "repeat_factor"),
     "data.sampling.threshold": number(above=0, high=1),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from multihot.data.depth import RangedReader, suggest_range
 from multihot.data.manifest import Manifest
+from multihot.data.value_range import RangedReader, suggest_range
 from multihot.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from scipy.sparse import csr_array
 
-from multihot.data.depth import ValueRange
 from multihot.data.manifest import Manifest
+from multihot.data.value_range import ValueRange
 from multihot.errors import InputError
 
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -5,8 +5,8 @@ from io import BytesIO
 
 from PIL import Image
 
-from multihot.data.depth import ValueRange
 from multihot.data.images import decode_image
+from multihot.data.value_range import ValueRange
 from multihot.errors import InputError
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from multihot.data.depth import ValueRange
 from multihot.data.images import decode_image
+from multihot.data.value_range import ValueRange
 from multihot.errors import InputError
 from multihot.files import check_disk_space, file_stamp, name_irregular
 

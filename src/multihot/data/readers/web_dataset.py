@@ -11,7 +11,6 @@ from io import BytesIO
 
 from PIL import Image
 
-from multihot.data.depth import ValueRange
 from multihot.data.images import decode_image
 from multihot.data.loader import default_num_workers
 from multihot.data.readers.json_lines import UNREADABLE, load
@@ -21,6 +20,7 @@ from multihot.data.table.cells import BLANK, CellError
 from multihot.data.table.label_cells import Said, check_not_null
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader, warn_of_several_splits
 from multihot.data.table.table import Table
+from multihot.data.value_range import ValueRange
 from multihot.errors import InputError, ShardError, check_choice, list_first, name_first
 from multihot.files import file_stamp
 
