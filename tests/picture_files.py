@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from io import BytesIO
 
 import numpy as np
 
@@ -69,3 +70,60 @@ def write_png(values: np.ndarray, colour_type: int, transparent: tuple[int, ...]
         chunk(b"IDAT", zlib.compress(rows)),
         chunk(b"IEND", b""),
     ])  # fmt: skip
+
+
+def write_dicom(values: np.ndarray, compressed: bytes | None = None, syntax: str | None = None, **elements) -> bytes:
+    """Returns a DICOM file of values (H, W), (H, W, 3) or, with NumberOfFrames, (frames, H, W), by pydicom.
+
+    Args:
+        compressed: the frame as it stands in the file, of the transfer syntax `syntax`.
+        elements: by their keywords; without them all bits of an unsigned grey type are stored.
+    """
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    is_colour = values.shape[-1] == 3 and values.ndim == 3 and "NumberOfFrames" not in elements
+    dataset, bits = Dataset(), 8 * values.itemsize
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax or ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.Rows, dataset.Columns = values.shape[:2] if is_colour else values.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PlanarConfiguration = (3, 0) if is_colour else (1, None)
+    dataset.PhotometricInterpretation = "RGB" if is_colour else "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored = bits, bits
+    dataset.PixelRepresentation = int(values.dtype.kind == "i")
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelData = encapsulate([compressed]) if compressed else values.tobytes()
+    dataset["PixelData"].VR = "OB" if compressed or bits == 8 else "OW"
+    file = BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def write_table(entries: np.ndarray, first: int, num_bits: int) -> list:
+    """Returns the sequence of one item that holds a lookup table, its entries uint8 or uint16 in words."""
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.LUTDescriptor = [len(entries) % 2**16, first, num_bits]
+    item.add_new("LUTData", "OW", entries.tobytes())
+    return [item]
+
+
+def write_heic(pixels: np.ndarray, num_bits: int = 8, **settings) -> bytes:
+    """Returns a HEIC file of colours (H, W, 3) without loss; pixels of more than 8 bits are uint16, scaled to 16."""
+    import pillow_heif
+
+    mode = "RGB" if num_bits == 8 else "RGB;16"
+    height, width = pixels.shape[:2]
+    pillow_heif.options.SAVE_HDR_TO_12_BIT = num_bits == 12
+    file = BytesIO()
+    heif = pillow_heif.from_bytes(mode, (width, height), pixels.tobytes())
+    heif.save(file, quality=-1, chroma=444, matrix_coefficients=0, **settings)
+    pillow_heif.options.SAVE_HDR_TO_12_BIT = False
+    return file.getvalue()

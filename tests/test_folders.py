@@ -316,7 +316,7 @@ def touch(top: Path, *paths: str) -> str:
         (["training/cat/a.bmp", "testing/cat/b.bmp"], "the folders testing, training, which seem to be splits"),
         (["data/cat/a.bmp", "data/dog/b.bmp"], "if these are the labels, set data.path={path}/data"),
         (["images/a.bmp", "labels/a.txt"], "as data sets of boxes (YOLO) do"),
-        (["cat/a.txt", "dog/b.heic"], "holds no images, but files with other endings: .txt (1), .heic (1)"),
+        (["cat/a.txt", "dog/b.cr2"], "holds no images, but files with other endings: .txt (1), .cr2 (1)"),
     ],
 )
 def test_folders_of_another_layout_are_errors(tmp_path, files, words):
@@ -328,7 +328,7 @@ def test_folders_inside_of_labels_and_pictures_that_are_not_read_are_warned_of(t
     read(touch(tmp_path / "a", "animal/cat/a.bmp", "animal/dog/b.bmp", "thing/car/c.bmp"), val_fraction=0)
     assert "the labels are the folders animal, thing; those inside of them (car, cat, dog) are none" in caplog.text
     caplog.clear()
-    path = touch(tmp_path / "b", "cat/a.bmp", "cat/b.heic", "cat/c", "cat/notes.txt", "__MACOSX/cat/a.bmp")
+    path = touch(tmp_path / "b", "cat/a.bmp", "cat/b.cr2", "cat/c", "cat/notes.txt", "__MACOSX/cat/a.bmp")
     assert read(path, val_fraction=0).labels == ("cat",)
     [record] = [record for record in caplog.records if record.levelname == "WARNING"]
     assert "2 files are left out, because their ending is that of no image that is read: " in record.getMessage()

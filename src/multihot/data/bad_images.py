@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from multihot.data.manifest import BadImage, Manifest
+from multihot.data.other_kinds import installed_packages
 from multihot.errors import InputError, ShardError, list_first
 from multihot.files import read_json, temporary_name, write_json, write_text, writing
 from multihot.json_shapes import BAD_IMAGES
@@ -93,8 +94,8 @@ def find_bad_images(manifest: Manifest, num_workers: int) -> dict[int, BadImage]
 
 
 def state_of_images(manifest: Manifest) -> str:
-    """Returns a name that changes with the images' paths, sizes and times."""
-    digest = hashlib.sha256()
+    """Returns a name that changes with the images' paths, sizes and times, and with what can be decoded here."""
+    digest = hashlib.sha256(" ".join(installed_packages()).encode())
     for state in manifest.image_states():
         digest.update(state.encode("utf-8", "surrogateescape") + b"\n")
     return digest.hexdigest()[:24]

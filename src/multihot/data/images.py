@@ -9,8 +9,10 @@ from io import BytesIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from multihot.data.depth import Depth, UnusableImageError, ValueRange, change_raw_modes
+from multihot.data.depth import Depth, change_raw_modes
 from multihot.data.not_images import name_content
+from multihot.data.other_kinds import check_size, find_decoder, read_start, rewind
+from multihot.data.value_range import UnusableImageError, ValueRange
 from multihot.errors import InputError
 from multihot.files import name_irregular
 
@@ -46,6 +48,7 @@ DECODE_ERRORS = (
     Warning,
 )
 OF_PILLOW = (TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, BufferError)  # say nothing alone
+MOST_WORDS = 300  # letters of what a decoder says
 WAY_OUT = "Restore the file or remove its row from the data"
 SUB_FILE_TYPE, SAMPLE_FORMAT, SUB_IMAGES, DNG_VERSION = 254, 339, 330, 50706  # tags of TIFF
 SIGNED = 2  # sample format
@@ -76,9 +79,11 @@ def decode_image(
     try:
         if isinstance(source, str) and (what := name_irregular(source)):
             raise UnusableImageError(f"it is {what} and no file. Remove its row from the data")
-        with Image.open(source) as image:
+        with open_image(source, value_range) as image:
+            if image.format is None:  # all of it is decoded
+                return to_rgb(image, image)
             choose_page(image)
-            check_size(image)
+            check_size(*image.size)
             check_bands(image)
             mend_inks(image)
             depth = Depth.of(image)
@@ -90,6 +95,24 @@ def decode_image(
             return to_rgb(image, image)
     except DECODE_ERRORS as error:
         raise InputError(f"cannot read the image {name}: {explain_with_way_out(error, source)}") from error
+
+
+def open_image(source: str | BytesIO, value_range: ValueRange) -> Image.Image:
+    """Returns an open file; of a kind that Pillow does not know, the decoded picture, whose `format` is None."""
+    try:
+        return Image.open(source)
+    except UnidentifiedImageError:
+        start = read_start(source)
+        if (decode := find_decoder(start)) is None:
+            raise
+    rewind(source)
+    try:
+        return decode(source, value_range)
+    except (UnusableImageError, MemoryError, Image.DecompressionBombError):
+        raise
+    except DECODE_ERRORS as error:
+        what, words = name_content(start)[0], " ".join(str(error).split())[:MOST_WORDS]
+        raise OSError(f"it is {what}, damaged or of a kind that is not read ({words})") from error
 
 
 def choose_page(image: Image.Image) -> None:
@@ -139,15 +162,8 @@ def reduce_scale(image: Image.Image, min_side: int) -> None:
     """Lets a JPEG decode at the smallest scale that leaves the shorter side SPARE_SCALE times `min_side`."""
     shorter = min(image.size)
     scale = next((scale for scale in (8, 4, 2) if shorter // scale >= SPARE_SCALE * min_side), None)
-    if scale is not None:
+    if scale is not None and image.format != "HEIF":  # which would give a thumbnail
         image.draft(None, (image.width // scale, image.height // scale))  # other formats do nothing
-
-
-def check_size(image: Image.Image) -> None:
-    """Raises an error where Pillow only warns: decoding an image that large may exhaust the memory."""
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise Image.DecompressionBombError
 
 
 def find_turn(image: Image.Image) -> Image.Transpose | None:
@@ -221,11 +237,3 @@ def is_empty(source: str | BytesIO) -> bool:
     if isinstance(source, BytesIO):
         return source.getbuffer().nbytes == 0
     return os.path.isfile(source) and os.path.getsize(source) == 0
-
-
-def read_start(source: str | BytesIO) -> bytes:
-    """Returns the first bytes of a file or of bytes, as many as tell what it is."""
-    if isinstance(source, BytesIO):
-        return source.getvalue()[:1024]
-    with open(source, "rb") as file:
-        return file.read(1024)

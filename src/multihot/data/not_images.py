@@ -2,23 +2,26 @@
 
 CONVERT = "convert it to PNG or JPEG"
 AGAIN = "download or copy it again"
+INSTALL = 'install what reads it (pip install -e ".[pictures]"), or convert it to PNG or JPEG'
+HEIC, JPEG_XL, DICOM = "a HEIC photo", "a JPEG XL picture", "a DICOM file"
+RARE_TIFF = "a TIFF of a kind that Pillow does not read (its bands, bits or compression), or damaged"
 KINDS = (  # position, bytes, what it is, the way out
     (0, b"version https://git-lfs", "not an image but a Git LFS pointer", "run git lfs pull"),
     (0, b"%PDF", "not an image but a PDF document", CONVERT),
     (0, b"%!PS", "a PostScript drawing", CONVERT),
-    (4, b"ftypavif", "an AVIF picture, which this Pillow is built without", CONVERT),
-    (4, b"ftypavis", "an AVIF picture, which this Pillow is built without", CONVERT),
-    (4, b"ftyphei", "a HEIC photo, which Pillow does not read", CONVERT),
-    (4, b"ftyphev", "a HEIC photo, which Pillow does not read", CONVERT),
-    (4, b"ftypmif1", "a HEIC photo, which Pillow does not read", CONVERT),
-    (4, b"ftypmsf1", "a HEIC photo, which Pillow does not read", CONVERT),
+    (4, b"ftypavif", "an AVIF picture, which this Pillow is built without", 'pip install "pillow>=11.3"'),
+    (4, b"ftypavis", "an AVIF picture, which this Pillow is built without", 'pip install "pillow>=11.3"'),
+    (4, b"ftyphei", HEIC, INSTALL),
+    (4, b"ftyphev", HEIC, INSTALL),
+    (4, b"ftypmif1", HEIC, INSTALL),
+    (4, b"ftypmsf1", HEIC, INSTALL),
     (4, b"ftypcrx", "a camera's raw file (CR3)", CONVERT),
     (4, b"ftyp", "not an image but a video", "save the frame that counts as PNG or JPEG"),
     (0, b"\x1aE\xdf\xa3", "not an image but a video", "save the frame that counts as PNG or JPEG"),
     (8, b"AVI ", "not an image but a video", "save the frame that counts as PNG or JPEG"),
-    (0, b"\xff\x0a", "a JPEG XL picture, which Pillow does not read", CONVERT),
-    (4, b"JXL ", "a JPEG XL picture, which Pillow does not read", CONVERT),
-    (128, b"DICM", "a DICOM file", "convert it to 16-bit PNG and say black and white by data.value_range"),
+    (0, b"\xff\x0a", JPEG_XL, INSTALL),
+    (4, b"JXL ", JPEG_XL, INSTALL),
+    (128, b"DICM", DICOM, 'pip install -e ".[pictures]"'),
     (0, b"FUJIFILMCCD-RAW", "a camera's raw file (RAF)", CONVERT),
     (0, b"IIU\0", "a camera's raw file (RW2)", CONVERT),
     (0, b"IIR", "a camera's raw file (ORF)", CONVERT),
@@ -59,8 +62,7 @@ def name_content(start: bytes) -> tuple[str, str]:
         if start[position : position + len(mark)] == mark:
             return what, way_out
     if start.startswith(TIFF):
-        what = "a TIFF of a kind that Pillow does not read (its bands, bits or compression), or damaged"
-        return what, "save it as grey or RGB with 8 or 16 bits a band"
+        return RARE_TIFF, "save it as grey or RGB with 8 or 16 bits a band"
     text = start.decode("utf-8", "replace").lstrip("\ufeff \t\r\n").lower()
     for word, what, way_out in WORDS:
         if text.startswith(word) or (word == "<svg" and text.startswith("<?xml") and word in text):

@@ -96,7 +96,11 @@ def inspect_image(image: str, read: Callable[[str], Image.Image] = read_image) -
             cause = error.__cause__
             reason = cause_in_words(cause, image) if is_file and isinstance(cause, DECODE_ERRORS) else str(error)
             return ImageFacts(status_of(cause), reason, **header)
-    header = header or {"width": picture.width, "height": picture.height}
+    header = header or {
+        "width": picture.width,
+        "height": picture.height,
+        "num_frames": picture.info.get("num_frames", 1),
+    }
     is_constant = all(high - low <= SAME_COLOUR for low, high in picture.getextrema())
     pixel_hash = hashlib.blake2b(np.asarray(picture), digest_size=16, key=repr(picture.size).encode()).digest()
     return ImageFacts(

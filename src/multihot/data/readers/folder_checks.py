@@ -5,7 +5,10 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
+from multihot.data.not_images import INSTALL
+from multihot.data.other_kinds import ENDINGS
 from multihot.data.readers.recognize import recognize
 from multihot.errors import InputError
 
@@ -86,8 +89,9 @@ def check_endings(path: str, others: Sequence[str], num_images: int) -> None:
     left_out = {ending: count for ending, count in endings.items() if PICTURES.fullmatch(ending)}
     if left_out:
         log.warning(
-            "%s: %d files are left out, because their ending is that of no image that is read: %s; convert them",
+            "%s: %d files are left out, because their ending is that of no image that is read: %s; %s",
             path,
             sum(left_out.values()),
             ", ".join(f"{ending} ({count})" for ending, count in left_out.items()),
+            INSTALL if left_out.keys() & set(chain(*ENDINGS.values())) else "convert them",
         )

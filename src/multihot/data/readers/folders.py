@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from multihot.data.manifest import SPLITS
+from multihot.data.other_kinds import other_endings
 from multihot.data.readers.folder_checks import BY_SYSTEMS, check_endings, check_format, check_layout
 from multihot.data.table.reader import TableReader
 from multihot.data.table.table import SPLIT_OF_NAME, Table
@@ -191,8 +192,9 @@ def walk(top: str) -> Iterator[str]:
 
 @cache
 def image_endings() -> frozenset[str]:
-    """Returns the endings of the formats that Pillow reads; of some, like .pdf, it only writes files."""
-    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN)
+    """Returns the endings of the formats that are read; of some, like .pdf, Pillow only writes files."""
+    of_pillow = (ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN)
+    return frozenset([*of_pillow, *other_endings()])
 
 
 def is_image(path: str) -> bool:
