@@ -225,3 +225,19 @@ def test_the_settings_in_conf_build_a_reader_of_the_twenty_classes(folder):
     assert list(manifest.labels) == sorted(manifest.labels)
     assert manifest.labels[2] == "bird"
     np.testing.assert_array_equal(np.flatnonzero(manifest.target(0)), [11, 14])  # dog, unknown, and person
+
+
+def test_tags_that_cvat_writes_into_lists_are_told(folder, caplog):
+    """datumaro 1.13.12, by which CVAT exports VOC, writes tags into lists alone, not into annotations."""
+    add_set(folder, "bird_trainval", "000005 -1\n000007 -1\n000009  1\n")
+    add_set(folder, "dog_trainval", "000005  1\n000007 -1\n000009 -1\n")
+    assert len(read(folder, "train")) > 0
+    assert not caplog.records  # each is an object too, as in the kit's own lists
+    add_set(folder, "night_trainval", "000005  1\n000007 -1\n000012  0\n")
+    read(folder, "train")
+    assert "1 images have labels in ImageSets/Main/<label>_<set>.txt that none of their objects has" in caplog.text
+    assert "data=cvat): 000005" in caplog.text
+    (folder / "Annotations" / "000005.xml").unlink()
+    message = error_of(folder, "train")
+    assert "1 images that have tags and no objects (CVAT writes" in message
+    assert "line 1: 000005: dog, night" in message

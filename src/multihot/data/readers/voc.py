@@ -1,5 +1,7 @@
 """Reads a data set from a folder of Pascal VOC: lists of images, and an XML file of objects for each image."""
 
+import glob
+import logging
 import os
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
@@ -9,9 +11,19 @@ from dataclasses import dataclass
 from multihot.data.manifest import SPLITS
 from multihot.data.table.reader import TableReader
 from multihot.data.table.table import Table
-from multihot.errors import InputError
+from multihot.errors import InputError, name_first
 from multihot.files import name_irregular, reading
 
+log = logging.getLogger(__name__)
+
+TAGS_ALONE = (
+    "images that have tags and no objects (CVAT writes the tags of whole images into ImageSets/Main/<label>_<set>.txt "
+    "alone: export them by CVAT for images 1.1, and read that by data=cvat)"
+)
+TAGS_BESIDE = (
+    "images have labels in ImageSets/Main/<label>_<set>.txt that none of their objects has, which are not read (CVAT "
+    "writes the tags of whole images there: export them by CVAT for images 1.1, and read that by data=cvat)"
+)
 DIFFICULT = {"unknown": -1.0, "present": 1.0, "absent": 0.0}
 
 
@@ -54,18 +66,25 @@ class VocReader(TableReader):
         """Adds the images of one set, all to one split."""
         file = os.path.join(self.path, "ImageSets", "Main", f"{name}.txt")
         table.begin(file, self.root or os.path.join(self.path, "JPEGImages"))
+        tags_of, lacking = read_tags(os.path.dirname(file), name), []
         for number, words in read_lines(file, f"data.{split}_set"):
             if len(words) > 1:
                 problem = "lines that are not the name of one image (a list for one class? choose the one for all)"
                 table.note(problem, number, " ".join(words))
                 continue
-            annotation = os.path.join(self.path, "Annotations", f"{words[0]}.xml")
+            annotation, tags = os.path.join(self.path, "Annotations", f"{words[0]}.xml"), tags_of.get(words[0], set())
+            if tags and not os.path.exists(annotation):
+                table.note(TAGS_ALONE, number, f"{words[0]}: {name_first(sorted(tags))}")
+                continue
             try:
                 answers = self.read_answers(annotation)
             except AnnotationError as error:
                 table.note("images whose annotation cannot be used", number, str(error))
                 answers = {}
             table.add(number, f"{words[0]}.jpg", list(answers), list(answers.values()), split=split)
+            lacking += [words[0]] * bool(tags - answers.keys())
+        if lacking:
+            log.warning("%s: %d %s: %s", file, len(lacking), TAGS_BESIDE, name_first(lacking))
 
     def read_answers(self, annotation: str) -> dict[str, float]:
         """Returns the answers about one image, by label."""
@@ -77,6 +96,16 @@ class VocReader(TableReader):
 
 class AnnotationError(Exception):
     """An annotation cannot be used; the message says which and why."""
+
+
+def read_tags(folder: str, name: str) -> dict[str, set[str]]:
+    """Returns the labels of the images that the lists `<label>_<name>.txt` in a folder mark with 1."""
+    tags_of, end = defaultdict(set), f"_{name}.txt"
+    for file in glob.glob(os.path.join(glob.escape(folder), f"*{glob.escape(end)}")):
+        for _, words in read_lines(file, "the list"):
+            if len(words) == 2 and words[1] == "1":
+                tags_of[words[0]].add(os.path.basename(file).removesuffix(end))
+    return tags_of
 
 
 def read_lines(file: str, setting: str) -> Iterator[tuple[int, list[str]]]:

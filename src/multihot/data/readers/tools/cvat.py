@@ -17,6 +17,7 @@ BLOCK = 1 << 16  # bytes that are parsed at once
 LABEL = ["labels", "label"]  # how the path to what the meta data say of a label ends
 OF_LABEL = ("name", "type", "parent")
 FOR_TAGS = ("any", "tag")  # types of labels that an image can be tagged with; old versions write no types
+OF_VIDEO = ("track", "tag")
 UNNAMED = "images without a name, or tags without a label"
 EXPORT = "export it by CVAT for images 1.1"
 
@@ -123,8 +124,8 @@ class Annotations:
         depth, part = len(self.path), self.path[1:2]
         if depth == 1 and tag != "annotations":
             raise InputError(f"{self.file} is no annotation of CVAT: it holds <{tag}>, not <annotations>; {EXPORT}")
-        if depth == 2 and tag == "track":
-            raise InputError(f"{self.file} is of CVAT for video, which leaves out tags of images: {EXPORT}")
+        if depth == 2 and tag in OF_VIDEO:
+            raise InputError(f"{self.file} holds <{tag}>, as CVAT for video writes it, which is not read: {EXPORT}")
         if depth == 2 and tag == "image":
             line = self.parser.CurrentLineNumber
             self.image = CvatImage(line, attributes.get("name"), attributes.get("subset"))
