@@ -15,6 +15,7 @@ IMAGES = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
 LABELS = ("cat", "dog")
 TRUTH = {"a.jpg": ["cat"], "b.jpg": ["cat", "dog"], "c.jpg": [], "d.jpg": None}  # None: nobody has answered
 
+NOT_TOLD = {"annotator": None, "annotation_id": None}
 CSV_OF_LABEL_STUDIO = """\
 image,id,choice,annotator,annotation_id,created_at,updated_at,lead_time
 /data/upload/1/0a1b2c3d-d.jpg,4,,,,,,
@@ -55,7 +56,7 @@ def label_studio_json_min(folder: Path) -> Path:
         task = {"image": f"/data/upload/1/0a1b2c3d-{image}", "id": number}
         if labels:
             task["choice"] = labels[0] if len(labels) == 1 else {"choices": labels}
-        told = {"annotator": 1, "annotation_id": number} if labels is not None else {}
+        told = {"annotator": 1, "annotation_id": number} if labels is not None else NOT_TOLD
         tasks.append(task | told | {"created_at": "2026-11-28T09:00:01Z", "updated_at": "2026-11-28T09:00:01Z"})
     return write(folder / "project-1.json", json.dumps(tasks))
 
@@ -359,9 +360,15 @@ def nuswide(folder: Path) -> Path:
 
 
 def vg500(folder: Path) -> Path:
-    """A line an image and the numbers of its labels."""
-    write(folder / "vg_category_1000_to_500_labels.json", {"cat": 0})
-    return write(folder / "train_list_500.txt", "1.jpg 0 4 7\n2.jpg 3\n")
+    write(folder / "train_list_500.txt", "1.jpg\n2.jpg\n")
+    return write(folder / "vg_category_500_labels_index.json", json.dumps({"1.jpg": [0, 4, 7], "2.jpg": [3]}))
+
+
+def nuswide_folder(folder: Path) -> Path:
+    write(folder / "ImageList" / "Imagelist.txt", "actor\\0001_1.jpg\n")
+    write(folder / "Groundtruth" / "AllLabels" / "Labels_sky.txt", "1\n")
+    write_pictures(folder / "Flickr" / "actor", ["0001_1.jpg"])
+    return folder
 
 
 def pa100k(folder: Path) -> Path:

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from test_exports import FORMATS
 
 from multihot.data import create_reader
+from multihot.data.readers.known_formats import FOLDERS, SIDECAR
 from multihot.data.readers.known_formats import FORMATS as KNOWN
-from multihot.data.readers.known_formats import SIDECAR, VOC
 from multihot.data.readers.recognize import recognize
 from multihot.data.unknown import UnknownStrategy
 from multihot.data.unlearnable import check_learnable
@@ -33,6 +33,7 @@ DATA_OF = {
     "cvat_xml": "cvat", "cvat_xml_of_project": "cvat", "cvat_coco": "coco", "cvat_voc": "voc", "v7_coco": "coco",
     "roboflow_of_old": "roboflow", "vertex_csv": "vertex", "vertex_jsonl": "vertex", "via_csv": "via",
     "via_json": "via", "celeba_of_old": "celeba", "vindr_cxr_boxes": "vindr_cxr",
+    "nuswide_folder": "nuswide",
 }  # fmt: skip  # the others are called as their `data=`
 
 
@@ -71,12 +72,13 @@ def test_what_is_written_for_each_reader_is_known(name, tmp_path):
     write_pictures(tmp_path / "images", [case.image for case in cases])
     source, *overrides = format_.write(tmp_path, cases)
     path = next(word.partition("=")[2].strip("'\"") for word in overrides if word.startswith("data.path="))
-    assert f"data={recognize(path).known.data}" == source
+    found = recognize(path)
+    assert source == "data=folder" if found is None else source == f"data={found.known.data}"
 
 
 def test_every_format_names_a_reader_that_there_is():
     readers = {file.stem for file in (REPO / "conf/data").glob("*.yaml")}
-    assert {known.data for known in (*KNOWN, VOC, SIDECAR)} <= readers
+    assert {known.data for known in (*KNOWN, *FOLDERS.values(), SIDECAR)} <= readers
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES.keys() - NOT_KNOWN - {"cvat_coco", "v7_coco"}))
@@ -87,6 +89,12 @@ def test_plain_readers_say_which_one_an_export_is_for(name, tmp_path):
         message = refused(source, path)
         assert "this looks like" in message, (source, message)
         assert f"set data={data}" in message, (source, message)
+
+
+@pytest.mark.parametrize("source", ["vertex", "cvat", "label_studio", "labelme"])
+def test_the_reader_of_a_tool_says_so_too(source, tmp_path):
+    path = export_samples.roboflow_of_old(tmp_path)
+    assert f"{path}: this looks like an export of Roboflow: set data=roboflow" in refused(source, path)
 
 
 def test_a_file_of_coco_given_to_another_reader_is_known(tmp_path):

@@ -104,8 +104,11 @@ FORMATS = (
     Format("the tags of Planet's photos", "planet", pattern=r"image_name,tags\s+(train|test|file)_\d+,"),
     Format("ISIC's ground truth", "isic", columns=({"image", "MEL", "NV"},)),
     Format("the list of NUS-WIDE", "nuswide", columns=({"filepath", "label", "split_name"},)),
-    Format("the list of VG-500", "vg500", pattern=r"\S+\.jpg \d+", name=r"\w+_list_500\.txt"),
+    Format("the labels of VG-500", "vg500", pattern=r'\s*\{\s*"\d+\.jpg"\s*:\s*\[', name=r"vg_category_500\w*\.json"),
     Format("the annotations of PA-100K", "pa100k", pattern="MATLAB 5.0", name=r"annotation\.mat"),
 )  # fmt: skip
-VOC = Format("a folder of Pascal VOC", "voc")
+FOLDERS = {  # by names of folders in them
+    ("JPEGImages", "Annotations"): Format("a folder of Pascal VOC", "voc"),
+    ("ImageList", "Groundtruth"): Format("the folder of NUS-WIDE", "nuswide"),
+}
 SIDECAR = Format("a folder with a text of tags beside each picture", "sidecar")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
-from multihot.data.readers.known_formats import FORMATS, SIDECAR, VOC, Format
+from multihot.data.readers.known_formats import FOLDERS, FORMATS, SIDECAR, Format
 from multihot.data.readers.text_files import COMPRESSED, DAMAGED
 from multihot.errors import InputError
 
@@ -109,8 +109,9 @@ def find_keys(text: str) -> set[str]:
 def recognize_folder(path: str) -> Found | None:
     """Returns what a folder looks like, by the names in it and by the first files of its folders."""
     inside = list(islice(look_into(path), MOST_FOLDERS))
-    if inside and {"JPEGImages", "Annotations"} <= set(inside[0][1]):
-        return Found(path, VOC)
+    for names, known in FOLDERS.items():
+        if inside and set(names) <= set(inside[0][1]):
+            return Found(path, known)
     for folder, _, files in inside:
         texts = (os.path.join(folder, name) for name in files if name.lower().endswith(TEXTS))
         for file in islice(texts, MOST_FILES):
@@ -160,6 +161,13 @@ def is_for(reader: object, known: Format) -> bool:
     as_csv = {"layout": "cell", "image_column": "image", "labels_column": "labels"}
     is_adapted = any(getattr(reader, name, value) != value for name, value in as_csv.items())
     return is_own or (is_adapted and not known.misread)
+
+
+def check_own(reader: object, path: str) -> None:
+    """Raises InputError if a file looks like the export of another tool than that of a reader."""
+    found = recognize(path) if os.path.isfile(path) else None
+    if found is not None and not is_for(reader, found.known):
+        raise InputError(str(found))
 
 
 def check_format(file: str, misread: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from multihot.data.readers.recognize import check_own
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.errors import name_first
@@ -77,6 +78,8 @@ class ExportReader(TableReader):
     def fill(self, table: Table) -> None:
         """Adds the images of all files to the table."""
         paths = self.paths()
+        for path in paths.values() if self.misread == "error" else ():
+            check_own(self, path)
         table.agree = self.agree
         table.unlisted = -1 if self.unlisted == "unknown" else 0
         table.twice = "all answers about an image belong to one split"
