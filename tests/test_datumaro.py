@@ -73,6 +73,8 @@ def test_labels_of_an_exclusive_group_exclude_each_other(folder):
     (group,) = read_set(folder).label_space(False, "sigmoid").groups
     assert (group.name, set(group.labels), group.none) == ("colour", {"red", "blue"}, True)
     assert not read_set(folder, "data.groups={}").label_space(False, "sigmoid").groups
+    both = [{"type": "label", "label_id": 2}, {"type": "label", "label_id": 3}]
+    assert "of the group 'colour' (with data.groups={} no labels exclude each other)" in error(folder, annotations=both)
 
 
 def test_a_subset_may_be_called_otherwise(folder):

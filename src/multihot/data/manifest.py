@@ -19,6 +19,7 @@ from multihot.errors import InputError, list_first
 from multihot.labels import Group, LabelSpace
 
 SPLITS = ("train", "val", "test")
+NO_GROUPS = "with data.groups={} no labels exclude each other"
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,11 @@ class Manifest:
         for group, columns in zip(self.groups, LabelSpace(self.labels, self.groups).columns, strict=True):
             name = f"of the group {group.name!r}"
             if group.none:
-                self.check_one_label(columns, f"at most one label {name}", allow_none=True)
+                self.check_one_label(columns, f"at most one label {name} ({NO_GROUPS})", allow_none=True)
             else:
-                self.check_one_label(columns, f"exactly one label {name} (none: true allows images without)")
+                self.check_one_label(
+                    columns, f"exactly one label {name} (none: true allows images without; {NO_GROUPS})"
+                )
 
     def check_one_label(self, columns: Sequence[int], wanted: str, allow_none: bool = False) -> None:
         """Raises InputError with the first images that have several labels of the columns, or without one."""
