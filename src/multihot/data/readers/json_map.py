@@ -47,7 +47,7 @@ class JsonMapReader(ColumnReader):
         """Returns the labels; numbers in their order, as 2 before 10."""
         labels = super().own_labels()
         is_sorted = self.labels is not None or not all(map(str.isdecimal, labels))
-        return labels if is_sorted else tuple(sorted(labels, key=int))
+        return labels if is_sorted else tuple(sorted(labels, key=lambda label: (len(label), label)))
 
 
 def read_names(file: str) -> list[str]:
