@@ -139,6 +139,14 @@ def test_mimic_cxr_finds_the_labels_of_a_study_and_makes_the_path_of_each_image(
     assert unknown == [-1, 1, -1, 1, -1, -1, -1, 0, -1, -1, -1, -1, -1, -1]
 
 
+def test_mimic_cxr_is_scored_by_what_radiologists_say(tmp_path):
+    header = FINDINGS.replace("Lung Opacity", "Airspace Opacity")
+    path = write(tmp_path, "mimic-cxr-2.1.0-test-set-labeled.csv", f"study_id,{header}\n53911762,,,,,,,,1.0,,,,,,\n")
+    changes = {"join_columns": ["study_id"], "rename_columns": {"Airspace Opacity": "Lung Opacity"}}
+    manifest = read("mimic_cxr", "test", **mimic(tmp_path) | changes | {"join_path": path})
+    assert answers(manifest) == {"68b5c4b1.jpg": [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]}
+
+
 def test_a_row_without_labels_is_an_error_where_none_may_be_left_out(tmp_path):
     message = error_of("mimic_cxr", **mimic(tmp_path), join_missing="error")
     assert "1 rows that have none in data.join_path (data.join_missing=skip leaves them out)" in message

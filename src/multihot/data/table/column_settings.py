@@ -88,6 +88,11 @@ class ColumnSettings(TableReader):
         """Whether a setting makes columns of others."""
         return any((self.cell_parts, self.join_path, self.image_template, self.split_lists))
 
+    def rename(self, header: Sequence[str]) -> list[str]:
+        """Returns what the columns of a file are called here."""
+        renamed = self.rename_columns or {}
+        return [renamed.get(name, name) for name in header]
+
     def sources(self) -> list[str]:
         """Returns the columns that others are made of."""
         return [*(self.cell_parts or ()), *self.names("join_columns"), *fields_of(self.image_template)]

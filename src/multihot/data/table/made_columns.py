@@ -36,8 +36,7 @@ class MadeColumns:
         Args:
             split: that the file belongs to, which data.image_template calls {split}.
         """
-        reader, renamed = self.reader, self.reader.rename_columns or {}
-        header = [renamed.get(name, name) for name in header]
+        reader, header = self.reader, self.reader.rename(header)
         if not reader.makes_columns:
             return header, rows
         rows = check_width(table, rows, len(header))
@@ -87,6 +86,7 @@ class Joined:
         self.skips = reader.join_missing == "skip"
         if not self.names:
             raise InputError("data.join_path needs data.join_columns, the columns that say which rows belong together")
+        header = reader.rename(header)
         places = [find(self.file, header, name, "data.join_columns") for name in self.names]
         others = [place for place in range(len(header)) if place not in places]
         self.header = [header[place] for place in others]
