@@ -243,6 +243,17 @@ def test_a_run_of_before_a_setting_is_the_same_run_with_what_was_true_of_it(capl
         check_same_config(begun, now, ["data=csv", "data.agree=majority"], is_other_code=True)
 
 
+@pytest.mark.parametrize(("reader", "untagged"), [("csv_file.CsvReader", "absent"), ("folders.FolderReader", None)])
+def test_what_was_true_of_a_run_of_before_may_depend_on_its_source(reader, untagged):
+    begun = {"epochs": 1, "data": {"_target_": f"multihot.data.readers.{reader}", "path": "a"}}
+    now = OmegaConf.create(begun | {"data": begun["data"] | {"untagged": untagged}})
+    begun = OmegaConf.create(begun)
+    assert hash_config(begun) == hash_config(now)
+    check_same_config(begun, now, ["data.path=a"], is_other_code=False)
+    now.data.untagged = "skip"
+    assert hash_config(begun) != hash_config(now)
+
+
 def test_a_run_of_before_a_setting_was_gone_is_the_same_run_with_what_is_left_of_it(run, train, evaluate):
     config = OmegaConf.load(run / "config.yaml")
     old = OmegaConf.merge(config, {"ema": {"warmup": True, "evaluate": "instead"}})

@@ -12,7 +12,7 @@ from multihot.comparison.results import HASHES, Result, split_of
 from multihot.comparison.thresholds import THRESHOLDS, find_threshold
 from multihot.errors import InputError
 from multihot.monitor import is_better_lower
-from multihot.settings.saved import FREE_ON_RESUME, GONE, SINCE, is_inside
+from multihot.settings.saved import FREE_ON_RESUME, GONE, is_inside, since
 
 # what repeats a run, or is without effect on its scores
 NOT_COMPARED = ("seed", "mixed_precision", "kernels", *(key for key in FREE_ON_RESUME if key != "patience"))
@@ -151,7 +151,7 @@ def value_id(value: object) -> str:
 
 def combination(run: Result, keys: Iterable[str]) -> tuple[str, ...]:
     """Returns what a run has for these settings; "" for one that it lacks, unless it is newer or older than the run."""
-    known = SINCE | GONE | run.settings
+    known = since(run.settings) | GONE | run.settings
     return tuple(value_id(known[key]) if key in known else "" for key in keys)
 
 

@@ -39,6 +39,7 @@ SINCE = {
     "data.split_lists": None,
     "data.blank_cluster": "error",
 }  # what runs that began before there were these settings had
+SINCE_OF = {"multihot.data.readers.folders.FolderReader": {"data.untagged": None}}  # where a source had another value
 OF_ANY_DATA = ("value_range", "window", "corrections")  # of SINCE, those that every source has
 GONE = {
     "loss.unknown.rejection": 0.2,
@@ -153,13 +154,14 @@ def check_gone(settings: Mapping[str, object]) -> None:
 def hash_config(cfg: DictConfig) -> str:
     """Returns a hash of all settings that a result may depend on, as they were asked for; an older run has the same."""
     flat = GONE | with_old_start(flatten(cfg))
-    told = {key: value for key, value in flat.items() if not is_free(key) and not is_as_before(key, value)}
+    known = since(flat)
+    told = {k: value for k, value in flat.items() if not is_free(k) and not (k in known and known[k] == value)}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def is_as_before(key: str, value: object) -> bool:
-    """Returns whether a setting that runs of before lack has the value that was true of them."""
-    return key in SINCE and SINCE[key] == value
+def since(flat: Mapping[str, object]) -> dict[str, object]:
+    """Returns what runs of before had that lack these settings, by the source of a run's data."""
+    return SINCE | SINCE_OF.get(flat.get("data._target_"), {})
 
 
 def is_free(key: str) -> bool:
@@ -202,7 +204,7 @@ def check_same_config(saved: DictConfig, wanted: DictConfig, overrides: Sequence
     """
     check_gone(flatten(saved))
     before, now = flatten(drop_gone(saved)), flatten(wanted)
-    before |= {key: SINCE[key] for key in SINCE if key in now and key not in before}
+    before |= {key: value for key, value in since(now).items() if key in now and key not in before}
     told = {name for name, text in map(parse_override, overrides) if text.startswith("{") or name in now}
     new = [
         key for key in now.keys() - before.keys() if not any(is_inside(key, name) for name in (*told, *FREE_ON_RESUME))
