@@ -213,7 +213,7 @@ def test_boxes_are_no_tags_unless_they_are_said_to_be(tmp_path):
         (darwin("a.png", type="video"), "items that are not one image"),
         ("{", "is not JSON"),
         ("[]", "is no file of V7 (Darwin JSON): it is no object"),
-        ('{"annotations": []}', "it names no image"),
+        ('{"annotations": []}', "items that are not one image"),
         ('{"annotations": [{"tag": {}}]}', "0 in annotations has no name"),
         ('{"annotations": [], "annotations": []}', "the key 'annotations' twice"),
         ("[" * 100_000, "cannot be read"),
@@ -531,6 +531,13 @@ def test_names_that_no_file_can_have_are_said(tmp_path):
     labels = {"a\0": ["cat"], "b\ud83d": ["cat"], " ": ["cat"]}
     message = error_of(f"data.path={fiftyone(tmp_path, labels)}", source="fiftyone")
     assert "2 images whose names no file can have" in message
+    draw(tmp_path / "labelme", "a.png")
+    write(tmp_path / "labelme/a.json", labelme({"cat": True, " ": False}, "a.png"))
+    message = error_of(f"data.path={tmp_path}/labelme", source="labelme")
+    assert "1 labels that are nothing but blanks (correct them):" in message
+    assert "a.json image 1" in message
+    message = error_of(f"data.path={fiftyone(tmp_path, {}, ['cat', ' '])}", source="fiftyone")
+    assert "the export lists labels that are nothing but blanks" in message
     labels = {"a": ["cat", "  "], "b": [""]}
     assert "2 labels that are neither a name" in error_of(f"data.path={fiftyone(tmp_path, labels)}", source="fiftyone")
 

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import numpy as np
+
 from multihot.data.readers.recognize import check_own
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.table.table import SPLIT_OF_NAME, Table
-from multihot.errors import name_first
+from multihot.errors import InputError, name_first
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +19,7 @@ UNTAGGED = (
     "images without a label, and {}: say what they are by data.untagged=absent (none of the labels), unknown, or skip "
     "(they are left out)"
 )
+NAMELESS = "labels that are nothing but blanks (correct them)"
 OTHER_SPLIT = "images whose split is another than that of their file (take the split out, or give one file alone)"
 
 
@@ -92,6 +95,7 @@ class ExportReader(TableReader):
                 self.add(table, item, split, is_alone)
         if num_untagged:
             self.tell_untagged(table, num_untagged, num_items)
+        note_nameless(table)
 
     def add(self, table: Table, item: Item, file_split: str, is_alone: bool) -> None:
         """Adds one image to the table, a row a reading.
@@ -138,3 +142,12 @@ class ExportReader(TableReader):
             num_items,
             ways.get(self.untagged, "are left out (data.untagged=skip)"),
         )
+
+
+def note_nameless(table: Table) -> None:
+    """Notes where labels are that have no name."""
+    nameless = [number for label, number in table.id_of.items() if not label.strip()]
+    for answer in np.flatnonzero(np.isin(np.asarray(table.label_ids), nameless)) if nameless else ():
+        table.problems[NAMELESS].append(table.place_of(answer))
+    if any(not label.strip() for label in table.labels or ()):
+        raise InputError(f"{name_first(table.files)}: the export lists {NAMELESS}")

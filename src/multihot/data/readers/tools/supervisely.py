@@ -44,6 +44,10 @@ class SuperviselyReader(JsonFolderReader):
         meta = os.path.join(self.project, "meta.json")
         return [meta, *files] if os.path.isfile(meta) else files
 
+    def root_of(self, file: str) -> str:
+        """Returns the folder from which images start, in the sets that they are in."""
+        return self.root or self.project
+
     def is_part(self, file: str) -> bool:
         """Returns whether a JSON file is about an image."""
         return os.path.basename(os.path.dirname(file)) == "ann"
@@ -89,8 +93,7 @@ class SuperviselyReader(JsonFolderReader):
             else:
                 table.note(NO_ANSWER, 1, f"{name!r} is {quote(value)}")
         self.add_objects(reading, [item["classTitle"] for item in content.get("objects", []) if "classTitle" in item])
-        folder = os.path.dirname(os.path.dirname(file))
-        folder = os.path.abspath(folder) if self.root is None else os.path.relpath(folder, self.project)
+        folder = os.path.relpath(os.path.dirname(os.path.dirname(file)), self.project)
         image = os.path.join(folder, "img", os.path.basename(file)[: -len(".json")])
         split = self.name_set(file) if self.are_splits else None
         yield Item(1, image, [reading] if reading else [], split)

@@ -10,7 +10,6 @@ from types import NoneType
 from multihot.data.readers.tools.json_files import JsonFolderReader
 from multihot.data.table.exports import Item
 from multihot.data.table.table import Table
-from multihot.errors import InputError
 
 FORBIDDEN = re.compile(r'[<>"/\\|?*]')  # what darwin-py does not write in names of files
 SLOT = {"type?": str, "source_files?": [{"file_name?": str}]}
@@ -40,35 +39,37 @@ class V7Reader(JsonFolderReader):
 
     def read_content(self, file: str, content: Mapping, table: Table) -> Iterator[Item]:
         """Yields the image of a file."""
-        if "item" in content:
-            slots = content["item"].get("slots", [])
-            if len(slots) > 1 or any(slot.get("type", "image") != "image" for slot in slots):
-                table.note("items that are not one image", 1, content["item"]["name"])
-                return
-            name, folder = local_name(content["item"]["name"], slots), content["item"].get("path", "/")
-        else:
-            image = content.get("image", {})
-            name = image.get("original_filename") or image.get("filename") or ""
-            folder = image.get("path") or "/"
-        if not name:
-            raise InputError(f"{file} is no file of {self.tool}: it names no image")
-        names = [
-            (annotation["name"].strip(), isinstance(annotation.get("tag"), dict))
-            for annotation in content["annotations"]
-        ]
-        reading = {name: 1.0 for name, is_tag in names if is_tag and self.is_meant(name)}
+        name, folder = name_image(content)
+        if name is None:
+            table.note("items that are not one image", 1, folder)
+            return
+        labels = [(one["name"].strip(), isinstance(one.get("tag"), dict)) for one in content["annotations"]]
+        reading = {label: 1.0 for label, is_tag in labels if is_tag and self.is_meant(label)}
         for item in content.get("properties", []):
             if item.get("value") and self.is_meant(item["name"]):
                 reading[f"{item['name']}: {item['value']}"] = 1.0
-        self.add_objects(reading, [name for name, is_tag in names if not is_tag])
+        self.add_objects(reading, [label for label, is_tag in labels if not is_tag])
         yield Item(1, self.locate(file, folder.lstrip("/\\"), name), [reading] if reading else [])
+
+    def root_of(self, file: str) -> str:
+        """Returns the folder of the images that a file names."""
+        return self.root or find_images(os.path.dirname(os.path.abspath(file)))
 
     def locate(self, file: str, folder: str, name: str) -> str:
         """Returns the path of an image: in its folder of V7, or straight in that of all images if only there it is."""
-        root = self.root or find_images(os.path.dirname(os.path.abspath(file)))
-        paths = [os.path.join(folder, name), name]
-        path = next((path for path in paths if os.path.exists(os.path.join(root, path))), paths[0])
-        return os.path.join("" if self.root else root, path)
+        root, paths = self.root_of(file), (os.path.join(folder, name), name)
+        return next((path for path in paths if os.path.exists(os.path.join(root, path))), paths[0])
+
+
+def name_image(content: Mapping) -> tuple[str | None, str]:
+    """Returns the name of an image and its folder in V7; of an item that is not one image, None and its name."""
+    if "item" in content:
+        item, slots = content["item"], content["item"].get("slots", [])
+        is_image = len(slots) < 2 and all(slot.get("type", "image") == "image" for slot in slots)
+        return (local_name(item["name"], slots), item.get("path", "/")) if is_image else (None, item["name"])
+    image = content.get("image", {})
+    name = image.get("original_filename") or image.get("filename")
+    return name, image.get("path") or "/"
 
 
 def local_name(name: str, slots: list[Mapping]) -> str:
