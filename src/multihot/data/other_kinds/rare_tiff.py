@@ -22,6 +22,7 @@ def decode(source: str | BytesIO, value_range: ValueRange) -> Image.Image:
     with TiffFile(source) as file:
         page = next((page for page in file.pages if not page.is_reduced), file.pages.first)
         check_size(page.imagewidth, page.imagelength)
+        check_size(page.tilewidth, page.tilelength)  # 0 of a page in strips
         num_colours = check_bands(page)
         values = page.asarray()
         num_pages = len(file.pages)
