@@ -20,7 +20,7 @@ from multihot.run.checkpoint import Checkpoints, list_checkpoints
 from multihot.run.enter import lock_folder
 from multihot.run.folder import Run
 from multihot.seal import read_seal
-from multihot.settings.saved import GONE, check_same_config, hash_config, is_free, read_config
+from multihot.settings.saved import GONE, SINCE, check_same_config, hash_config, is_free, read_config
 
 
 def read(path: Path):
@@ -252,6 +252,17 @@ def test_what_was_true_of_a_run_of_before_may_depend_on_its_source(reader, untag
     check_same_config(begun, now, ["data.path=a"], is_other_code=False)
     now.data.untagged = "skip"
     assert hash_config(begun) != hash_config(now)
+
+
+@pytest.mark.parametrize("source", ["csv", "jsonl", "parquet", "folder", "coco", "voc", "chexpert", "webdataset"])
+def test_a_run_from_before_there_were_settings_of_its_data_goes_on(source):
+    now = compose_config("train", [f"data={source}", "data.path=a"])
+    OmegaConf.set_struct(now, False)
+    begun = now.copy()
+    for name in (*SINCE, "data.misread"):
+        begun.data.pop(name.removeprefix("data."), None)
+    assert hash_config(begun) == hash_config(now)
+    check_same_config(begun, now, [f"data={source}", "data.path=a"], is_other_code=False)
 
 
 def test_a_run_of_before_a_setting_was_gone_is_the_same_run_with_what_is_left_of_it(run, train, evaluate):

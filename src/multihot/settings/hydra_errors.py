@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from multihot.command_line import write_value
+from multihot.data.readers.recognize import recognize
 from multihot.settings.check import list_arguments
 from multihot.settings.saved import GONE, MOVED
 from multihot.settings.table import SCRIPTS
@@ -72,7 +73,8 @@ def describe_options(asked: str, options: Sequence[str]) -> str:
     """
     group, _, name = asked.partition("/")
     words = f"{group}={name}: there is no such option. Choose from {', '.join(options)}"
-    kind = KIND_OF_FILE.get(PurePath(name).suffix)
+    found = recognize(name) if group == "data" else None
+    kind = found.known.data if found else KIND_OF_FILE.get(PurePath(name).suffix)
     if group == "data" and kind in options and ("/" in name or "." in name):
         return f"{words}\nA {'folder' if kind == 'folder' else 'file'} of your own: data={kind} data.path={name}"
     if group == "model":

@@ -70,6 +70,7 @@ FREE_ON_RESUME = (
     "tracker",
     "num_workers",
     "runs_folder",
+    "data.misread",
     "data.feature_cache",
     "data.cache_folder",
     "data.cache_path",

@@ -75,5 +75,6 @@ def warn_of_words(table: Table, known: Collection[str], source: str, *, must_cho
     what = f"{source}: labels that may mean none of the labels, and how many rows have them: {found}"
     way_out = write_override("data.none_labels", list(counts))
     if must_choose and any(map(SAYS_NONE.fullmatch, counts)):
-        raise InputError(f"{what}. Set {way_out} if they do, and 'data.none_labels=[]' if they are labels")
+        ways = f"Set {way_out} if they do, and 'data.none_labels=[]' if they are labels"
+        raise InputError(f"{what}. {ways}; a run from before goes on with data.misread=warn")
     log.warning("%s. If they do, set %s; if they are labels, name all labels in data.labels", what, way_out)
