@@ -52,10 +52,10 @@ def kill_at(monkeypatch, update: int):
 
     original = Checkpoints.after_update
 
-    def after_update(self):
+    def after_update(self, settle):
         if self.state.update == update:
             raise Killed
-        original(self)
+        original(self, settle)
 
     monkeypatch.setattr(Checkpoints, "after_update", after_update)
 

@@ -1,6 +1,8 @@
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,6 +130,89 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_try(manifest,
     with pytest.raises(InputError, match=r"at update 3 \(epoch 1\).*optimizer.lr"):
         train_epoch(trainer, batches_of(manifest, 4))
     assert torch.isfinite(weights_of(trainer)).all()
+
+
+def with_fused_adamw(trainer):
+    trainer.optimizer.optimizer = torch.optim.AdamW(trainer.model.parameters(), lr=1e-3, fused=True)
+    return trainer
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_no_update_from_one_that_is_not_finite_on_reaches_the_weights(manifest, clip_norm, monkeypatch):
+    class Breaks(MultiLabelLoss):
+        breaks_at, calls = 0, 0
+
+        def forward(self, *batch):
+            self.calls += 1
+            return super().forward(*batch) * (float("nan") if self.calls == self.breaks_at else 1.0)
+
+    def epoch_of(breaks_at):
+        loss = Breaks(BinaryCrossEntropy(), LabelSpace(LABELS))
+        loss.breaks_at = breaks_at
+        trainer, seen = with_fused_adamw(create_trainer(loss=loss, clip_norm=clip_norm)), []
+        monkeypatch.setattr(Checkpoints, "after_update", lambda self, settle: seen.append(weights_of(trainer).clone()))
+        with (
+            pytest.raises(InputError, match=r"the loss is nan at update 3 \(epoch 1\)") if breaks_at else nullcontext()
+        ):
+            train_epoch(trainer, batches_of(manifest, 4))
+        return seen
+
+    whole, broken = epoch_of(breaks_at=0), epoch_of(breaks_at=3)
+    assert len(broken) == 6  # nobody has asked before the end of the epoch
+    assert torch.equal(broken[1], whole[1])
+    assert all(torch.equal(weights, broken[1]) for weights in broken[1:])
+
+
+def test_nothing_waits_for_the_device_between_two_looks(manifest, monkeypatch):
+    """On the device "meta" asking for a value is an error."""
+
+    class EndError(Exception):
+        pass
+
+    class Fused(torch.optim.Optimizer):
+        _step_supports_amp_scaling = True
+
+        def __init__(self, parameters):
+            super().__init__(parameters, {"lr": 0.1})
+
+        def step(self, closure=None):
+            assert self.found_inf.device.type == "meta"
+            for parameter in self.param_groups[0]["params"]:
+                parameter.data.sub_(parameter.grad * self.param_groups[0]["lr"] * (1 - self.found_inf))
+
+    def after_update(self, settle):
+        if self.state.update == 5:
+            raise EndError
+
+    monkeypatch.setattr(Accelerator, "device", property(lambda self: torch.device("meta")))
+    monkeypatch.setattr(Checkpoints, "after_update", after_update)
+    trainer = create_trainer(ema_decay=0.9, clip_norm=1.0)
+    trainer.optimizer.optimizer = Fused(trainer.model.parameters())
+    trainer.ema.module.to("meta")
+    batches = batches_of(manifest.hide(0.2, seed=0), 4)
+    with pytest.raises(EndError):
+        train_epoch(trainer, batches)
+    assert trainer.state.update == 5
+    with pytest.raises(NotImplementedError):
+        train_epoch(create_trainer(log_every=1), batches)
+
+
+def test_processes_agree_at_most_every_20_updates_and_every_few_seconds(tmp_path, monkeypatch):
+    def agreements(seconds):
+        clock, calls = [0.0], []
+        monkeypatch.setattr("multihot.run.checkpoint.time.monotonic", lambda: clock[0])
+        state = TrainingState()
+        accelerator = SimpleNamespace(num_processes=2, device="cpu")
+        checkpoints = Checkpoints(accelerator, None, tmp_path, state, 8, keep=1, every_minutes=None, agreed_at=0.0)
+        monkeypatch.setattr(Checkpoints, "agree", lambda self, *told: calls.append(state.update) or told)
+        for state.update in range(1, 62):
+            clock[0] += seconds
+            checkpoints.after_update(lambda: None)
+        return calls
+
+    assert agreements(0.01) == [1, 21, 41, 61]
+    assert agreements(1.0)[:4] == [1, 6, 11, 16]
+    assert agreements(30.0) == list(range(1, 62))
 
 
 def test_unknown_labels_do_not_touch_the_training(manifest):

@@ -170,17 +170,18 @@ class Batches:
                 )
             if self.check_targets:
                 check_target(batch["target"], num_labels)
+            rows = batch["index"].tolist()  # asked of the device it would have to be waited for
             batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
             if batch["image"].dtype == torch.uint8:  # and not the features of a picture
                 batch["image"] = self.normalise(batch["image"])
             if self.erase is not None:
-                self.erase_parts(batch)
+                self.erase_parts(batch["image"], rows)
             yield batch
 
-    def erase_parts(self, batch: dict[str, torch.Tensor]) -> None:
+    def erase_parts(self, images: torch.Tensor, rows: list[int]) -> None:
         """Erases parts of each image by its seed, epoch and row, whatever batch it is in."""
         with kept_generators():
-            for image, row in zip(batch["image"], batch["index"].tolist(), strict=True):
+            for image, row in zip(images, rows, strict=True):
                 seed_generators(self.dataset.seed, self.order.epoch, row, 1)  # 1: not again what a crop draws
                 self.erase(image)
 

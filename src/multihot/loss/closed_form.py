@@ -56,7 +56,7 @@ class _SumElements(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_output):
         (gradient,) = ctx.saved_tensors
-        if grad_output != 1:  # in place: autograd refuses a second backward through this graph
+        if must_multiply(grad_output):  # in place: autograd refuses a second backward through this graph
             gradient.mul_(grad_output)
         return gradient.to(ctx.dtype), None, None, None, None
 
@@ -86,7 +86,7 @@ def weigh(function: ClosedForm, logits: Tensor, target: Tensor, weighting: Weigh
     """Returns the weighted loss and slope (b, c) of a chunk."""
     target = target.to(logits.dtype)
     loss, slope = _loss_and_slope(function, logits, target, weighting)
-    if weighting.unknown_weight != 1 and target.min() < 0:
+    if weighting.unknown_weight != 1 and may_be_unknown(target):
         factor = torch.where(target < 0, weighting.unknown_weight, 1.0)
         loss, slope = loss.mul_(factor), slope.mul_(factor)
     if weighting.weight is not None:
@@ -95,6 +95,17 @@ def weigh(function: ClosedForm, logits: Tensor, target: Tensor, weighting: Weigh
         factor = weighting.sample_weight.unsqueeze(1)
         loss, slope = loss.mul_(factor), slope.mul_(factor)
     return loss, slope
+
+
+# To skip work that changes nothing, an accelerator would have to be waited for.
+def must_multiply(factor: Tensor) -> bool:
+    """Returns whether a product with a factor may be another."""
+    return factor.device.type != "cpu" or bool(factor != 1)
+
+
+def may_be_unknown(target: Tensor) -> bool:
+    """Returns whether an answer of a target may be unknown."""
+    return target.device.type != "cpu" or bool(target.min() < 0)
 
 
 def _loss_and_slope(function, logits, target, weighting):

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
@@ -23,6 +23,7 @@ from multihot.seal import find_fault, read_seal, seal
 
 log = logging.getLogger(__name__)
 
+MOST_UPDATES, AGREE_SECONDS = 20, 5.0  # between two agreements of all processes, whichever is shorter
 PLAIN = "plain"  # layout of a checkpoint that holds whole weights
 
 
@@ -77,21 +78,38 @@ class Checkpoints:
     frozen_weights: str | None = None  # their hash, where a checkpoint is without them
     stop: StopSignal = field(default_factory=StopSignal)
     saved_at: float = field(default_factory=time.monotonic)  # which no change of the clock moves
+    agreed_at: float = field(default_factory=time.monotonic)
+    agreed_update: int = 0
+    updates_left: int = 1  # until all processes agree on what to do
 
-    def after_update(self) -> None:
-        """Saves if it is time, or if a process has been asked to stop; then it ends this process."""
-        is_asked, is_due = self.agree(self.stop.number is not None, self.is_due())
+    def after_update(self, settle: Callable[[], object]) -> None:
+        """Saves if it is time, or if a process has been asked to stop; then it ends this process.
+
+        Several processes agree on that after so many updates as take a few seconds, MOST_UPDATES at most.
+
+        Args:
+            settle: waits for the device, and raises if there is nothing that may be saved.
+        """
+        is_asked, is_due = self.stop.number is not None, self.is_due()
+        self.updates_left -= 1
+        if self.updates_left > 0 and not (self.accelerator.num_processes == 1 and (is_asked or is_due)):
+            return
+        settle()
+        seconds = (time.monotonic() - self.agreed_at) / max(1, self.state.update - self.agreed_update)
+        is_asked, is_due, seconds = self.agree(is_asked, is_due, seconds)
+        self.updates_left = max(1, min(MOST_UPDATES, int(AGREE_SECONDS / max(seconds, 1e-6))))
         if is_asked or is_due:
             self.save()
         if is_asked:
             self.stop.raise_interrupted()
+        self.agreed_at, self.agreed_update = time.monotonic(), self.state.update
 
     def end_if_asked(self, is_saved: bool) -> None:
         """Ends this process if any has been asked to stop, after saving what is not.
 
         Before the first measurement there is nothing to save: the training then begins again.
         """
-        if self.agree(self.stop.number is not None, False)[0]:
+        if self.agree(self.stop.number is not None)[0]:
             if self.state.history and not is_saved:
                 self.save()
             self.stop.raise_interrupted()
@@ -101,13 +119,14 @@ class Checkpoints:
         minutes = (time.monotonic() - self.saved_at) / 60
         return self.every_minutes is not None and minutes >= self.every_minutes
 
-    def agree(self, is_asked: bool, is_due: bool) -> tuple[bool, bool]:
-        """Returns what is true in any process, for all to do the same."""
-        if self.accelerator.num_processes == 1:
-            return is_asked, is_due
-        flags = torch.tensor([is_asked, is_due], dtype=torch.float32, device=self.accelerator.device)
-        asked, due = self.accelerator.reduce(flags, reduction="sum").tolist()
-        return asked > 0, due > 0
+    def agree(self, is_asked: bool, is_due: bool = False, seconds: float = 0.0) -> tuple[bool, bool, float]:
+        """Returns what is true in any process, and the mean of seconds, for all to do the same."""
+        num_processes = self.accelerator.num_processes
+        if num_processes == 1:
+            return is_asked, is_due, seconds
+        told = torch.tensor([is_asked, is_due, seconds], dtype=torch.float32, device=self.accelerator.device)
+        asked, due, total = self.accelerator.reduce(told, reduction="sum").tolist()
+        return asked > 0, due > 0, total / num_processes
 
     def save(self) -> None:
         """Writes model, optimizer, scaler, random states and everything registered. All processes must call it."""
