@@ -10,6 +10,7 @@ import timm
 import torch
 from timm.layers import PatchEmbed
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from multihot.errors import InputError
 from multihot.model.hub import explain_hub_errors
@@ -27,6 +28,7 @@ TAKEN = {  # arguments of timm that others of our settings give -> the way out
     "out_indices": "a classifier needs the whole model",
     "model_name": "set model.name",
 }
+FILLS = ("uniform_", "normal_", "trunc_normal_", "erfinv_", "clamp_", "mul_", "add_", "fill_", "zero_")
 CHECKED: set[tuple[str, str, str]] = set()  # what `check_model` has built once and found right: a run asks three times
 
 
@@ -94,8 +96,17 @@ def build_timm(name: str, **kwargs) -> nn.Module:
 
 def build_on_meta(name: str, kwargs: Mapping) -> nn.Module:
     """Returns the model with tensors that have a shape and no values."""
-    with torch.device("meta"):
+    with torch.device("meta"), LeavingUnfilled():
         return timm.create_model(name, **kwargs)
+
+
+class LeavingUnfilled(TorchFunctionMode):
+    """Leaves out what fills a tensor: of one without values it is most of the work."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function.__name__ in FILLS:
+            return next(iter((*args, *(kwargs or {}).values())))  # the tensor, of torch.nn.init by its name
+        return function(*args, **(kwargs or {}))
 
 
 def name_faulty_arguments(name: str, arguments: Mapping, error: Exception) -> str:
