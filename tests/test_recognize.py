@@ -111,6 +111,7 @@ OWN = {
     "nested.json": '{"images": [{"name": "a.jpg", "tags": ["cat"]}]}', "empty.csv": "", "blank.txt": " \n\n",
     "notes.txt": "see gs://bucket", "page.xml": "<html><meta></html>", "deep.json": "[" * 70_000,
     "open.json": '{"a": "', "quotes.csv": '"a\n', "bytes.txt": "\0\0\ufffd\0", "colons.json": "::::{}}}]],",
+    "escapes.json": '{"' + '\\"' * 32_000 + "\\", "brackets.json": '{"classes": [' + '"a]",' * 12_000,
 }  # fmt: skip
 
 

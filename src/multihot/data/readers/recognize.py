@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 BEGIN = 1 << 16  # bytes that are looked at
 MOST_FOLDERS, MOST_FILES = 30, 4  # of a folder that are looked at, and of each the files
 TEXTS = (".csv", ".json", ".jsonl", ".manifest", ".mat", ".ndjson", ".txt", ".xml")
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]', re.DOTALL)
+TOKEN = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|$)|[\[\]{}:,]', re.DOTALL)  # the last text may be cut off
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff")
 CAPTIONS = (".txt", ".caption")
 
