@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 import multihot.data.other_kinds
 from multihot.data.bad_images import drop_bad_images
 from multihot.data.checks.inspection import inspect_image
-from multihot.data.images import decode_image, read_image
+from multihot.data.images import DECODING, decode_image, decoding_of, read_image
 from multihot.data.manifest import Manifest
 from multihot.data.readers.folders import image_endings, is_image
 from multihot.errors import InputError
@@ -59,11 +59,13 @@ def without_packages(monkeypatch):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_photo_is_upright_from_heic_and_jpeg_xl(orientation):
+def test_a_turned_photo_is_upright_from_heic_avif_and_jpeg_xl(orientation):
     upright = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(jpeg(exif=exif(orientation))))))
     heic = write_heic(np.asarray(PHOTO), exif=exif(orientation).tobytes())
     packed = imagecodecs.jpegxl_encode_jpeg(jpeg(exif=exif(orientation)))
-    for content, allowed in ((heic, 12), (packed, 2)):  # grey levels: quality 95 of the JPEG; rounding
+    avif = BytesIO()
+    PHOTO.save(avif, "AVIF", quality=95, exif=exif(orientation))
+    for content, allowed in ((heic, 12), (packed, 2), (avif.getvalue(), 12)):  # grey levels: loss of the JPEG; rounding
         assert decode(content).shape == upright.shape
         assert np.abs(decode(content).astype(int) - upright).mean() < allowed
 
@@ -176,3 +178,39 @@ def test_transparency_of_a_rare_tiff_is_white_and_infrared_is_refused():
     assert decode(write_tiff(np.dstack([grey, grey * 65]), 1, extra=[0]), value_range=(0, 4095))[0, 0, 0] == 62
     with pytest.raises(InputError, match="more than its colours"):
         decode(write_tiff(np.dstack([grey] * 3), 1, extra=[0, 0]))
+
+
+@pytest.mark.parametrize("num_bits", [9, 10, 12, 16])
+@pytest.mark.parametrize("num_bands", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["jp2", "j2k"])
+def test_jpeg_2000_of_more_than_8_bits_keeps_its_white(num_bits, num_bands, kind):
+    values = np.linspace(0, 2**num_bits - 1, 40).astype(np.uint16)[None, :, None].repeat(36, 0).repeat(num_bands, 2)
+    if num_bands in (2, 4):
+        values[..., -1] = 2**num_bits - 1
+    content = imagecodecs.jpeg2k_encode(values.squeeze(), level=0, bitspersample=num_bits, codecformat=kind)
+    np.testing.assert_array_equal(decode(content)[0, :, 0], values[0, :, 0] >> (num_bits - 8))
+
+
+def test_pillow_alone_shows_the_white_of_such_colours_as_black():
+    white = np.full((36, 36, 3), 4095, np.uint16)
+    content = imagecodecs.jpeg2k_encode(white, level=0, bitspersample=12)
+    with Image.open(BytesIO(content)) as image:
+        assert image.getextrema() == ((0, 0),) * 3
+    assert decode(content).min() == 255
+
+
+def test_a_deep_jpeg_2000_without_its_package_is_refused(without_packages):
+    content = imagecodecs.jpeg2k_encode(np.full((36, 36, 3), 4095, np.uint16), level=0, bitspersample=12)
+    with pytest.raises(InputError, match=r'does not show right: .*pip install -e "\.\[pictures\]"'):
+        decode(content)
+
+
+def test_a_deep_jpeg_2000_cut_short_is_refused():
+    content = imagecodecs.jpeg2k_encode(np.random.default_rng(0).integers(0, 4096, (36, 36, 3), np.uint16), level=0)
+    with pytest.raises(InputError, match="the file is truncated"):
+        decode(content[:-99])
+
+
+def test_copies_of_what_decodes_otherwise_now_are_made_anew():
+    assert decoding_of("a.png") == decoding_of(None) == DECODING
+    assert decoding_of("a/b.JP2") == decoding_of("c.fits") == DECODING + 1

@@ -91,6 +91,17 @@ def avif(num_bits: int) -> bytes:
     return encode("avif", values, level=100, bitspersample=num_bits, pixelformat="444")
 
 
+def jpeg_2000(values: np.ndarray, num_bits: int | None = None) -> bytes:
+    return encode("jpeg2k", values.repeat(8, axis=0).repeat(8, axis=1), level=0, bitspersample=num_bits)
+
+
+def write_fits(values: np.ndarray) -> bytes:
+    height, width = values.shape
+    cards = {"SIMPLE": "T", "BITPIX": 8 * values.itemsize, "NAXIS": 2, "NAXIS1": width, "NAXIS2": height}
+    head = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in cards.items()) + "END"
+    return head.encode().ljust(2880) + values.tobytes().ljust(2880, b"\0")
+
+
 def jpeg_xl(values: np.ndarray, num_bits: int | None = None) -> bytes:
     return encode("jpegxl", values, lossless=True, bitspersample=num_bits)
 
@@ -186,6 +197,10 @@ KINDS = {
     "floats: RGB (TIFF)": (lambda: pack_tiff(np.float32(RED / 255), photometric="rgb"), (0, 1)),
     "complex numbers (TIFF)": (lambda: write_complex_tiff(), (0, 1)),
     "16 bits: grey (JPEG 2000)": (lambda: save(DEEP, "JPEG2000"), None),
+    "12 bits: RGB (JPEG 2000)": (lambda: jpeg_2000(TWELVE_RGB, 12), None),
+    "12 bits in 16: RGB (JPEG 2000)": (lambda: jpeg_2000(TWELVE_RGB), (0, 4095)),
+    "16 bits signed, -1000 to 1000 (JPEG 2000)": (lambda: jpeg_2000(np.int16([[-1000, 0, 1000]] * 4)), (-1000, 1000)),
+    "16 bits signed (FITS)": (lambda: write_fits(np.array([[-1000, 0, 1000]] * 4, ">i2")), None),
     "16 bits: RGB (PPM)": (lambda: b"P6 3 4 65535\n" + DEEP[..., None].repeat(3, axis=2).astype(">u2").tobytes(), None),
     "8 bits: RGB (AVIF)": (lambda: save(LARGE_RED, "AVIF", quality=100, subsampling="4:4:4"), None),
     "10 bits: RGB (AVIF)": (lambda: avif(10), None),

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Compose, InterpolationMode
 
-from multihot.data.images import DECODING, file_of
+from multihot.data.images import decoding_of, file_of
 from multihot.data.manifest import Manifest
 from multihot.data.resize import TensorRandomResizedCrop, TensorResize, needed_side, resize, to_pixels
 from multihot.errors import InputError
@@ -89,7 +89,7 @@ class DiskCache:
     def path_of(self, image: str) -> Path:
         """Returns where the copy of an image is."""
         file = file_of(image)
-        decoding = f"{DECODING} {getattr(self.read, 'value_range', None)}"
+        decoding = f"{decoding_of(file)} {getattr(self.read, 'value_range', None)}"
         key = " ".join(map(str, (decoding, image, *(file_stamp(file) if file else ()))))
         name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         return self.folder / name[:2] / f"{name[2:]}.npy"

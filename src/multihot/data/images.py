@@ -10,13 +10,14 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from multihot.data.depth import Depth, change_raw_modes
-from multihot.data.not_images import name_content
-from multihot.data.other_kinds import check_size, find_decoder, read_start, rewind
+from multihot.data.not_images import DEEP_JPEG_2000, INSTALL, name_content
+from multihot.data.other_kinds import check_size, find_decoder, is_misread, read_start, rewind
 from multihot.data.value_range import UnusableImageError, ValueRange
 from multihot.errors import InputError
 from multihot.files import name_irregular
 
 DECODING = 2  # raised whenever pictures of some kind decode otherwise: copies, features and lists are made anew
+DECODED_ANEW = (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".fit", ".fits")  # since the last raise
 # Pillow's ImageOps.exif_transpose does the same, but also rewrites the EXIF block, which fails on odd cameras' blocks.
 TURN_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -100,19 +101,34 @@ def decode_image(
 def open_image(source: str | BytesIO, value_range: ValueRange) -> Image.Image:
     """Returns an open file; of a kind that Pillow does not know, the decoded picture, whose `format` is None."""
     try:
-        return Image.open(source)
+        image = Image.open(source)
     except UnidentifiedImageError:
-        start = read_start(source)
-        if (decode := find_decoder(start)) is None:
+        kind = name_content(read_start(source))[0]
+        if find_decoder(kind) is None:
             raise
+    else:
+        if not is_misread(image, source):
+            return image
+        check_size(*image.size)
+        if isinstance(source, str):
+            image.close()
+        kind = DEEP_JPEG_2000
+    return decode_other(kind, source, value_range)
+
+
+def decode_other(kind: str, source: str | BytesIO, value_range: ValueRange) -> Image.Image:
+    """Returns the decoded picture of a kind that is left to other packages."""
+    decode = find_decoder(kind)
+    if decode is None:
+        raise UnusableImageError(f"it is {kind}: {INSTALL}")
     rewind(source)
     try:
         return decode(source, value_range)
     except (UnusableImageError, MemoryError, Image.DecompressionBombError):
         raise
     except DECODE_ERRORS as error:
-        what, words = name_content(start)[0], " ".join(str(error).split())[:MOST_WORDS]
-        raise OSError(f"it is {what}, damaged or of a kind that is not read ({words})") from error
+        words = " ".join(str(error).split())[:MOST_WORDS]
+        raise OSError(f"it is {kind}, damaged or of a kind that is not read ({words})") from error
 
 
 def choose_page(image: Image.Image) -> None:
@@ -141,9 +157,14 @@ def mend_inks(image: Image.Image) -> None:
 
 
 def check_bands(image: Image.Image) -> None:
-    """Raises UnusableImageError for an EPS drawing and a TIFF whose bands Pillow does not decode as they are meant."""
+    """Raises UnusableImageError for an EPS drawing, and TIFF or FITS files that Pillow decodes otherwise than meant."""
     if image.format == "EPS":  # Pillow would run Ghostscript, on whatever the file says
         raise UnusableImageError("it is a PostScript drawing. Convert it to PNG or JPEG")
+    if image.format == "FITS" and image.mode.startswith("I"):
+        raise UnusableImageError(
+            "it is a FITS file of whole numbers of more than 8 bits, whose order and zero Pillow does not read. Save "
+            "it as TIFF"
+        )
     if image.format != "TIFF":
         return
     bits, formats = (image.tag_v2.get(tag, ()) for tag in (ExifTags.Base.BitsPerSample, SAMPLE_FORMAT))
@@ -225,6 +246,11 @@ def cause_in_words(error: Exception, source: str | BytesIO) -> str:
     if isinstance(error, OF_PILLOW) or not str(error):
         return f"it is damaged (Pillow says {type(error).__name__}: {error})"
     return getattr(error, "strerror", None) or str(error)
+
+
+def decoding_of(file: str | None) -> int:
+    """Returns what changes whenever files of the ending of this one decode otherwise."""
+    return DECODING + (file is not None and file.lower().endswith(DECODED_ANEW))
 
 
 def file_of(image: str) -> str | None:

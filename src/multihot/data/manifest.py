@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from scipy.sparse import csr_array, vstack
 
-from multihot.data.images import DECODING, file_of, read_image
+from multihot.data.images import DECODING, decoding_of, file_of, read_image
 from multihot.data.value_range import RangedReader, ValueRange
 from multihot.errors import InputError, list_first
 from multihot.labels import Group, LabelSpace
@@ -226,11 +226,11 @@ OF_EACH_IMAGE = ("weights", "clusters", "shards", "places")
 
 
 def describe_state(file: str | None) -> str:
-    """Returns the size and the time of a file."""
+    """Returns the size and the time of a file, and how it is decoded if that has changed for files of its kind."""
     if file is None:
         return "no file"
-    stat = os.stat(file)
-    return f"{stat.st_size} {stat.st_mtime_ns}"
+    stat, decoding = os.stat(file), decoding_of(file)
+    return f"{stat.st_size} {stat.st_mtime_ns}{f' decoded by {decoding}' * (decoding != DECODING)}"
 
 
 def take(values: Sequence | np.ndarray | None, rows: np.ndarray) -> Sequence | np.ndarray | None:

@@ -4,6 +4,7 @@ CONVERT = "convert it to PNG or JPEG"
 AGAIN = "download or copy it again"
 INSTALL = 'install what reads it (pip install -e ".[pictures]"), or convert it to PNG or JPEG'
 HEIC, JPEG_XL, DICOM = "a HEIC photo", "a JPEG XL picture", "a DICOM file"
+DEEP_JPEG_2000 = "a JPEG 2000 picture whose values of more than 8 bits Pillow does not show right"
 RARE_TIFF = "a TIFF of a kind that Pillow does not read (its bands, bits or compression), or damaged"
 KINDS = (  # position, bytes, what it is, the way out
     (0, b"version https://git-lfs", "not an image but a Git LFS pointer", "run git lfs pull"),
@@ -32,6 +33,7 @@ KINDS = (  # position, bytes, what it is, the way out
     (0, b"PK\x03\x04", "not an image but a ZIP archive", "unpack it"),
     (0, b"\x1f\x8b", "not an image but a gzip file", "unpack it"),
     (257, b"ustar", "not an image but a tar archive", "unpack it, or see data=webdataset"),
+    (0, b"8BPS", "a Photoshop file of a kind that Pillow does not read", CONVERT),
     (0, b"\xff\xd8", "a JPEG with a damaged header", AGAIN),
     (0, b"\x89PNG", "a PNG with a damaged header", AGAIN),
     (0, b"GIF8", "a GIF with a damaged header", AGAIN),

@@ -123,6 +123,21 @@ def picture_of(
     return picture
 
 
+def picture_of_bands(values: np.ndarray, known: tuple[float, float] | None, value_range: ValueRange) -> Image.Image:
+    """Returns (H, W) or (H, W, bands) as a picture with 8 bits; the last of two or four bands is alpha."""
+    num_bands = values.shape[2] if values.ndim == 3 else 1
+    if num_bands > 4:
+        raise UnusableImageError(f"it has {num_bands} bands, which are no colours. Save the three that shall be seen")
+    if values.dtype == np.uint8:
+        return Image.fromarray(values)
+    if num_bands in (1, 3):
+        return picture_of(values, known, value_range)
+    if known is None:
+        raise UnusableImageError("the white of its transparency is not known. Save it without")
+    colours = values[..., 0] if num_bands == 2 else values[..., :3]
+    return picture_of(colours, known, value_range, shade(values[..., -1], known))
+
+
 def find_span(values: np.ndarray) -> tuple[float, float]:
     """Returns the smallest and the largest of a picture's values that are numbers."""
     if values.dtype.kind == "f":

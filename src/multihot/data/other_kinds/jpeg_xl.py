@@ -4,11 +4,10 @@ from io import BytesIO
 from typing import NamedTuple
 
 import imagecodecs
-import numpy as np
 from PIL import Image
 
-from multihot.data.other_kinds import check_size
-from multihot.data.value_range import UnusableImageError, ValueRange, picture_of, shade
+from multihot.data.other_kinds import check_size, read_all
+from multihot.data.value_range import UnusableImageError, ValueRange, picture_of_bands
 
 CODESTREAM = b"\xff\x0a"
 RATIOS = (None, (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width to height
@@ -28,24 +27,8 @@ def decode(source: str | BytesIO, value_range: ValueRange) -> Image.Image:
     head = Head.read(content)
     check_size(head.width, head.height)
     pixels = imagecodecs.jpegxl_decode(content, index=0 if head.is_animated else None)
-    num_bands = pixels.shape[2] if pixels.ndim == 3 else 1
-    if num_bands > 4:
-        raise UnusableImageError(f"it has {num_bands} bands, which are no colours. Save the three that shall be seen")
-    if pixels.dtype == np.uint8:
-        return Image.fromarray(pixels)
-    alpha = None
     white = 1 if pixels.dtype.kind == "f" else 2**head.num_bits - 1
-    if num_bands in (2, 4):
-        pixels, alpha = pixels[..., : num_bands - 1], shade(pixels[..., -1], (0, white))
-    return picture_of(pixels.squeeze(2) if num_bands == 2 else pixels, (0, white), value_range, alpha)
-
-
-def read_all(source: str | BytesIO) -> bytes:
-    """Returns all bytes of a file."""
-    if isinstance(source, BytesIO):
-        return source.getvalue()
-    with open(source, "rb") as file:
-        return file.read()
+    return picture_of_bands(pixels, (0, white), value_range)
 
 
 class Bits:
