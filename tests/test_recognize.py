@@ -106,6 +106,7 @@ def test_a_file_of_coco_given_to_another_reader_is_known(tmp_path):
 
 OWN = {
     "cells.csv": "image,labels\na.jpg,cat dog\n", "columns.csv": "image,cat,dog\na.jpg,1,0\n",
+    "urls.csv": "image_url,label\nhttps://host/a.jpg,cat\n",
     "pairs.csv": "filename,label,annotator\na.jpg,cat,1\n", "id.csv": "id,filename,label\n1,a.jpg,cat\n",
     "own.jsonl": '{"image": "a.jpg", "labels": ["cat"], "id": 3}\n', "list.json": '[{"image": "a", "label": "cat"}]',
     "nested.json": '{"images": [{"name": "a.jpg", "tags": ["cat"]}]}', "empty.csv": "", "blank.txt": " \n\n",

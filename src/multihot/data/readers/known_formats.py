@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 UNANSWERED = "an image that nobody has answered would have none of the labels"
 FAILED = "the numbers of labels would be their names, and an image that failed would have none of them"
+JSON = r"\s*[\[{]"
 ONE_LABEL = "all attributes of a file would be one label"
 
 
@@ -16,8 +17,8 @@ class Format:
     Args:
         what: whose it is.
         data: which `data=` reads it.
-        columns: of a CSV file, or keys of a JSON one, inner ones behind dots; in each set are some that tell it alone.
-        pattern: else, what the begin of the text fits.
+        columns: of a CSV file, or keys of a JSON one, inner ones behind dots; each set is enough.
+        pattern: what the begin of the text must fit.
         name: what the name of the file must fit.
         misread: what readers of plain columns would make of it; "": they read it right, or refuse it.
     """
@@ -31,10 +32,9 @@ class Format:
 
     def fits(self, name: str, text: str, found: Collection[str]) -> bool:
         """Returns whether a file called so begins so, in which these columns or keys were found."""
-        if self.name and not re.fullmatch(self.name, name):
+        if not (re.fullmatch(self.name or ".*", name, re.DOTALL) and re.match(self.pattern, text)):
             return False
-        by_columns = any(set(columns) <= set(found) for columns in self.columns)
-        return by_columns or bool(self.pattern and re.match(self.pattern, text))
+        return not self.columns or any(set(columns) <= set(found) for columns in self.columns)
 
 
 FORMATS = (
@@ -59,7 +59,7 @@ FORMATS = (
     Format("Vertex AI's JSONL", "vertex", columns=({"imageGcsUri"},), misread=UNANSWERED),
     Format("Vertex AI's CSV", "vertex", pattern=r'(?i:"?((training|train|validation|test|unassigned)"?,"?)?gs://)'),
     Format(
-        "Azure ML's JSONL", "azure_ml",
+        "Azure ML's JSONL", "azure_ml", pattern=JSON,
         columns=({"image_url", "label_confidence"}, {"image_url", "image_details"}, {"image_url", "label"}),
     ),
     Format(
@@ -89,7 +89,8 @@ FORMATS = (
     ),
     Format("Open Images' labels", "openimages", columns=({"ImageID", "LabelName", "Confidence"},)),
     Format("CheXpert's list", "chexpert", columns=({"Path", "Frontal/Lateral"},)),
-    Format("CelebA's attributes", "celeba", columns=({"5_o_Clock_Shadow"},), pattern=r"\d+\s+5_o_Clock_Shadow"),
+    Format("CelebA's attributes", "celeba", pattern=r"\d+\s+5_o_Clock_Shadow"),
+    Format("CelebA's attributes as CSV", "celeba", columns=({"5_o_Clock_Shadow"},)),
     Format("the list of ChestX-ray14", "chestxray14", columns=({"Image Index", "Finding Labels"},)),
     Format(
         "the labels of MIMIC-CXR", "mimic_cxr",
