@@ -19,7 +19,7 @@ from multihot.errors import InputError
 
 imagecodecs = pytest.importorskip("imagecodecs", reason='needs pip install -e ".[pictures]"')
 pytest.importorskip("pillow_heif", reason='needs pip install -e ".[pictures]"')
-pytest.importorskip("tifffile", reason='needs pip install -e ".[pictures]"')
+tifffile = pytest.importorskip("tifffile", reason='needs pip install -e ".[pictures]"')
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)).resize((96, 72))
 STARTS = {
@@ -42,6 +42,12 @@ def exif(orientation: int) -> Image.Exif:
 def jpeg(**settings) -> bytes:
     file = BytesIO()
     PHOTO.save(file, "JPEG", quality=95, **settings)
+    return file.getvalue()
+
+
+def pack_tiff(values: np.ndarray, **settings) -> bytes:
+    file = BytesIO()
+    tifffile.imwrite(file, values, **settings)
     return file.getvalue()
 
 
@@ -213,4 +219,44 @@ def test_a_deep_jpeg_2000_cut_short_is_refused():
 
 def test_copies_of_what_decodes_otherwise_now_are_made_anew():
     assert decoding_of("a.png") == decoding_of(None) == DECODING
-    assert decoding_of("a/b.JP2") == decoding_of("c.fits") == DECODING + 1
+    assert decoding_of("a/b.JP2") == decoding_of("c.fits") == decoding_of("d.tif") == DECODING + 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib", "zstd"])
+@pytest.mark.parametrize("kind", ["uint16", "int16", "uint32", "int32", "float32", "float64"])
+def test_grey_of_a_tiff_is_the_same_in_either_order_of_bytes(kind, order, compression):
+    values = np.random.default_rng(0).integers(0, 4096, (20, 24)).astype(kind)
+    content = pack_tiff(values, byteorder=order, compression=compression)
+    expected = (values * (256 / 4095)).clip(0, 255).astype(np.uint8) if kind[0] == "f" else values.astype(int) >> 4
+    np.testing.assert_array_equal(decode(content, value_range=(0, 4095))[..., 0], expected)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("extra", [None, "unassalpha", "unspecified"])
+@pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
+def test_bands_of_a_tiff_one_after_the_other_are_those_beside_each_other(photometric, extra, order, compression):
+    num_colours = 3 if photometric == "rgb" else 1
+    values = np.random.default_rng(0).integers(0, 4096, (20, 24, num_colours + (extra is not None)), np.uint16)
+    if extra == "unassalpha":
+        values[..., -1] = 65535
+    bands = np.moveaxis(values, 2, 0) if values.shape[2] > 1 else values[..., 0]
+    settings = {"planarconfig": "separate"} if values.shape[2] > 1 else {}
+    settings |= {"photometric": photometric, "byteorder": order, "compression": compression}
+    content = pack_tiff(np.ascontiguousarray(bands), **settings, extrasamples=[extra] if extra else None)
+    expected = np.broadcast_to(values[..., :num_colours], (20, 24, 3))
+    np.testing.assert_array_equal(decode(content), expected >> 8)
+    np.testing.assert_array_equal(decode(content, value_range=(0, 4095)), expected >> 4)
+
+
+def test_grey_with_alpha_band_after_band_is_read_and_refused_without_the_package(without_packages, monkeypatch):
+    grey, alpha = np.random.default_rng(0).integers(0, 256, (2, 20, 24), np.uint8)
+    alpha = np.where(alpha > 127, 255, 0).astype(np.uint8)
+    settings = {"photometric": "minisblack", "planarconfig": "separate", "extrasamples": ["unassalpha"]}
+    content = pack_tiff(np.stack([grey, alpha]), compression="zlib", **settings)
+    with pytest.raises(InputError, match="a TIFF whose bands, one after the other, Pillow does not read: install"):
+        decode(content)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(decode(content)[..., 0], np.where(alpha, grey, 255))
+    np.testing.assert_array_equal(decode(content, value_range=(0, 4095)), decode(content))

@@ -191,6 +191,22 @@ KINDS = {
     "16 bits: grey, ZSTD (TIFF)": (lambda: pack_tiff(DEEP, compression="zstd"), None),
     "16 bits: grey, JPEG XL (TIFF)": (lambda: pack_tiff(DEEP, compression="jpegxl"), None),
     "16 bits: grey (BigTIFF)": (lambda: pack_tiff(DEEP, bigtiff=True), None),
+    "16 bits signed, big-endian, deflated (TIFF)": (
+        lambda: pack_tiff(np.int16([[-1000, 0, 1000]] * 4), byteorder=">", compression="zlib"), (-1000, 1000),
+    ),
+    "floats, big-endian, deflated (TIFF)": (
+        lambda: pack_tiff(np.float32([[0, 0.5, 1]] * 4), byteorder=">", compression="zlib"), (0, 1),
+    ),
+    "12 bits in 16: RGB, band after band, deflated (TIFF)": (
+        lambda: pack_tiff(
+            np.moveaxis(TWELVE_RGB, 2, 0).copy(), photometric="rgb", planarconfig="separate", compression="zlib"
+        ), (0, 4095),
+    ),
+    "16 bits: RGB and unknown, band after band (TIFF)": (
+        lambda: pack_tiff(
+            np.stack([DEEP] * 4), photometric="rgb", planarconfig="separate", extrasamples=["unspecified"]
+        ), None,
+    ),
     "16 bits: LAB (TIFF)": (lambda: write_tiff(np.uint16([[[0, 0, 0], [32768, 60, 40], [65535, 0, 0]]] * 4), 8), None),
     "floats of 16 bits (TIFF)": (lambda: write_tiff(np.float16([[0, 0.5, 1]] * 4), 1), (0, 1)),
     "floats, LERC (TIFF)": (lambda: pack_tiff(np.float32([[0, 0.5, 1]] * 4), compression="lerc"), (0, 1)),
@@ -273,6 +289,8 @@ def show_of_pillow(content: bytes) -> str:
             return show(picture.convert("RGB"))
     except PIL.UnidentifiedImageError:
         return "cannot identify it"
+    except ValueError:
+        return "cannot load it"
 
 
 def show_of_ours(content: bytes, value_range) -> str:

@@ -1,5 +1,6 @@
 """Files with more than 8 bits, or of floats: what Pillow knows of their values, and what it loses."""
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Depth:
     def of(cls, image: Image.Image) -> "Depth | None":
         """Returns the depth of an open file; None: 8 bits or fewer."""
         mend_planes(image)
+        mend_order(image)
         raw_mode = raw_mode_of(image.tile[0]) if image.tile else ""
         is_colour = image.mode in ("RGB", "RGBA") and ";16" in raw_mode
         if not is_colour and image.mode != "F" and not image.mode.startswith("I"):
@@ -95,6 +97,33 @@ def mend_planes(image: Image.Image) -> None:
     bits = tags.get(BITS_PER_SAMPLE, ())
     if set(bits) == {16} and tags.get(PLANES) == ONE_BY_ONE and len(raw_mode_of(image.tile[0])) == 1:
         change_raw_modes(image, lambda band: f"{band};16{'L' if tags.prefix == b'II' else 'B'}")
+
+
+def mend_order(image: Image.Image) -> None:
+    """Has signed, float and 32-bit values of a compressed big-endian TIFF read as libtiff gives them, in the machine's
+    order: Pillow 13 turns the bytes once more.
+    """
+    if is_by_libtiff(image):
+        change_raw_modes(image, lambda mode: re.sub(r"(;16|;32)B([SF]?)$", r"\1N\2", mode))
+
+
+def is_by_libtiff(image: Image.Image) -> bool:
+    """Returns whether an open file is a TIFF that is compressed."""
+    return image.format == "TIFF" and any(tile.codec_name == "libtiff" for tile in image.tile)
+
+
+def has_lost_planes(image: Image.Image, value_range: ValueRange) -> bool:
+    """Returns whether an open TIFF keeps band after band in a way that Pillow 13 does not read.
+
+    These are grey with alpha, more bands of 16 bits than colours, and, compressed, the lower bytes of 16-bit colours.
+    """
+    tags = getattr(image, "tag_v2", {})
+    bits, num_bands = tags.get(BITS_PER_SAMPLE, ()), len(image.getbands())
+    if tags.get(PLANES) != ONE_BY_ONE or len(bits) < 2:
+        return False
+    if image.mode == "LA" or max(bits) <= 8:
+        return image.mode == "LA"
+    return (value_range is not None and num_bands > 1) if is_by_libtiff(image) else len(bits) > num_bands
 
 
 def read_other_bytes(source: str | BytesIO, page: int) -> tuple[np.ndarray, bool]:

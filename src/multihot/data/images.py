@@ -9,15 +9,26 @@ from io import BytesIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from multihot.data.depth import Depth, change_raw_modes
-from multihot.data.not_images import DEEP_JPEG_2000, INSTALL, name_content
-from multihot.data.other_kinds import check_size, find_decoder, is_misread, read_start, rewind
+from multihot.data.depth import Depth, change_raw_modes, has_lost_planes
+from multihot.data.not_images import DEEP_JPEG_2000, INSTALL, LOST_PLANES, name_content
+from multihot.data.other_kinds import check_size, find_decoder, has_lost_white, read_start, rewind
 from multihot.data.value_range import UnusableImageError, ValueRange
 from multihot.errors import InputError
 from multihot.files import name_irregular
 
 DECODING = 2  # raised whenever pictures of some kind decode otherwise: copies, features and lists are made anew
-DECODED_ANEW = (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".fit", ".fits")  # since the last raise
+DECODED_ANEW = (
+    ".jp2",
+    ".j2k",
+    ".j2c",
+    ".jpc",
+    ".jpf",
+    ".jpx",
+    ".fit",
+    ".fits",
+    ".tif",
+    ".tiff",
+)  # since the last raise
 # Pillow's ImageOps.exif_transpose does the same, but also rewrites the EXIF block, which fails on odd cameras' blocks.
 TURN_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -86,6 +97,10 @@ def decode_image(
             choose_page(image)
             check_size(*image.size)
             check_bands(image)
+            if has_lost_white(image, source):
+                return to_rgb(picture := decode_other(DEEP_JPEG_2000, source, value_range), picture)
+            if has_lost_planes(image, value_range):
+                return to_rgb(picture := decode_other(LOST_PLANES, source, value_range), picture)
             mend_inks(image)
             depth = Depth.of(image)
             if min_side is not None:
@@ -101,18 +116,11 @@ def decode_image(
 def open_image(source: str | BytesIO, value_range: ValueRange) -> Image.Image:
     """Returns an open file; of a kind that Pillow does not know, the decoded picture, whose `format` is None."""
     try:
-        image = Image.open(source)
+        return Image.open(source)
     except UnidentifiedImageError:
         kind = name_content(read_start(source))[0]
         if find_decoder(kind) is None:
             raise
-    else:
-        if not is_misread(image, source):
-            return image
-        check_size(*image.size)
-        if isinstance(source, str):
-            image.close()
-        kind = DEEP_JPEG_2000
     return decode_other(kind, source, value_range)
 
 

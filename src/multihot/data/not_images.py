@@ -5,6 +5,7 @@ AGAIN = "download or copy it again"
 INSTALL = 'install what reads it (pip install -e ".[pictures]"), or convert it to PNG or JPEG'
 HEIC, JPEG_XL, DICOM = "a HEIC photo", "a JPEG XL picture", "a DICOM file"
 DEEP_JPEG_2000 = "a JPEG 2000 picture whose values of more than 8 bits Pillow does not show right"
+LOST_PLANES = "a TIFF whose bands, one after the other, Pillow does not read"
 RARE_TIFF = "a TIFF of a kind that Pillow does not read (its bands, bits or compression), or damaged"
 KINDS = (  # position, bytes, what it is, the way out
     (0, b"version https://git-lfs", "not an image but a Git LFS pointer", "run git lfs pull"),

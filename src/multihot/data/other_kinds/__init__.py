@@ -7,7 +7,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from multihot.data.not_images import DEEP_JPEG_2000, DICOM, HEIC, JPEG_XL, RARE_TIFF
+from multihot.data.not_images import DEEP_JPEG_2000, DICOM, HEIC, JPEG_XL, LOST_PLANES, RARE_TIFF
 from multihot.data.value_range import ValueRange
 
 VARIES = 255  # the depth of a JPEG 2000 file whose bands have others each
@@ -16,6 +16,7 @@ DECODERS = {  # by kind: the package, and our module with `decode` that knows it
     JPEG_XL: ("imagecodecs", "multihot.data.other_kinds.jpeg_xl"),
     DEEP_JPEG_2000: ("imagecodecs", "multihot.data.other_kinds.jpeg_2000"),
     DICOM: ("pydicom", "multihot.data.other_kinds.dicom"),
+    LOST_PLANES: ("tifffile", "multihot.data.other_kinds.rare_tiff"),
     RARE_TIFF: ("tifffile", "multihot.data.other_kinds.rare_tiff"),
 }
 ENDINGS = {
@@ -92,8 +93,8 @@ def jpeg_2000_depth(start: bytes) -> tuple[int, bool] | None:
     return ((depth[0] & 127) + 1, depth[0] > 127) if depth and depth[0] != VARIES else None
 
 
-def is_misread(image: Image.Image, source: str | BytesIO) -> bool:
-    """Returns whether an open file is a JPEG 2000 picture that Pillow shows otherwise than it is meant."""
+def has_lost_white(image: Image.Image, source: str | BytesIO) -> bool:
+    """Returns whether an open file is a JPEG 2000 picture of deep colours or signed values: Pillow errs there."""
     if image.format != "JPEG2000" or image.mode == "P":
         return False
     num_bits, is_signed = jpeg_2000_depth(read_start(source)) or (0, False)

@@ -36,6 +36,7 @@ def decode(source: str | BytesIO, value_range: ValueRange) -> Image.Image:
             raise UnusableImageError(f"the white of its transparency is not known. {WAY_OUT}")
         alpha = shade(values[..., -1], (0, white))
     known = None if white is None else (0, white)
+    value_range = None if values.dtype == np.uint8 else value_range
     picture = picture_of(colours, known, value_range, alpha, page.photometric == PHOTOMETRIC.MINISWHITE)
     picture.getexif()[ExifTags.Base.Orientation] = int(page.tags.valueof(ExifTags.Base.Orientation, 1))
     picture.info["num_frames"] = num_pages
