@@ -250,6 +250,24 @@ def test_a_task_of_label_studio_has_the_proposed_labels_as_its_prediction():
     assert '<Choice value="a&lt;b"/>\n    <Choice value=\'say "x"\'/>' in create_interface(("a<b", 'say "x"'))
 
 
+def test_labels_that_exclude_each_other_are_choices_of_their_own_in_a_task():
+    group = Group("colour", COLOURS)
+    cases, data = case_of([[1, 0, 0]], [[0.1, 0.7, 0.2]], LabelSpace(COLOURS, (group,)), COLOURS, (group,))
+    data = SimpleNamespace(
+        labels=COLOURS,
+        groups=(group,),
+        sparse_target=data.sparse_target,
+        read=lambda image, min_side: Image.new("RGB", (4, 4)),
+    )
+    [task] = create_tasks(cases, data, "/photos")
+    assert task["predictions"][0]["result"] == [
+        {"from_name": "colour", "to_name": "image", "type": "choices", "value": {"choices": ["green"]}}
+    ]
+    assert '<Choices name="colour" toName="image" choice="single" required="true">' in create_interface(
+        COLOURS, (group,)
+    )
+
+
 # The script
 
 
