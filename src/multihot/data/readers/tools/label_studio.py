@@ -5,9 +5,8 @@ What they hold is known from label-studio 1.23.2 with label-studio-sdk 2.1.2, it
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -84,7 +83,7 @@ class LabelStudioReader(ExportReader):
         controls = Controls(self, table)
         readings = read_json if begins_json(file) else read_csv
         originals = Originals(table)
-        for _, of_task in groupby(readings(self, file, table, controls), attrgetter("task")):
+        for _, of_task in groupby(readings(self, file, table, controls), attrgetter("task", "image")):
             first, *_ = of_task = list(of_task)
             image = first.image
             if isinstance(image, str):
@@ -125,11 +124,10 @@ class Controls:
         self.prefix = settings.prefix_labels
         self.own = {*OWN, settings.image_column, settings.split_column}
         self.owner: dict[str, str] = {}  # label -> name of its control
+        self.labels: dict[tuple[str, str], str] = {}  # control and choice -> label, of those that were met
         self.known: frozenset[str] = frozenset()  # choices that the interface lists
         if settings.interface is not None:
             self.follow(settings, read_interface(settings.interface))
-        self.label = lru_cache(1 << 16)(self.label)
-        self.parse = lru_cache(1 << 14)(self.parse)
 
     def follow(self, settings: LabelStudioReader, interface: Interface) -> None:
         """Takes labels and groups of exclusive choices from the labelling interface."""
@@ -154,11 +152,11 @@ class Controls:
 
     def label(self, name: str, choice: str) -> str:
         """Returns what a choice of a control is called; raises CellError if another control has the same."""
-        if self.prefix:
-            return f"{name}: {choice}"
-        if self.owner.setdefault(choice, name) != name:
-            raise CellError(TWO_CONTROLS, f"{choice!r} of {self.owner[choice]!r} and {name!r}")
-        return choice
+        label = f"{name}: {choice}" if self.prefix else choice
+        if self.owner.setdefault(label, name) != name:
+            raise CellError(TWO_CONTROLS, f"{choice!r} of {self.owner[label]!r} and {name!r}")
+        self.labels[name, choice] = label
+        return label
 
     def find(self, file: str, keys: Sequence[str]) -> list[str]:
         """Returns which keys of a row hold labels: those of the settings, or the only one that is left."""
@@ -173,12 +171,13 @@ class Controls:
             )
         return left
 
-    def read(self, number: int, cells: Mapping[str, object]) -> dict[str, float]:
-        """Returns what a reading says, {label: 1.0}; notes what cannot be read."""
+    def read(self, number: int, cells: Iterable[tuple[str, object]]) -> dict[str, float]:
+        """Returns what a reading says, {label: 1.0}, by the names of controls and their cells; notes what is wrong."""
         answers: dict[str, float] = {}
-        for name, cell in cells.items():
+        for name, cell in cells:
             try:
-                answers |= self.parse(name, cell) if isinstance(cell, str) else self.answers_in(name, cell)
+                if cell:
+                    answers |= self.parse(name, cell) if isinstance(cell, str) else self.answers_in(name, cell)
             except CellError as error:
                 self.table.note(error.problem, number, f"{name!r}: {error.details}")
         return answers
@@ -193,7 +192,7 @@ class Controls:
             name, kind = part.get("from_name"), part.get("type")
             if isinstance(name, str) and (kind in KINDS if self.names is None else name in self.names):
                 cells.setdefault(name, []).append(part.get("value"))
-        return self.read(number, cells)
+        return self.read(number, cells.items())
 
     def parse(self, name: str, cell: str) -> dict[str, float]:
         """Returns what a text says: one choice as it is, or several as JSON."""
@@ -209,7 +208,11 @@ class Controls:
 
     def answers_in(self, name: str, value: object) -> dict[str, float]:
         """Returns what a value of a control says."""
-        return {self.label(name, choice): 1.0 for choice in labels_in(value)}
+        choices = [value] if isinstance(value, str) else value.get("choices") if isinstance(value, dict) else None
+        try:
+            return {self.labels[name, choice]: 1.0 for choice in (choices if isinstance(choices, list) else [None])}
+        except (KeyError, TypeError):  # another kind of value, or a choice that is new
+            return {self.label(name, choice): 1.0 for choice in labels_in(value)}
 
 
 def begins_json(file: str) -> bool:
@@ -232,7 +235,7 @@ def read_csv(settings: LabelStudioReader, file: str, table: Table, controls: Con
         if len(cells) != len(header):
             table.note_width(number, len(cells), len(header))
             continue
-        answers = controls.read(number, {name: cells[k] for name, k in columns})
+        answers = controls.read(number, [(name, cells[k]) for name, k in columns])
         if not cells[annotation].strip():
             if answers:
                 table.note(IN_DOUBT, number, quote(next(iter(answers))))
@@ -267,8 +270,7 @@ def read_json(settings: LabelStudioReader, file: str, table: Table, controls: Co
             table.note(NEITHER, number, quote(item))
             continue
         left.update(dict.fromkeys(item))
-        cells = {name: item.get(name) for name in controls.find(file, list(left))}
-        answers = controls.read(number, cells)
+        answers = controls.read(number, [(name, item.get(name)) for name in controls.find(file, list(left))])
         if item["annotation_id"] is None:
             if answers:
                 table.note(IN_DOUBT, number, quote(next(iter(answers))))
