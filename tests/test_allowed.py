@@ -155,6 +155,7 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_range(override, words):
         (["data=csv", "data.val_fraction=null"], "data.val_fraction=null"),
         (["data=csv"], "data.path has no value; set it"),
         (["data=coco", "data.path=null"], "data.path=null"),
+        (["data=pa100k", "data.path=null"], "data.path=null"),
         (["tracker.tags=a", "seed=x", "epochs=y"], "epochs=y"),
     ],
 )

@@ -14,7 +14,9 @@ from multihot.labels import LabelSpace
 from multihot.loss import check_loss, create_loss
 from multihot.model.create import check_name
 from multihot.settings.check import FINITE, Refused, check_settings, walk
-from multihot.settings.table import SCRIPTS
+from multihot.settings.kinds import PATH
+from multihot.settings.saved import with_absolute_paths
+from multihot.settings.table import DATA, SCRIPTS
 
 GROUPS = (
     "data", "model", "head", "start", "finetune", "loss", "optimizer", "schedule", "augment", "tracker",
@@ -125,6 +127,14 @@ def assert_every_setting_has_an_entry(cfg, script):
 )
 def test_every_setting_of_a_script_has_an_entry(script, needed):
     assert_every_setting_has_an_entry(compose_config(script, needed), script)
+
+
+def test_a_run_keeps_every_path_of_its_data_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = [name.removeprefix("data.") for name, kind in DATA.items() if kind.words.startswith(PATH.words)]
+    cfg = OmegaConf.create({"data": dict.fromkeys(paths, "more/file"), "model": {"weights": None}})
+    kept = {name for name, path in with_absolute_paths(cfg).data.items() if path == f"{tmp_path}/more/file"}
+    assert {*paths} - kept == set()
 
 
 def test_experiments_override_groups():

@@ -179,7 +179,7 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     """Returns the config with every local path of data and weights absolute, so that the run can be used anywhere."""
     cfg = cfg.copy()
     for key, value in cfg.data.items():
-        if isinstance(value, str) and key.endswith(("path", "root", "folder", "corrections")):
+        if isinstance(value, str) and key.endswith(("path", "root", "folder", "corrections", "interface")):
             cfg.data[key] = absolute(value)
     lists = cfg.data.get("split_lists")
     if isinstance(lists, str):
