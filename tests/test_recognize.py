@@ -7,19 +7,21 @@ from importlib import import_module
 
 import export_samples
 import pytest
-from conftest import REPO, compose_config
+from conftest import compose_config
 from export_samples import IMAGES, TRUTH, write, write_pictures
 from exports import create_cases, reduce
 from omegaconf import OmegaConf
+from source_settings import settings_of as of_file
 from test_exports import FORMATS
 
 from multihot.data import create_reader
 from multihot.data.readers.known_formats import FOLDERS, SIDECAR
 from multihot.data.readers.known_formats import FORMATS as KNOWN
-from multihot.data.readers.recognize import recognize
+from multihot.data.readers.recognize import is_for, recognize
 from multihot.data.unknown import UnknownStrategy
 from multihot.data.unlearnable import check_learnable
 from multihot.errors import InputError
+from multihot.known_classes import create
 from multihot.labels import LabelSpace
 
 SAMPLES = {
@@ -77,8 +79,9 @@ def test_what_is_written_for_each_reader_is_known(name, tmp_path):
 
 
 def test_every_format_names_a_reader_that_there_is():
-    readers = {file.stem for file in (REPO / "conf/data").glob("*.yaml")}
-    assert {known.data for known in (*KNOWN, *FOLDERS.values(), SIDECAR)} <= readers
+    for known in (*KNOWN, *FOLDERS.values(), SIDECAR):
+        reader = create("data", of_file(known.data), _convert_="all")
+        assert is_for(reader, known), known  # or its own errors would say that another one is meant
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES.keys() - NOT_KNOWN - {"cvat_coco", "v7_coco"}))

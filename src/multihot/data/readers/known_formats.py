@@ -21,6 +21,7 @@ class Format:
         pattern: what the begin of the text must fit.
         name: what the name of the file must fit.
         misread: what readers of plain columns would make of it; "": they read it right, or refuse it.
+        module: of its reader, where that is not called as `data`.
     """
 
     what: str
@@ -29,6 +30,7 @@ class Format:
     pattern: str = ""
     name: str = ""
     misread: str = ""
+    module: str = ""
 
     def fits(self, name: str, text: str, found: Collection[str]) -> bool:
         """Returns whether a file called so begins so, in which these columns or keys were found."""
@@ -87,7 +89,9 @@ FORMATS = (
             {"annotations.image_id", "annotations.category_id"}, {"images.file_name", "info"},
         ),
     ),
-    Format("Open Images' labels", "openimages", columns=({"ImageID", "LabelName", "Confidence"},)),
+    Format(
+        "Open Images' labels", "openimages", columns=({"ImageID", "LabelName", "Confidence"},), module="open_images"
+    ),
     Format("CheXpert's list", "chexpert", columns=({"Path", "Frontal/Lateral"},)),
     Format("CelebA's attributes", "celeba", pattern=r"\d+\s+5_o_Clock_Shadow"),
     Format("CelebA's attributes as CSV", "celeba", columns=({"5_o_Clock_Shadow"},)),
@@ -104,12 +108,15 @@ FORMATS = (
     ),
     Format("the tags of Planet's photos", "planet", pattern=r"image_name,tags\s+(train|test|file)_\d+,"),
     Format("ISIC's ground truth", "isic", columns=({"image", "MEL", "NV"},)),
-    Format("the list of NUS-WIDE", "nuswide", columns=({"filepath", "label", "split_name"},)),
-    Format("the labels of VG-500", "vg500", pattern=r'\s*\{\s*"\d+\.jpg"\s*:\s*\[', name=r"vg_category_500\w*\.json"),
+    Format("the list of NUS-WIDE", "nuswide", columns=({"filepath", "label", "split_name"},), module="nus_wide"),
+    Format(
+        "the labels of VG-500", "vg500",
+        pattern=r'\s*\{\s*"\d+\.jpg"\s*:\s*\[', name=r"vg_category_500\w*\.json", module="json_map",
+    ),
     Format("the annotations of PA-100K", "pa100k", pattern="MATLAB 5.0", name=r"annotation\.mat"),
 )  # fmt: skip
 FOLDERS = {  # by names of folders in them
     ("JPEGImages", "Annotations"): Format("a folder of Pascal VOC", "voc"),
-    ("ImageList", "Groundtruth"): Format("the folder of NUS-WIDE", "nuswide"),
+    ("ImageList", "Groundtruth"): Format("the folder of NUS-WIDE", "nuswide", module="nus_wide"),
 }
 SIDECAR = Format("a folder with a text of tags beside each picture", "sidecar")

@@ -157,7 +157,7 @@ def explaining(reader: object) -> Iterator[None]:
 
 def is_for(reader: object, known: Format) -> bool:
     """Returns whether a reader is for a format, as far as it can be told."""
-    is_own = type(reader).__module__.rpartition(".")[2] == known.data
+    is_own = type(reader).__module__.rpartition(".")[2] == (known.module or known.data)
     as_csv = {"layout": "cell", "image_column": "image", "labels_column": "labels"}
     is_adapted = any(getattr(reader, name, value) != value for name, value in as_csv.items())
     return is_own or (is_adapted and not known.misread)
