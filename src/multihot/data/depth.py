@@ -8,6 +8,7 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 
 from multihot.data.value_range import WHITE_OF_16_BITS, UnusableImageError, ValueRange, picture_of
 
@@ -20,7 +21,6 @@ LOW_BYTE = {  # the other byte of each value: Pillow unpacks the upper one of 16
 GREY_ALPHA = "LA;16B"
 ZERO_IS_WHITE = 0  # TIFF's photometric interpretation
 ONE_BY_ONE = 2  # its planar configuration: band after band
-BITS_PER_SAMPLE, PHOTOMETRIC, PLANES = 258, 262, 284  # tags of TIFF
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Depth:
             return None
         white = None if image.mode == "F" else RAW_WHITE.get(raw_mode, WHITE_OF_16_BITS)
         tags = getattr(image, "tag_v2", {})
-        is_negative = not is_colour and tags.get(PHOTOMETRIC) == ZERO_IS_WHITE
+        is_negative = not is_colour and tags.get(Base.PhotometricInterpretation) == ZERO_IS_WHITE
         return cls(is_colour, white, is_negative, page=image.tell())
 
     def to_8_bits(self, image: Image.Image, source: str | BytesIO, value_range: ValueRange) -> Image.Image:
@@ -94,8 +94,8 @@ def change_raw_modes(image: Image.Image, change: Callable[[str], str]) -> None:
 def mend_planes(image: Image.Image) -> None:
     """Has 16-bit bands of an uncompressed TIFF that stand one after the other read as such: Pillow 13 takes 8 bits."""
     tags = getattr(image, "tag_v2", {})
-    bits = tags.get(BITS_PER_SAMPLE, ())
-    if set(bits) == {16} and tags.get(PLANES) == ONE_BY_ONE and len(raw_mode_of(image.tile[0])) == 1:
+    bits = tags.get(Base.BitsPerSample, ())
+    if set(bits) == {16} and tags.get(Base.PlanarConfiguration) == ONE_BY_ONE and len(raw_mode_of(image.tile[0])) == 1:
         change_raw_modes(image, lambda band: f"{band};16{'L' if tags.prefix == b'II' else 'B'}")
 
 

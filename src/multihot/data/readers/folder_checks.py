@@ -63,7 +63,7 @@ def check_layout(path: str, labels: Sequence[str], places: Iterable[tuple[str, s
             )
 
 
-def check_format(path: str, labels: Sequence[str], misread: str) -> None:
+def check_export(path: str, labels: Sequence[str], misread: str) -> None:
     """Raises InputError if a folder looks like an export whose answers are in files; warns if that is less sure."""
     found = recognize(path)
     if found is None:

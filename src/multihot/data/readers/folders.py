@@ -13,7 +13,7 @@ from PIL import Image
 
 from multihot.data.manifest import SPLITS
 from multihot.data.other_kinds import other_endings
-from multihot.data.readers.folder_checks import BY_SYSTEMS, check_endings, check_format, check_layout
+from multihot.data.readers.folder_checks import BY_SYSTEMS, check_endings, check_export, check_layout
 from multihot.data.table.reader import TableReader
 from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.errors import InputError
@@ -69,7 +69,7 @@ class FolderReader(TableReader):
         images = [file for file in files if is_image(file.path)]
         others = [file.path for file in files if not is_image(file.path)]
         if self.split_folders is None and self.labels is None:
-            check_format(self.path, table.labels, self.misread)
+            check_export(self.path, table.labels, self.misread)
             check_layout(self.path, table.labels, ((file.label, file.place) for file in files))
         check_endings(self.path, others, len(images))
         first_of = [images[k] for k in SAME_FILE[self.same_file](images)]

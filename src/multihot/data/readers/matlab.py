@@ -1,6 +1,7 @@
 """Reads texts, numbers and cells of MATLAB files of versions 5 to 7.2; whatever is damaged in one is an error.
 
-Every length in a file is checked before it is used, which scipy's loadmat does not promise. The format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf.
+Every length in a file is checked before it is used, which scipy's loadmat does not promise.
+Format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf.
 """
 
 import math

@@ -67,8 +67,8 @@ class ColumnSettings(TableReader):
     split_column: str | None
     weight_column: str | None
     cluster_column: str | None
-    image_suffix: str | None = None  # runs that began before there was this setting do not have it
-    answers: Mapping[object, str | float] | None = None  # runs that began before there were these settings have none
+    image_suffix: str | None = None  # runs that began before there were these settings do not have them
+    answers: Mapping[object, str | float] | None = None
     agree: str = "error"
     ignore_columns: Sequence[str] | None = None
     rename_columns: Mapping[str, str] | None = None

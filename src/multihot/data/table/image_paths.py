@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import unquote
 
-from multihot.data.images import name_irregular
+from multihot.files import name_irregular
 
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 CUT_ADDRESS = re.compile(r"(\w[\w+.-]*:/(?:.*?/(?=:)|.*?(?=:\s))):\s*(.*)")  # gs://bucket/: photos/

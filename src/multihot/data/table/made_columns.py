@@ -186,7 +186,7 @@ def find(file: str, header: Sequence[str], name: str, setting: str) -> int:
     """Returns where a column is."""
     if header.count(name) != 1:
         raise InputError(
-            f"{file} must have one column {name!r} of {setting}; its columns are: {name_first(header, 50)}"
+            f"{file} must have one column {name!r} of {setting}; its columns are: {name_first(header, MOST_COLUMNS)}"
         )
     return header.index(name)
 

@@ -20,14 +20,13 @@ from multihot.data.table.doubtful_columns import (
     stem,
 )
 from multihot.data.table.label_cells import SAY_ABSENT, check_not_null
-from multihot.data.table.made_columns import warn_of_left_out
+from multihot.data.table.made_columns import MOST_COLUMNS, warn_of_left_out
 from multihot.data.table.propose import is_name
 from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.errors import InputError, name_first
 
 log = logging.getLogger(__name__)
 
-MOST_COLUMNS = 50  # named in an error
 SEVERAL_ANSWERS = "answers in several columns of data.labels_column (each must hold names of labels alone)"
 
 

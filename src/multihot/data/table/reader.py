@@ -64,8 +64,8 @@ class TableReader(ABC):
     groups: Mapping | None
     val_fraction: float
     split_seed: int
-    none_labels: Sequence[str] | None = None  # runs that began before there was this setting do not have it
-    unseen_labels: str = "error"  # runs that began before there were these settings do not have them
+    none_labels: Sequence[str] | None = None  # runs that began before there were these settings do not have them
+    unseen_labels: str = "error"
     replace_prefix: Mapping[str, str] | None = None
     search_images: bool = False
     misread: str = "warn"

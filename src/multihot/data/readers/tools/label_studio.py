@@ -52,8 +52,8 @@ class Reading(NamedTuple):
 class LabelStudioReader(ExportReader):
     """An export of Label Studio; which of its formats it is, is known by what it holds.
 
-    A task that nobody has answered, or that was skipped, is unknown; one that was submitted without a choice has none
-    of the labels. In CSV and JSON_MIN only `annotation_id` tells the two apart; skipped ones are not in them.
+    A task that was skipped is one that nobody has answered; one that was submitted without a choice has none of the
+    labels. In CSV and JSON_MIN only `annotation_id` tells the two apart; skipped ones are not in them.
 
     Args:
         image_column: the key of the image in the data of a task, the $image of <Image value="$image">.
