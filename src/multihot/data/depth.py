@@ -118,8 +118,8 @@ def has_lost_planes(image: Image.Image, value_range: ValueRange) -> bool:
     These are grey with alpha, more bands of 16 bits than colours, and, compressed, the lower bytes of 16-bit colours.
     """
     tags = getattr(image, "tag_v2", {})
-    bits, num_bands = tags.get(BITS_PER_SAMPLE, ()), len(image.getbands())
-    if tags.get(PLANES) != ONE_BY_ONE or len(bits) < 2:
+    bits, num_bands = tags.get(Base.BitsPerSample, ()), len(image.getbands())
+    if tags.get(Base.PlanarConfiguration) != ONE_BY_ONE or len(bits) < 2:
         return False
     if image.mode == "LA" or max(bits) <= 8:
         return image.mode == "LA"
