@@ -17,7 +17,7 @@ CSV = '''\
 13,"a@example.com","2026-11-01T00:00:03Z",3,"/data/upload/1/0123abcd-3.jpg","",1.5,"2026-11-01T00:00:00Z",""
 "","","",4,"/data/upload/1/0123abcd-4.jpg","","","",""
 18,"a@example.com","2026-11-01T00:00:08Z",8,"/data/upload/1/0123abcd-8.jpg","{""choices"":[]}",1.5,"2026-11-01","r"
-19,"a@example.com","2026-11-01T00:00:09Z",9,"/data/upload/1/0123abcd-9.jpg","[""cat"",""dog""]",1.5,"2026-11-01",""
+19,"a@example.com","2026-11-01T00:00:09Z",9,"/data/upload/1/0123abcd-9.jpg","{""choices"":[""cat"",""dog""]}",1.5,"2026-11-01",""
 10,"a@example.com","2026-11-01T00:00:00Z",10,"/data/upload/1/0123abcd-%C3%BC_1.jpg","say ""hi""",1.5,"2026-11-01",""
 '''
 INTERFACE = """\
@@ -104,6 +104,28 @@ def test_labels_that_nobody_has_given_are_refused(tmp_path):
 def test_a_csv_without_annotation_ids_is_refused(tmp_path):
     with pytest.raises(InputError, match="must have one column 'annotation_id'"):
         read_export(write(tmp_path, "id,image,labels\n1,a.jpg,cat\n"))
+
+
+def test_a_list_of_names_is_one_nested_choice_or_several_of_regions(tmp_path):
+    """As the Converter writes them: findings/label_studio_one_nested_choice.sh."""
+    path = write(
+        tmp_path,
+        '"annotation_id","id","image","what"\n1,1,"1.jpg","[""animal""]"\n2,2,"2.jpg","[""animal"", ""cat""]"\n'
+        '3,3,"3.jpg","{""choices"":[[""animal"",""cat""],[""plant"",""rose""]]}"\n',
+    )
+    interface = """<View><Image name="image" value="$image"/><Choices name="what" toName="image" choice="multiple" {}>
+        <Choice value="animal"><Choice value="cat"/></Choice><Choice value="plant"><Choice value="rose"/></Choice>
+        </Choices></View>"""
+    nested = read_export(
+        path, write(tmp_path, interface.format('allowNested="true"'), "i.xml").replace("data.path", "data.interface")
+    )
+    assert answers(nested) == {"1": {"animal"}, "2": {"animal/cat"}, "3": {"animal/cat", "plant/rose"}}
+    regions = read_export(
+        path, write(tmp_path, interface.format('perRegion="true"'), "i.xml").replace("data.path", "data.interface")
+    )
+    assert answers(regions)["2"] == {"animal", "cat"}
+    with pytest.raises(InputError, match=r"(?s)one choice below others, or several.*line 3"):
+        read_export(path)
 
 
 def test_two_uploads_of_one_name_are_not_one_image(tmp_path):

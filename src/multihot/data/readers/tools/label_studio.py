@@ -35,6 +35,9 @@ ALIKE = (
     "uploads that may be several files (data.uploads=stored reads Label Studio's own copies, media/upload/<project>)"
 )
 SAME_UPLOAD = "uploads of the same name (data.uploads=stored reads Label Studio's own copies, media/upload/<project>)"
+PATH_OR_SEVERAL = (  # findings/label_studio_one_nested_choice.sh
+    "answers that are one choice below others, or several of regions (data.interface=<file>.xml tells, or export JSON)"
+)
 TWO_CONTROLS = "labels of several <Choices>, so that they are one label (tell them apart by data.prefix_labels=true)"
 
 
@@ -126,6 +129,7 @@ class Controls:
         self.owner: dict[str, str] = {}  # label -> name of its control
         self.labels: dict[tuple[str, str], str] = {}  # control and choice -> label, of those that were met
         self.known: frozenset[str] = frozenset()  # choices that the interface lists
+        self.is_nested: dict[str, bool] = {}  # name of a control -> whether its choices are paths
         if settings.interface is not None:
             self.follow(settings, read_interface(settings.interface))
 
@@ -141,6 +145,7 @@ class Controls:
             )
         controls = {name: interface[name] for name in self.names}
         self.known = frozenset(choice for control in controls.values() for choice in control.labels)
+        self.is_nested = {name: control.is_nested for name, control in controls.items()}
         labels = {name: [self.label(name, choice) for choice in control.labels] for name, control in controls.items()}
         if all(control.is_closed for control in controls.values()):
             settings.declare(self.table, list(dict.fromkeys(chain.from_iterable(labels.values()))))
@@ -207,12 +212,20 @@ class Controls:
         return self.answers_in(name, text)
 
     def answers_in(self, name: str, value: object) -> dict[str, float]:
-        """Returns what a value of a control says."""
+        """Returns what a value of a control says; a list of names alone is a path where choices are nested."""
         choices = [value] if isinstance(value, str) else value.get("choices") if isinstance(value, dict) else None
         try:
             return {self.labels[name, choice]: 1.0 for choice in (choices if isinstance(choices, list) else [None])}
         except (KeyError, TypeError):  # another kind of value, or a choice that is new
-            return {self.label(name, choice): 1.0 for choice in labels_in(value)}
+            return {self.label(name, choice): 1.0 for choice in labels_in(self.tell_path(name, value))}
+
+    def tell_path(self, name: str, value: object) -> object:
+        """Returns a list of two names or more as one choice below others, where it is; raises CellError in doubt."""
+        if not isinstance(value, list) or len(value) < 2 or not all(isinstance(item, str) for item in value):
+            return value
+        if name not in self.is_nested:
+            raise CellError(PATH_OR_SEVERAL, quote(value))
+        return "/".join(value) if self.is_nested[name] else value
 
 
 def begins_json(file: str) -> bool:

@@ -29,12 +29,14 @@ class Control:
         exclusive: one at most is chosen.
         required: one at least is.
         is_closed: all labels are known: the choices are neither those of each task nor in a tree.
+        is_nested: a choice is the path to it.
     """
 
     labels: tuple[str, ...]
     exclusive: bool
     required: bool
     is_closed: bool
+    is_nested: bool
 
 
 Interface = dict[str, Control]  # by name
@@ -69,6 +71,7 @@ def read_control(tag: ElementTree.Element) -> Control:
         exclusive=is_single and not is_tree,
         required=tag.get("required") == "true" and tag.get("visibleWhen") is None,
         is_closed=bool(labels) and not is_tree and "value" not in tag.attrib,
+        is_nested=tag.get("allowNested") == "true",
     )
 
 
