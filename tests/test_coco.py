@@ -108,6 +108,15 @@ def test_a_crowd_counts_as_the_setting_says_unless_another_annotation_shows_its_
     np.testing.assert_array_equal(read(backwards, crowd=crowd).dense_targets(), targets)
 
 
+def test_an_annotation_with_the_score_0_says_that_its_label_is_absent(tmp_path):
+    """So datumaro 1.13.12 writes verified negatives of Open Images: findings/datumaro_verified_absent.sh."""
+    scored = [{"id": 1, "image_id": 7, "category_id": 1, "score": 0.0}, {"id": 2, "image_id": 7, "category_id": 18}]
+    found = [scored[0], {**scored[0], "id": 3, "score": 0.25}]
+    for annotations, targets in ((scored, [1, 0, 0]), (found, [0, 1, 0]), (found[::-1], [0, 1, 0])):
+        manifest = read(write(tmp_path, annotations=annotations))
+        assert manifest.dense_targets().tolist()[1] == targets
+
+
 def test_annotations_smaller_than_the_least_area_are_taken_as_not_there(tmp_path):
     path = write(tmp_path)
     assert read(path, min_area=10, crowd="drop").dense_targets().tolist() == [

@@ -69,6 +69,16 @@ def test_a_folder_has_the_splits_that_its_files_are_called_after(folder, caplog)
     assert read_set(folder, "data.objects=present", split="val").dense_targets().tolist() == [[0, 1, 0, 1]]
 
 
+def test_a_label_with_the_score_0_is_absent(folder):
+    """So datumaro keeps the verified negatives of Open Images: findings/datumaro_verified_absent.sh."""
+    cat, dog = ({"type": "label", "label_id": place, "attributes": {"score": float(place)}} for place in (0, 1))
+    one_of_two = {**cat, "attributes": {"score": 0.5}}
+    unlisted = "data.unlisted=unknown"
+    for annotations, targets in (([cat, dog], [0, 1, -1, -1]), ([cat, one_of_two], [1, -1, -1, -1])):
+        manifest = read(*change(folder, annotations=annotations), unlisted, "data.groups={}", source="datumaro")
+        assert manifest.dense_targets().tolist() == [targets] * 2
+
+
 def test_labels_of_an_exclusive_group_exclude_each_other(folder):
     (group,) = read_set(folder).label_space(False, "sigmoid").groups
     assert (group.name, set(group.labels), group.none) == ("colour", {"red", "blue"}, True)

@@ -27,7 +27,8 @@ class CocoReader(TableReader):
 
     The label list is that of the categories, in the order of the first file. V7 (darwin-py 3.6.3) writes the tags of
     whole images into `tag_categories` and `tag_ids` of the image, and lists only those that some image of the file
-    has: then the labels are those of the train images, sorted.
+    has: then the labels are those of the train images, sorted. An annotation with the score 0 says that its label is
+    absent: so datumaro writes what people have looked for and not found.
 
     Args:
         val_root_path: folder of the images of `val_path`; None is `root`.
@@ -79,13 +80,14 @@ class CocoReader(TableReader):
             of_image, label = answers[annotation["image_id"]], names[annotation["category_id"]]
             is_small = self.min_area > 0 and annotation["area"] < self.min_area
             value = CROWD[self.crowd] if IS_CROWD[annotation.get("iscrowd")] else 1.0
+            value = 0.0 if annotation.get("score") == 0 else value
         except (KeyError, TypeError, AttributeError):
             problem, details = self.find_fault(annotation, names, answers)
             number = annotation.get("id") if isinstance(annotation, dict) else None
             where = f"number {place + 1} in the list" if number is None else number
             table.problems[problem].append(f"{table.files[-1]} annotation {where}: {details}")
             return
-        if not is_small and value is not None and of_image.get(label) != 1:
+        if not is_small and value is not None and (value or label not in of_image) and of_image.get(label) != 1:
             of_image[label] = value
 
     def find_fault(self, annotation: object, names: Mapping[int, str], answers: Mapping[int, dict]) -> tuple[str, str]:

@@ -76,7 +76,7 @@ class DatumaroReader(ExportReader):
             elif labels is None:
                 table.note(NO_LABEL, number, image)
             else:
-                yield Item(number, image, [dict.fromkeys(labels, 1.0)] if labels else [], split)
+                yield Item(number, image, [labels] if labels else [], split)
         if self.objects == "ignore":
             tell_ignored(file, counts["label"], counts["object"])
 
@@ -102,9 +102,15 @@ def name_image(item: Mapping) -> str | None:
     return path if isinstance(path, str) and path else None
 
 
-def find_labels(item: Mapping, names: Sequence[str], counts: dict[str, int], *, with_objects: bool) -> list[str] | None:
-    """Returns the labels of an item and counts its annotations by kind; None if one of them cannot be read."""
-    labels = []
+def find_labels(
+    item: Mapping, names: Sequence[str], counts: dict[str, int], *, with_objects: bool
+) -> dict[str, float] | None:
+    """Returns the labels of an item, {label: 1}, and counts its annotations by kind; None if one cannot be read.
+
+    A label with the score 0 is absent, {label: 0}: that is how datumaro keeps what people have looked for and not found
+    (the verified negatives of Open Images, findings/datumaro_verified_absent.sh).
+    """
+    labels: dict[str, float] = {}
     annotations = item.get("annotations", [])
     for annotation in annotations if isinstance(annotations, list) else [None]:
         if not isinstance(annotation, dict):
@@ -116,5 +122,7 @@ def find_labels(item: Mapping, names: Sequence[str], counts: dict[str, int], *, 
             return None
         counts["label" if is_label else "object"] += 1
         if is_label or with_objects:
-            labels.append(names[place])
+            about = annotation.get("attributes")
+            is_absent = isinstance(about, dict) and about.get("score") == 0
+            labels[names[place]] = max(labels.get(names[place], 0.0), float(not is_absent))
     return labels
