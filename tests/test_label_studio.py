@@ -199,6 +199,13 @@ def test_what_is_no_export_is_refused(content, words, tmp_path):
         read_export(write(tmp_path, json.dumps(content), "a.json"))
 
 
+@pytest.mark.parametrize("depth", [500, 50_000])
+def test_lists_in_lists_are_refused(depth, tmp_path):
+    cell = "[" * depth + "]" * depth
+    with pytest.raises(InputError, match=r"answers that are no labels .*\n.*line 2: 'labels': "):
+        read_export(write(tmp_path, CSV.replace('"cat",1.5', f'"{cell}",1.5', 1)), "data.choices=[labels]")
+
+
 @pytest.mark.parametrize(
     ("interface", "words"),
     [("no xml", "is not XML"), ("<View/>", r"has no control 'labels' of data.choices; it has none that holds labels")],

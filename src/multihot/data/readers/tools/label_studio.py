@@ -16,6 +16,7 @@ from multihot.data.readers.json_lines import read_objects
 from multihot.data.readers.text_files import open_text
 from multihot.data.readers.tools.label_studio_interface import (
     KINDS,
+    NO_LABELS,
     Interface,
     find_file,
     labels_in,
@@ -185,6 +186,8 @@ class Controls:
                     answers |= self.parse(name, cell) if isinstance(cell, str) else self.answers_in(name, cell)
             except CellError as error:
                 self.table.note(error.problem, number, f"{name!r}: {error.details}")
+            except RecursionError:
+                self.table.note(NO_LABELS, number, f"{name!r}: lists in lists in lists")
         return answers
 
     def read_result(self, number: int, result: object) -> dict[str, float]:
@@ -207,7 +210,7 @@ class Controls:
         if text[0] in "[{" and cell not in self.known:
             try:
                 return self.answers_in(name, json.loads(text))
-            except (ValueError, RecursionError):
+            except ValueError:
                 pass  # a choice that begins with a bracket
         return self.answers_in(name, text)
 

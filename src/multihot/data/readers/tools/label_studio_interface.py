@@ -83,21 +83,23 @@ def labels_in(value: object) -> Iterator[str]:
     >>> list(labels_in([{"x": 1, "rectanglelabels": ["cat"]}, {"taxonomy": [["animal", "dog"], ["animal"]]}]))
     ['cat', 'animal/dog', 'animal']
     """
-    if isinstance(value, str):
-        if not value.strip():
-            raise CellError(NO_NAME, quote(value))
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from labels_in(item)
-    elif isinstance(value, dict):
-        kind = next((kind for kind in KINDS if kind in value), None)
-        if kind is None or not isinstance(value[kind], list):
-            raise CellError(NO_LABELS, quote(value))
-        for item in value[kind]:
-            yield from labels_in("/".join(map(str, item)) if isinstance(item, list) else item)
-    elif value is not None:
-        raise CellError(NO_LABELS, quote(value))
+    for part in value if isinstance(value, list) else [value]:
+        kind = next((kind for kind in KINDS if kind in part), None) if isinstance(part, dict) else None
+        choices = [part] if isinstance(part, str) else part[kind] if kind else None
+        if not isinstance(choices, list):
+            raise CellError(NO_LABELS, quote(part))
+        for choice in choices:
+            yield name_choice(choice)
+
+
+def name_choice(choice: object) -> str:
+    """Returns what a choice is called, one of a tree by the way to it; raises CellError for what is none."""
+    name = "/".join(map(str, choice)) if isinstance(choice, list) else choice
+    if not isinstance(name, str):
+        raise CellError(NO_LABELS, quote(choice))
+    if not name.strip():
+        raise CellError(NO_NAME, quote(choice))
+    return name
 
 
 def find_file(image: str, uploads: str) -> tuple[str, bool]:
