@@ -84,7 +84,7 @@ def find_table(read: Callable) -> "Table | None":
 
 def describe_format(data: DictConfig, errors: Sequence[str]) -> str | None:
     """Returns which other reader the files of the data look like, unless an error says so already."""
-    from multihot.data.readers.recognize import recognize
+    from multihot.data.formats.recognize import recognize
 
     found = recognize(data.path) if data.get("path") else None
     is_chosen = found is None or found.known.data == HydraConfig.get().runtime.choices["data"]

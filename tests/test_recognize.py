@@ -15,9 +15,9 @@ from source_settings import settings_of as of_file
 from test_exports import FORMATS
 
 from multihot.data import create_reader
-from multihot.data.readers.known_formats import FOLDERS, SIDECAR
-from multihot.data.readers.known_formats import FORMATS as KNOWN
-from multihot.data.readers.recognize import is_for, recognize
+from multihot.data.formats.known_formats import FOLDERS, SIDECAR
+from multihot.data.formats.known_formats import FORMATS as KNOWN
+from multihot.data.formats.recognize import is_for, recognize
 from multihot.data.unknown import UnknownStrategy
 from multihot.data.unlearnable import check_learnable
 from multihot.errors import InputError

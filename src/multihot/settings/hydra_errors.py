@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from multihot.command_line import write_value
-from multihot.data.readers.recognize import recognize
+from multihot.data.formats.recognize import recognize
 from multihot.settings.check import list_arguments
 from multihot.settings.saved import GONE, MOVED
 from multihot.settings.table import SCRIPTS

@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from multihot.data.readers.json_lines import UNREADABLE, load
-from multihot.data.readers.text_files import read_bytes
+from multihot.data.formats.strict_json import load, load_file
 from multihot.data.table.cells import is_blank
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.table.table import Table
 from multihot.errors import InputError, list_first
-from multihot.files import reading
 
 PARTS = ("images", "annotations", "categories")
 TAGS = "tag_categories"  # of V7
@@ -110,7 +108,7 @@ class CocoReader(TableReader):
 
 def read_json(file: str) -> dict[str, list]:
     """Returns the lists of a file of instances."""
-    content = parse_json(file)
+    content = load_file(file, load_without_outlines)
     if not isinstance(content, dict):
         raise InputError(f"{file} must hold a JSON object with {', '.join(PARTS)}, not a {type(content).__name__}")
     missing = [part for part in PARTS if not isinstance(content.get(part), list)]
@@ -120,20 +118,6 @@ def read_json(file: str) -> dict[str, list]:
     if not isinstance(content.setdefault(TAGS, []), list):
         raise InputError(f"{TAGS} of {file} is no list but {content[TAGS]!r:.80}; restore the file")
     return content
-
-
-def parse_json(file: str) -> object:
-    """Returns what a file of JSON says, mostly without outlines, see `parse`."""
-    text = read_bytes(file)
-    try:
-        with reading(file):
-            return parse(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file} is not JSON: {error}; restore it") from error
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise InputError(f"{file} cannot be read: {error}") from error
 
 
 def check_annotations(file: str, content: Mapping[str, list], answers: Mapping[int, dict]) -> None:
@@ -146,7 +130,7 @@ def check_annotations(file: str, content: Mapping[str, list], answers: Mapping[i
         )
 
 
-def parse(text: bytes) -> object:
+def load_without_outlines(text: bytes) -> object:
     """Returns what JSON says, mostly without the outlines: they would take most of the time and memory."""
     try:
         return load(OUTLINE.sub(b'"segmentation":0', text))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from multihot.command_line import write_override
+from multihot.data.formats.text_files import open_text
 from multihot.data.readers.folders import is_image
-from multihot.data.readers.text_files import open_text
 from multihot.data.table.cells import SEPARATORS
 from multihot.data.table.columns import ColumnReader, Rows
 from multihot.errors import InputError

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
+from multihot.data.formats.recognize import recognize
 from multihot.data.not_images import INSTALL
 from multihot.data.other_kinds import ENDINGS
-from multihot.data.readers.recognize import recognize
 from multihot.errors import InputError
 
 log = logging.getLogger("multihot")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from multihot.data.readers.text_files import open_text
+from multihot.data.formats.strict_json import DECODER, UNREADABLE
+from multihot.data.formats.text_files import open_text
 from multihot.data.table.columns import ColumnReader, Rows
 from multihot.errors import InputError
 
@@ -127,26 +128,3 @@ def refuse(file: str, number: int, error: json.JSONDecodeError) -> InputError:
     elif rest.startswith(("#", "//")):
         hint = " (JSON has no comments: take the line out)"
     return InputError(f"{file} line {number} is not JSON: {error.msg} at column {error.colno}{hint}")
-
-
-class DoubleKeyError(Exception):
-    """An object has a key twice; the message says which."""
-
-
-def to_object(pairs: list[tuple[str, object]]) -> dict:
-    """Returns an object; raises DoubleKeyError if it says two things by one name."""
-    item = dict(pairs)
-    if len(item) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise DoubleKeyError(f"an object has the key {twice!r} twice; keep one")
-    return item
-
-
-UNREADABLE = (DoubleKeyError, RecursionError, ValueError)  # the last one: a number of thousands of digits
-DECODER = json.JSONDecoder(object_pairs_hook=to_object)
-
-
-def load(text: bytes | str) -> object:
-    """Returns what a JSON text says; raises DoubleKeyError if an object says two things by one name."""
-    return json.loads(text, object_pairs_hook=to_object)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from multihot.data.readers.coco import parse_json
-from multihot.data.readers.text_files import open_text
+from multihot.data.formats.strict_json import load_file
+from multihot.data.formats.text_files import open_text
 from multihot.data.table.columns import ColumnReader, Rows
 from multihot.errors import InputError
 
@@ -24,7 +24,7 @@ class JsonMapReader(ColumnReader):
 
     def open(self, file: str) -> tuple[list[str], Rows]:
         """Returns the columns of image and labels, and a row for each key."""
-        images = parse_json(file)
+        images = load_file(file)
         if not isinstance(images, dict) or not images or not all(isinstance(cell, list) for cell in images.values()):
             raise InputError(f'{file} must hold one JSON object of images and lists: {{"a.jpg": [0, 7], "b.jpg": []}}')
         names = None if self.names_path is None else read_names(self.names_path)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from multihot.data.formats.text_files import read_bytes
 from multihot.data.readers.csv_file import CsvReader
-from multihot.data.readers.text_files import read_bytes
 from multihot.data.table.columns import Rows
 from multihot.errors import InputError
 

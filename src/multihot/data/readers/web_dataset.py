@@ -11,9 +11,9 @@ from io import BytesIO
 
 from PIL import Image
 
+from multihot.data.formats.strict_json import UNREADABLE, load
 from multihot.data.images import decode_image
 from multihot.data.loader import default_num_workers
-from multihot.data.readers.json_lines import UNREADABLE, load
 from multihot.data.readers.tar_index import ShardIndex, index_shards
 from multihot.data.table.answers import Answers, parse_weight
 from multihot.data.table.cells import BLANK, CellError

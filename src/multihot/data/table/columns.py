@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from multihot.command_line import write_override
-from multihot.data.readers.recognize import check_format
+from multihot.data.formats.recognize import check_format
 from multihot.data.table.answers import Answers
 from multihot.data.table.cells import SEPARATORS
 from multihot.data.table.column_settings import ColumnSettings

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from multihot.data.readers.recognize import check_own
+from multihot.data.formats.recognize import check_own
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.errors import InputError, name_first

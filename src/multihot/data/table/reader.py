@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from multihot.data.formats.recognize import explaining
 from multihot.data.manifest import SPLITS, Manifest
-from multihot.data.readers.recognize import explaining
 from multihot.data.splitting import stratify
 from multihot.data.table.image_paths import ImageSearch, read_prefixes
 from multihot.data.table.label_cells import LabelCells

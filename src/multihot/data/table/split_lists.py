@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterator, Mapping
 
+from multihot.data.formats.text_files import open_text
 from multihot.data.manifest import SPLITS
-from multihot.data.readers.text_files import open_text
 from multihot.data.table.table import SPLIT_OF_NAME
 from multihot.errors import InputError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from xml.parsers import expat
 
-from multihot.data.readers.text_files import open_text
+from multihot.data.formats.text_files import open_text
 from multihot.data.readers.tools.data_sets import SavedImages, split_of_subset, tell_ignored
 from multihot.data.table.exports import ExportReader, Item
 from multihot.data.table.table import Table

@@ -4,17 +4,14 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from json import JSONDecodeError
 from typing import ClassVar
 
+from multihot.data.formats.strict_json import load_file
 from multihot.data.readers.folders import walk
-from multihot.data.readers.json_lines import UNREADABLE, load
-from multihot.data.readers.text_files import read_bytes
 from multihot.data.table.exports import UNTAGGED, ExportReader, Item
 from multihot.data.table.reader import MOST_FILES
 from multihot.data.table.table import Table
 from multihot.errors import InputError, name_first
-from multihot.files import reading
 from multihot.json_shapes import find_misfit
 
 UNUSABLE = "files that cannot be used (restore them, or take them away)"
@@ -30,16 +27,7 @@ def read_json(file: str, shape: object, tool: str) -> object:
     Raises:
         InputError: it cannot be read, is no JSON, or has another shape.
     """
-    text = read_bytes(file)
-    try:
-        with reading(file):
-            content = load(text)
-    except JSONDecodeError as error:
-        raise InputError(f"{file} is not JSON: {error}; export it again") from error
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise InputError(f"{file} cannot be read: {error}") from error
+    content = load_file(file)
     check_shape(file, content, shape, tool)
     return content
 

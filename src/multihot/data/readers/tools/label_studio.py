@@ -11,9 +11,9 @@ from itertools import chain, groupby
 from operator import attrgetter
 from typing import NamedTuple
 
+from multihot.data.formats.text_files import open_text
 from multihot.data.readers.csv_file import read_rows
 from multihot.data.readers.json_lines import read_objects
-from multihot.data.readers.text_files import open_text
 from multihot.data.readers.tools.label_studio_interface import (
     KINDS,
     NO_LABELS,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from multihot.data.formats.text_files import open_text
 from multihot.data.manifest import SPLITS, Manifest
 from multihot.data.readers.folders import is_image, walk
-from multihot.data.readers.text_files import open_text
 from multihot.data.readers.tools.json_files import UNUSABLE
 from multihot.data.table.cells import quote
 from multihot.data.table.exports import ExportReader, Item

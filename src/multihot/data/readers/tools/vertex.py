@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from multihot.data.formats.text_files import open_text
 from multihot.data.readers.csv_file import read_rows
 from multihot.data.readers.json_lines import read_objects
-from multihot.data.readers.text_files import open_text
 from multihot.data.table.cells import CellError, quote
 from multihot.data.table.exports import ExportReader, Item
 from multihot.data.table.label_values import check_list, read_label

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from multihot.data.formats.strict_json import UNREADABLE, load
 from multihot.data.readers.csv_file import read_rows
-from multihot.data.readers.json_lines import UNREADABLE, load
 from multihot.data.readers.tools.json_files import check_shape, read_json
 from multihot.data.table.cells import quote
 from multihot.data.table.exports import ExportReader, Item

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
-from multihot.data.readers.known_formats import FOLDERS, FORMATS, SIDECAR, Format
-from multihot.data.readers.text_files import COMPRESSED, DAMAGED
+from multihot.data.formats.known_formats import FOLDERS, FORMATS, SIDECAR, Format
+from multihot.data.formats.text_files import COMPRESSED, DAMAGED
 from multihot.errors import InputError
 
 log = logging.getLogger(__name__)
