@@ -144,7 +144,7 @@ def test_images_are_looked_for_by_name(tmp_path):
 def test_labels_of_one_choice_exclude_each_other():
     class GroupReader(FakeReader):
         def read(self, file, table):
-            table.groups = {"colour": {"labels": ["red", "blue"], "none": False}}
+            table.exclude("colour", ["red", "blue"], none=False)
             return iter(self.items)
 
     reader = GroupReader(**SETTINGS)

@@ -6,20 +6,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
 from multihot.data.csv_writer import each_image
+from multihot.data.readers.tools.label_studio_addresses import address_of
+from multihot.data.readers.tools.label_studio_controls import OWN
 
 if TYPE_CHECKING:
     from multihot.data.manifest import Manifest
     from multihot.labels import Group
 
 LABELS = "labels"  # the <Choices> of all labels that exclude no other
-TAKEN = (LABELS, "image", "name", "given", "present", "rank", "split", "error", "id", "annotator", "annotation_id",
-         "created_at", "updated_at", "lead_time", "agreement", "history")  # fmt: skip
+TAKEN = (LABELS, "image", "name", "given", "present", "rank", "split", "error", *OWN)
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,6 @@ def create_result(present: Collection[str], choices: Sequence[Choices]) -> list[
         for name, labels in chosen
         if labels
     ]
-
-
-def address_of(image: str, root: str) -> str:
-    """Returns where Label Studio serves a file from, if its document root is `root`.
-
-    >>> address_of("/data/photos/a b.jpg", "/data")
-    '/data/local-files/?d=photos/a%20b.jpg'
-    """
-    return f"/data/local-files/?d={quote(os.path.relpath(image, root))}"
 
 
 def folder_above(images: Sequence[str]) -> str:

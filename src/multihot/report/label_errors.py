@@ -10,8 +10,9 @@ import jinja2
 import numpy as np
 
 from multihot.data.csv_writer import format_csv
-from multihot.data.label_studio_tasks import address_of, create_interface, create_result, list_choices
+from multihot.data.label_studio_tasks import create_interface, create_result, list_choices
 from multihot.data.manifest import Manifest
+from multihot.data.readers.tools.label_studio_addresses import address_of
 from multihot.decisions.suspects import NO_OTHER, Suspects
 from multihot.report.pictures import encode
 

@@ -143,9 +143,7 @@ class TableReader(ABC):
 
     def choose_groups(self, labels: Sequence[str]) -> Mapping | None:
         """Returns the groups of the settings, else what the source says of these labels."""
-        if self.groups is not None or self.table.groups is None:
-            return self.groups
-        return restrict(self.table.groups, labels)
+        return restrict(self.table.groups, labels) if self.groups is None else self.groups
 
     def own_labels(self) -> tuple[str, ...]:
         """Returns the labels of the settings, of the source, or of the train rows."""

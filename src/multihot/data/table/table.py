@@ -57,7 +57,7 @@ class Table:
         self.bad_cells: dict[str, str] = {}  # the first of them that differ, as text, and a label of each
         self.num_readings = array("i")  # of each row, if a label that one of them does not list is absent to it
         self.readings = array("i")  # of each answer, which of its row's it is from; empty: rows have no readings
-        self.groups: Mapping[str, Mapping] | None = None  # {name: {"labels": [...], "none": bool}} of the source
+        self.groups: dict[str, Mapping] = {}  # of labels that exclude each other, see `exclude`
         self.replace_prefix: Mapping[str, str] = {}  # of images, by another
         self.search: ImageSearch | None = None  # looks for images that are named without their folder
         self.weights, self.clusters, self.shards = array("f"), array("q"), array("i")  # empty: the source has none
@@ -155,6 +155,14 @@ class Table:
         """Says which labels the source lists; the place of each is its number."""
         self.labels = tuple(labels)
         self.id_of = {label: number for number, label in enumerate(self.labels)}
+
+    def exclude(self, name: str, labels: Sequence[str], *, none: bool = True) -> None:
+        """Says that labels of the source exclude each other.
+
+        Args:
+            none: an image may have none of them.
+        """
+        self.groups[name] = {"labels": list(labels), "none": none}
 
     def add_answers(self, rows: np.ndarray, label_ids: np.ndarray, values: np.ndarray) -> None:
         """Adds answers about rows that are there, (A,) each."""

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from urllib.parse import quote
 
 from multihot.data.label_studio_tasks import create_interface, create_result, list_choices
+from multihot.data.readers.tools.label_studio_addresses import quote_local
 from multihot.labels import LabelSpace
 from multihot.prediction.writers import Write, read_lines
 
 MODEL_VERSION = "multihot"
-LOCAL = "/data/local-files/?d="
 
 
 class LabelStudio:
@@ -28,9 +27,7 @@ class LabelStudio:
 
     def create_task(self, record: dict) -> dict:
         """Returns the task of a record."""
-        image = record["image"]
-        if image.startswith(LOCAL):
-            image = LOCAL + quote(image.removeprefix(LOCAL))
+        image = quote_local(record["image"])
         if record["error"] is not None:
             return {"data": {"image": image, "error": record["error"]}}
         result = create_result(set(record["labels"]), self.choices)

@@ -60,7 +60,9 @@ class DatumaroReader(ExportReader):
         about = content["categories"]["label"]
         names = [label["name"] for label in about["labels"]]
         self.declare(table, names)
-        table.groups = (table.groups or {}) | read_groups(about)
+        for group in about.get("label_groups", []):
+            if group["group_type"].lower() == "exclusive":
+                table.exclude(group["name"], group["labels"])
         subset = os.path.splitext(os.path.basename(file))[0]
         split = None if file in self.paths().values() else split_of_subset(subset, self.split_names)
         saved, seen, counts = SavedImages(table.root, self.image_suffix), {}, {"label": 0, "object": 0}
@@ -79,12 +81,6 @@ class DatumaroReader(ExportReader):
                 yield Item(number, image, [labels] if labels else [], split)
         if self.objects == "ignore":
             tell_ignored(file, counts["label"], counts["object"])
-
-
-def read_groups(about: Mapping) -> dict[str, dict]:
-    """Returns the groups of labels that exclude each other."""
-    groups = [group for group in about.get("label_groups", []) if group["group_type"].lower() == "exclusive"]
-    return {group["name"]: {"labels": group["labels"], "none": True} for group in groups}
 
 
 def name_image(item: Mapping) -> str | None:

@@ -1,10 +1,8 @@
 """What Label Studio's labelling interface says of labels, and what a value of one of its controls holds."""
 
-import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from multihot.data.table.cells import CellError, quote
 from multihot.errors import InputError
@@ -14,8 +12,6 @@ from multihot.files import reading
 KINDS = ("choices", "taxonomy", "rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "keypointlabels",
          "bitmasklabels", "vectorlabels", "labels")  # fmt: skip
 SINGLE = ("single", "single-radio")  # a <Choices> without choice= is single too
-UPLOAD = re.compile(r"(?:.*/)?data/upload/\d+/(?P<stored>(?:[0-9a-f]{8}-)?(?P<original>[^/?]+))")
-LOCAL = "/data/local-files/?"
 NO_LABELS = "answers that are no labels (name those that are by data.choices)"
 NO_NAME = "choices without a name"
 
@@ -100,26 +96,3 @@ def name_choice(choice: object) -> str:
     if not name.strip():
         raise CellError(NO_NAME, quote(choice))
     return name
-
-
-def find_file(image: str, uploads: str) -> tuple[str, bool]:
-    """Returns the path that an address of Label Studio stands for, any other as it is; and whether it is an upload.
-
-    >>> find_file("/data/upload/3/0123abcd-%C3%BC.jpg", "original"), find_file("/data/upload/3/01ab01ab-a", "stored")
-    (('ü.jpg', True), ('01ab01ab-a', True))
-    >>> find_file("/data/local-files/?d=photos/a%20b.jpg", "original"), find_file("s3://bucket/a.jpg", "original")
-    (('photos/a b.jpg', False), ('s3://bucket/a.jpg', False))
-    """
-    if LOCAL in image:
-        return parse_qs(urlsplit(image).query).get("d", [image])[0], False
-    upload = UPLOAD.fullmatch(image)
-    return (unquote(upload[uploads]), True) if upload else (image, False)
-
-
-def valid_name(name: str) -> str:
-    """Returns what an uploaded file is called: blanks become _, and all but letters, digits, - and . is left out.
-
-    >>> valid_name("my photo (1).jpg")
-    'my_photo_1.jpg'
-    """
-    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))

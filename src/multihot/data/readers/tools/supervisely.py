@@ -75,8 +75,8 @@ class SuperviselyReader(JsonFolderReader):
         if not any(tag.get("value_type") == "any_string" for tag in tags):
             classes = [item["title"] for item in meta.get("classes", [])] if self.objects == "present" else []
             self.declare(table, [label for name, labels in values.items() for label in labels or [name]] + classes)
-        groups = {name: {"labels": labels, "none": True} for name, labels in values.items() if len(labels) > 1}
-        table.groups = {**(table.groups or {}), **groups} or None
+        for name, labels in values.items():
+            table.exclude(name, labels)
 
     def read_content(self, file: str, content: Mapping, table: Table) -> Iterator[Item]:
         """Yields the image of a file."""

@@ -87,8 +87,8 @@ class ViaReader(ExportReader):
                     "%s: VIA chooses %s for each image by itself (default_options of %r), also where nobody has looked",
                     table.files[-1], ", ".join(map(repr, checked)), name,
                 )  # fmt: skip
-            if attribute.get("type") != "checkbox" and len(attribute.get("options", {})) > 1:
-                table.groups = {**(table.groups or {}), name: {"labels": list(attribute["options"]), "none": True}}
+            if attribute.get("type") != "checkbox":
+                table.exclude(name, list(attribute.get("options", {})))
         if all(attribute.get("options") for attribute in self.declared.values()):
             self.declare(table, place_of)
 
