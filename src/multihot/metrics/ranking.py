@@ -11,9 +11,12 @@ import numpy as np
 
 from multihot.labels import LabelSpace
 from multihot.metrics.blocks import LogitsAndTarget, harden
+from multihot.metrics.cells import count_cells
 from multihot.metrics.decisions import mean_of_evaluated
 
 POSITIVES_AT_ONCE = 1 << 12
+FEW_POSITIVES = 32  # of an image
+COMPARED_AT_ONCE = 1 << 16  # entries, which stay in the processor's cache
 
 
 def average_precision(scores: np.ndarray, target: np.ndarray) -> float:
@@ -41,7 +44,9 @@ def pooled_average_precision(positive: np.ndarray, parts: Iterable[tuple[np.ndar
     num_entries, has_negative = np.zeros(positive.size, np.int64), False
     for scores, target in parts:
         has_negative |= bool((target == 0).any())
-        _add_counts(num_entries, _sort_known(scores, target), positive)
+        near, num_higher = count_cells(_sink_unknown(scores, target).ravel(), positive)
+        num_entries += num_higher
+        _add_counts(num_entries, near, positive)
     return float((_count_at_least(positive, positive) / num_entries).mean()) if has_negative else np.nan
 
 
@@ -56,7 +61,7 @@ def rank_labels(logits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.
     (array([0.33333333,        nan]), array([0.25,  nan]))
     """
     labels = zip(_sink_unknown(logits, target), target == 1, strict=True)
-    precision, area = np.array([_rank_label(*_sort(*label)) for label in labels]).T
+    precision, area = np.array([_rank_label(*label) for label in labels]).T
     return precision, area
 
 
@@ -66,6 +71,7 @@ def rank_all(matrices: LogitsAndTarget, space: LabelSpace) -> dict[str, np.ndarr
     for log_odds, target in matrices.label_chunks(space):
         of_labels.append(rank_labels(log_odds.numpy(), target.numpy()))
         positive.append(log_odds[target == 1].numpy())
+    del log_odds, target  # views of memory that the blocks below need
     (label_ap, label_auroc), positive = np.concatenate(of_labels, axis=1), np.concatenate(positive)
     blocks = ((space.log_odds(logits).numpy(), harden(target).numpy()) for _, logits, target in matrices.blocks())
     return {
@@ -93,14 +99,20 @@ def rank_images(logits: np.ndarray, target: np.ndarray) -> ImageRankings:
     An image without a positive has LRAP 1, ranking loss 0 and coverage 0, as in scikit-learn.
     """
     scores, is_positive = _sink_unknown(logits, target), target == 1
-    num_positive, num_known = is_positive.sum(axis=1), (target >= 0).sum(axis=1)
+    num_positive, num_known = np.count_nonzero(is_positive, axis=1), np.count_nonzero(target >= 0, axis=1)
+    image, label = is_positive.nonzero()
+    positive = scores[image, label]
+    order = np.lexsort((positive, image))
+    positive, ends = positive[order], np.cumsum(num_positive)
+    num_hits = ends[image] - _first_equal(image, positive)
+    num_entries = _count_in_images(scores, image, positive, num_positive)
     lrap, num_wrong_pairs, coverage = np.ones(len(logits)), np.zeros(len(logits)), np.zeros(len(logits))
-    for image in num_positive.nonzero()[0]:
-        entries, positive = _sort(scores[image], is_positive[image])
-        num_entries, num_hits = _count_at_least(entries, positive), _count_at_least(positive, positive)
-        lrap[image] = (num_hits / num_entries).mean()
-        num_wrong_pairs[image] = (num_entries - num_hits).sum()
-        coverage[image] = num_entries[0]
+    has_positive = num_positive > 0
+    if has_positive.any():
+        starts = (ends - num_positive)[has_positive]
+        lrap[has_positive] = np.add.reduceat(num_hits / num_entries, starts) / num_positive[has_positive]
+        num_wrong_pairs[has_positive] = np.add.reduceat(num_entries - num_hits, starts)
+        coverage[has_positive] = num_entries[starts]
     num_pairs = num_positive * (num_known - num_positive)
     return ImageRankings(lrap, num_wrong_pairs / np.maximum(num_pairs, 1), coverage, num_known > 0)
 
@@ -120,34 +132,49 @@ def score_image_rankings(images: ImageRankings) -> dict[str, np.ndarray]:
     }
 
 
-def _rank_label(entries: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
-    if not positive.size:
+def _rank_label(scores: np.ndarray, is_positive: np.ndarray) -> tuple[float, float]:
+    positive = np.sort(scores[is_positive])
+    num_negative = np.count_nonzero(scores > -np.inf) - positive.size
+    if not (positive.size and num_negative):
         return np.nan, np.nan
-    num_negative = np.count_nonzero(entries > -np.inf) - positive.size
-    if not num_negative:
-        return np.nan, np.nan
-    num_at_least, num_hits = _count_at_least(entries, positive), _count_at_least(positive, positive)
-    num_above = entries.size - entries.searchsorted(positive, side="right")
+    near, num_higher = count_cells(scores, positive)
+    num_at_least, num_hits = num_higher + _count_at_least(near, positive), _count_at_least(positive, positive)
+    num_above = num_higher + near.size - near.searchsorted(positive, side="right")
     # A pair in the wrong order counts 2 and a tie 1; the P positives, each compared with all of them, add P * P.
     num_wrong = (num_at_least + num_above).sum() - positive.size**2
     return (num_hits / num_at_least).mean(), 1 - num_wrong / (2 * positive.size * num_negative)
 
 
-def _sort(scores: np.ndarray, is_positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the scores of all entries and those of the positives, the lowest first; nothing without a positive.
+def _first_equal(image: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Returns the place (P,) of the first positive that is equal to each of its image.
 
-    Sorting the values and looking up the few positives is far cheaper than sorting indices (argsort, torch.sort).
+    >>> _first_equal(np.array([0, 0, 0, 1]), np.array([2.0, 3.0, 3.0, 3.0])).tolist()
+    [0, 1, 1, 3]
     """
-    positive = np.sort(scores[is_positive])
-    return np.sort(scores) if positive.size else positive, positive
+    is_first = np.ones(positive.size, bool)
+    is_first[1:] = (image[1:] != image[:-1]) | (positive[1:] != positive[:-1])
+    return np.maximum.accumulate(np.where(is_first, np.arange(positive.size), 0))
 
 
-def _sort_known(scores: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Returns all scores, the lowest first, -inf where the target is unknown; one copy, as there may be many."""
-    entries = scores.flatten()
-    entries[target.ravel() < 0] = -np.inf
-    entries.sort()
-    return entries
+def _count_in_images(
+    scores: np.ndarray, image: np.ndarray, positive: np.ndarray, num_positive: np.ndarray
+) -> np.ndarray:
+    """Returns how many entries of its image score at least as much as each positive (P,).
+
+    To compare an image's few positives with all its entries takes less time than to sort these.
+    """
+    counts = np.empty(positive.size, np.int64)
+    few = (num_positive[image] <= FEW_POSITIVES).nonzero()[0]
+    step = max(1, COMPARED_AT_ONCE // max(1, scores.shape[1]))
+    for start in range(0, few.size, step):
+        part = few[start : start + step]
+        is_at_least = scores[image[part]] >= positive[part, np.newaxis]
+        counts[part] = is_at_least.sum(axis=1, dtype=np.uint32)  # count_nonzero takes twice as long
+    ends = np.cumsum(num_positive)
+    for row in (num_positive > FEW_POSITIVES).nonzero()[0]:
+        part = slice(ends[row] - num_positive[row], ends[row])
+        counts[part] = _count_at_least(np.sort(scores[row]), positive[part])
+    return counts
 
 
 def _add_counts(counts: np.ndarray, entries: np.ndarray, positive: np.ndarray) -> None:
