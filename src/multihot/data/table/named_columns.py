@@ -22,7 +22,7 @@ from multihot.data.table.doubtful_columns import (
 from multihot.data.table.label_cells import SAY_ABSENT, check_not_null
 from multihot.data.table.made_columns import MOST_COLUMNS, warn_of_left_out
 from multihot.data.table.propose import is_name
-from multihot.data.table.table import SPLIT_OF_NAME, Table
+from multihot.data.table.table import SPLIT_OF_NAME, Table, name_splits
 from multihot.errors import InputError, name_first
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Columns:
         self.further = UnusedLabels(unused, reader.separator)
         may_answer = unused if self.value is None else {}
         self.unnamed_answers = UnusedAnswers(may_answer, says, only_named=reader.layout == "cell")
-        self.split_of_name = SPLIT_OF_NAME | {str(k).lower(): split for k, split in (reader.split_names or {}).items()}
+        self.split_of_name = name_splits(reader.split_names)
         self.skipped = frozenset(label.casefold() for label in reader.names("skip_labels"))
         self.untagged = (reader.layout == "cell" and reader.untagged) or "absent"
         self.may_skip = bool(self.skipped) or self.untagged != "absent"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from multihot.data.formats.text_files import open_text
 from multihot.data.manifest import SPLITS
-from multihot.data.table.table import SPLIT_OF_NAME
+from multihot.data.table.table import name_splits
 from multihot.errors import InputError
 
 
@@ -20,7 +20,7 @@ class SplitLists:
 
     def __init__(self, lists: str | Mapping[str, str], names: Mapping[object, str] | None):
         self.split_of: dict[str, str] = {}
-        splits = SPLIT_OF_NAME | {str(name).lower(): split for name, split in (names or {}).items()}
+        splits = name_splits(names)
         if isinstance(lists, str):
             for number, image, split in read_assigned(lists, splits):
                 self.add(lists, number, image, split)

@@ -309,6 +309,15 @@ def can_be_named(path: str) -> bool:
         return False
 
 
+def name_splits(names: Mapping[object, str] | None) -> dict[str, str]:
+    """Returns {name in small letters: train, val or test} of the names of data.split_names and of the usual ones.
+
+    >>> name_splits({"Batch 1": "train"})["batch 1"], name_splits(None)["valid"]
+    ('train', 'val')
+    """
+    return SPLIT_OF_NAME | {str(name).lower(): split for name, split in (names or {}).items()}
+
+
 @cache
 def suggest_split(name: str) -> str:
     """Returns the split that a name comes near to, as a question.

@@ -8,8 +8,8 @@ from functools import partial
 from xml.parsers import expat
 
 from multihot.data.formats.text_files import open_text
-from multihot.data.readers.tools.data_sets import SavedImages, split_of_subset, tell_ignored
-from multihot.data.table.exports import ExportReader, Item
+from multihot.data.readers.tools.data_sets import DataSetReader, SavedImages
+from multihot.data.table.exports import Item
 from multihot.data.table.table import Table
 from multihot.errors import InputError
 
@@ -23,20 +23,14 @@ EXPORT = "export it by CVAT for images 1.1"
 
 
 @dataclass(kw_only=True)
-class CvatReader(ExportReader):
+class CvatReader(DataSetReader):
     """The images of a task, a job or a project, where a tag is a label (files of CVAT 2.80.0 and datumaro 1.13.12).
 
     A folder or a pattern is all files that it stands for, such as those of the jobs of several people: the tags that a
     file gives an image are one reading of it. The labels are those of the meta data that an image can be tagged with.
     Images are looked for where CVAT and datumaro save them, and else beside the file.
-
-    Args:
-        objects: what boxes, outlines, masks, ... say of their image: "ignore": nothing; "present": it has their label.
-        split_names: {name of a subset: train, val or test}, where it is none of the usual ones.
+    See DataSetReader.
     """
-
-    objects: str
-    split_names: Mapping[str, str] | None
 
     untagged_means = "CVAT lists images that nobody has looked at like those without a tag"
 
@@ -61,13 +55,12 @@ class CvatReader(ExportReader):
                 table.note(UNNAMED, image.line, image.name or "")
                 continue
             readings = [dict.fromkeys(labels, 1.0)] if labels else []
-            split = split_of_subset(image.subset, self.split_names)
+            split = self.split_of(image.subset)
             yield Item(image.line, saved.find(image.name, image.subset), readings, split)
         names = export.names(with_objects=with_objects)
         if names:
             self.declare(table, names)
-        if not with_objects:
-            tell_ignored(file, export.num_tags, export.num_objects)
+        self.tell_ignored(file, export.num_tags, export.num_objects)
 
 
 @dataclass

@@ -3,8 +3,10 @@
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from multihot.data.table.table import SPLIT_OF_NAME
+from multihot.data.table.exports import ExportReader
+from multihot.data.table.table import name_splits
 from multihot.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -33,26 +35,29 @@ class SavedImages:
         return next((place for place in places if os.path.isfile(os.path.join(self.root, place + self.suffix))), image)
 
 
-def split_of_subset(subset: str | None, split_names: Mapping[str, str] | None) -> str | None:
-    """Returns the split of a subset, or its name, if that says none; None if the images are in no subset.
+@dataclass(kw_only=True)
+class DataSetReader(ExportReader):
+    """Reads data sets in which images belong to subsets, and may have labels beside those of objects in them.
 
     Args:
-        split_names: {name of a subset: train, val or test}.
-
-    >>> split_of_subset("Validation", None), split_of_subset("default", None), split_of_subset("b1", {"B1": "train"})
-    ('val', None, 'train')
+        objects: what boxes, outlines, masks, ... say of their image: "ignore": nothing; "present": it has their label.
+        split_names: {name of a subset: train, val or test}, where it is none of the usual ones.
     """
-    name = (subset or DEFAULT).lower()
-    named = {str(key).lower(): split for key, split in (split_names or {}).items()}
-    return ({DEFAULT: None} | SPLIT_OF_NAME | named).get(name, subset)
 
+    objects: str
+    split_names: Mapping[str, str] | None
 
-def tell_ignored(file: str, num_labels: int, num_objects: int) -> None:
-    """Warns of objects that are not read; raises InputError if they are all that there is."""
-    if not num_objects:
-        return
-    found = f"{file} has {num_labels} labels of whole images, and {num_objects} boxes, outlines, ... of objects"
-    way_out = "data.objects=present takes their labels for labels of their image"
-    if not num_labels:
-        raise InputError(f"{found}: {way_out}")
-    log.warning("%s, which are not read: %s", found, way_out)
+    def split_of(self, subset: str | None) -> str | None:
+        """Returns the split of a subset, or its name, if that says none; None if the images are in no subset."""
+        name = (subset or DEFAULT).lower()
+        return ({DEFAULT: None} | name_splits(self.split_names)).get(name, subset)
+
+    def tell_ignored(self, file: str, num_labels: int, num_objects: int) -> None:
+        """Warns of objects that are not read; raises InputError if they are all that there is."""
+        if not num_objects or self.objects == "present":
+            return
+        found = f"{file} has {num_labels} labels of whole images, and {num_objects} boxes, outlines, ... of objects"
+        way_out = "data.objects=present takes their labels for labels of their image"
+        if not num_labels:
+            raise InputError(f"{found}: {way_out}")
+        log.warning("%s, which are not read: %s", found, way_out)

@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from multihot.data.readers.tools.data_sets import SavedImages, split_of_subset, tell_ignored
+from multihot.data.readers.tools.data_sets import DataSetReader, SavedImages
 from multihot.data.readers.tools.json_files import read_json
-from multihot.data.table.exports import ExportReader, Item
+from multihot.data.table.exports import Item
 from multihot.data.table.table import Table
 from multihot.errors import InputError
 
@@ -21,19 +21,13 @@ NO_LABEL = "annotations whose label_id is no place in the list of labels"
 
 
 @dataclass(kw_only=True)
-class DatumaroReader(ExportReader):
+class DatumaroReader(DataSetReader):
     """The items of a data set, with their annotations of type `label` (files of datumaro 1.13.12 and CVAT 2.80.0).
 
     A folder is all files in its folder `annotations`, each with the items of the subset that it is called after. Labels
     of an exclusive group exclude each other. Images are looked for where datumaro saves them, `images/<subset>/`.
-
-    Args:
-        objects: what boxes, outlines, masks, ... say of their image: "ignore": nothing; "present": it has their label.
-        split_names: {name of a subset: train, val or test}, where it is none of the usual ones.
+    See DataSetReader.
     """
-
-    objects: str
-    split_names: Mapping[str, str] | None
 
     unit = "item"
     untagged_means = "datumaro writes images that nobody has looked at like those without a label"
@@ -64,7 +58,7 @@ class DatumaroReader(ExportReader):
             if group["group_type"].lower() == "exclusive":
                 table.exclude(group["name"], group["labels"])
         subset = os.path.splitext(os.path.basename(file))[0]
-        split = None if file in self.paths().values() else split_of_subset(subset, self.split_names)
+        split = None if file in self.paths().values() else self.split_of(subset)
         saved, seen, counts = SavedImages(table.root, self.image_suffix), {}, {"label": 0, "object": 0}
         for number, item in enumerate(content["items"], start=1):
             name = name_image(item) if isinstance(item, dict) else None
@@ -79,8 +73,7 @@ class DatumaroReader(ExportReader):
                 table.note(NO_LABEL, number, image)
             else:
                 yield Item(number, image, [labels] if labels else [], split)
-        if self.objects == "ignore":
-            tell_ignored(file, counts["label"], counts["object"])
+        self.tell_ignored(file, counts["label"], counts["object"])
 
 
 def name_image(item: Mapping) -> str | None:
