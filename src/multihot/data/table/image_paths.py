@@ -3,7 +3,6 @@
 import os
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import unquote
@@ -54,31 +53,6 @@ def replace_prefix(image: str, prefixes: Mapping[str, str]) -> str:
     if ADDRESS.match(image):
         rest = unquote(re.split("[?#]", rest, maxsplit=1)[0])
     return prefixes[prefix] + rest
-
-
-class ImageSearch:
-    """Finds images in all folders below a root by their name, or by the end of their path."""
-
-    def __init__(self):
-        self.paths_of: dict[str, dict[str, list[str]]] = {}  # root -> name -> paths from there on
-
-    def find(self, image: str, root: str) -> list[str]:
-        """Returns the paths, from the root on, of the files that an image may be."""
-        if root not in self.paths_of:
-            self.paths_of[root] = list_below(root)
-        end = f"/{image.lstrip('./')}"
-        return [path for path in self.paths_of[root].get(os.path.basename(image), []) if f"/{path}".endswith(end)]
-
-
-def list_below(root: str) -> dict[str, list[str]]:
-    """Returns the paths of all files below a folder by their names."""
-    paths = defaultdict(list)
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        inside = os.path.relpath(folder, root)
-        for name in names:
-            paths[name].append(os.path.normpath(os.path.join(inside, name)))
-    return dict(paths)
 
 
 def explain_missing(path: str, root: str) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 from multihot.data.formats.recognize import explaining
 from multihot.data.manifest import SPLITS, Manifest
 from multihot.data.splitting import stratify
-from multihot.data.table.image_paths import ImageSearch, read_prefixes
+from multihot.data.table.image_finder import ImageFinder
+from multihot.data.table.image_paths import read_prefixes
 from multihot.data.table.label_cells import LabelCells
 from multihot.data.table.lookalikes import warn_of_lookalikes
 from multihot.data.table.none_labels import take_out, warn_of_words
@@ -88,8 +89,7 @@ class TableReader(ABC):
     def table(self) -> Table:
         """The rows of all files."""
         table = Table()
-        table.replace_prefix = read_prefixes(self.replace_prefix or {})
-        table.search = ImageSearch() if self.search_images else None
+        table.finder = ImageFinder(read_prefixes(self.replace_prefix or {}), search=self.search_images)
         with explaining(self):
             self.fill(table)
         table.propose_answers()

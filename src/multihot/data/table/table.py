@@ -13,22 +13,14 @@ from PIL import Image
 from multihot.data.images import read_image
 from multihot.data.manifest import SPLITS
 from multihot.data.table.answers import NO_ANSWER, Answers
-from multihot.data.table.cells import is_blank, quote
-from multihot.data.table.image_paths import ImageSearch, replace_prefix, to_local
+from multihot.data.table.cells import CellError, is_blank, quote
+from multihot.data.table.image_finder import ImageFinder
 from multihot.data.table.places import MOST_NOTED, Cases, Places, Problems
 from multihot.data.table.propose import guess_meaning, propose_answers
-from multihot.errors import name_first
 
 SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 UNKNOWN_SPLIT = f"splits other than {', '.join(SPLITS)}"
 TWICE_IN_A_ROW = "labels that an image has twice"
-NOT_HERE = (
-    "images that are not on this machine (download them first, and say where they are: "
-    "'data.replace_prefix={gs://bucket/: photos/}')"
-)
-SEVERAL_FILES = "images of which several files have the name (write the folder before it)"
-LONGEST_NAME = 255  # bytes of a file's name; PATH_MAX of Linux is 4096
-LONGEST_PATH = 4095
 
 
 class Table:
@@ -58,8 +50,7 @@ class Table:
         self.num_readings = array("i")  # of each row, if a label that one of them does not list is absent to it
         self.readings = array("i")  # of each answer, which of its row's it is from; empty: rows have no readings
         self.groups: dict[str, Mapping] = {}  # of labels that exclude each other, see `exclude`
-        self.replace_prefix: Mapping[str, str] = {}  # of images, by another
-        self.search: ImageSearch | None = None  # looks for images that are named without their folder
+        self.finder = ImageFinder()
         self.weights, self.clusters, self.shards = array("f"), array("q"), array("i")  # empty: the source has none
         self.cluster_of: dict[str, int] = {}
         self.none_labels: frozenset[str] = frozenset()  # names in `id_of` that meant none of the labels
@@ -79,9 +70,9 @@ class Table:
         """
         self.files.append(file)
         self.units.append(unit)
-        self.is_rooted, self.embedded = root is not None, embedded
+        self.embedded = embedded
         self.root = os.path.abspath(os.path.dirname(file) if root is None else root)
-        self.inside = os.path.join(self.root, "")
+        self.finder.begin(self.root, is_given=root is not None)
         self.roots.append(self.root)
 
     def add(
@@ -117,8 +108,12 @@ class Table:
         if cluster == "":
             self.note("rows whose data.cluster_column is empty (each image needs one, if only of its own)", number)
             return
-        if not self.embedded and (image := self.locate(image, number)) is None:
-            return
+        if not self.embedded:
+            try:
+                image = self.finder.find(image)
+            except CellError as error:
+                self.note(error.problem, number, error.details)
+                return
         row = self.row_of.setdefault(image, len(self))
         if row < len(self):
             if not again or SPLITS[self.split_ids[row]] != split:
@@ -234,36 +229,6 @@ class Table:
         """Notes that a cell of the row `number` is no weight."""
         self.note("weights that are no number from 0 up", number, quote(cell))
 
-    def locate(self, image: str, number: int) -> str | None:
-        """Returns the path of an image, or notes why it has none."""
-        if "\0" in image or not (image.isascii() or can_be_named(image)):
-            self.note("images whose names no file can have", number, ascii(image[:80]))
-            return None
-        if self.replace_prefix:
-            image = replace_prefix(image, self.replace_prefix)
-        if "\\" in image or "://" in image:
-            image = to_local(image, self.root)
-        if "://" in image:
-            self.note(NOT_HERE, number, image)
-            return None
-        if self.search is not None:
-            found = self.search.find(image, self.root)
-            if len(found) > 1:
-                self.note(SEVERAL_FILES, number, f"{image}: {name_first(found)}")
-                return None
-            image = found[0] if found else image
-        path = os.path.normpath(os.path.join(self.root, image))
-        if len(path) > LONGEST_NAME and (
-            len(os.fsencode(path)) > LONGEST_PATH or len(os.fsencode(os.path.basename(path))) > LONGEST_NAME
-        ):
-            self.note("image paths that are longer than a file's can be", number, f"{path[:80]}... ({len(path)})")
-            return None
-        if not path.startswith(self.inside) and (self.is_rooted or not os.path.isabs(image)):
-            outside = f"images outside of their folder {self.root} (set data.root to one that holds them all, or null)"
-            self.note(outside, number, image)
-            return None
-        return path
-
     def place(self, row: int) -> str:
         """Returns the file and the line of a row."""
         return Places(self.files, self.units, self.file_ids, self.numbers)[row]
@@ -295,18 +260,6 @@ class Table:
             (label, {split: counts[number, k] for k, split in enumerate(SPLITS) if counts[number, k]})
             for number, label in unseen.items()
         ]
-
-
-def can_be_named(path: str) -> bool:
-    """Returns whether the signs of a path can be those of a file: half of a pair of UTF-16 cannot.
-
-    >>> can_be_named("caf\u00e9.jpg"), can_be_named(chr(0xD83D))
-    (True, False)
-    """
-    try:
-        return bool(os.fsencode(path))
-    except UnicodeEncodeError:
-        return False
 
 
 def name_splits(names: Mapping[object, str] | None) -> dict[str, str]:
