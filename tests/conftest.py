@@ -4,7 +4,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; OMP_NUM_THREADS=2 make test must pass too
 
-import copy
 import importlib.util
 import logging
 import runpy
@@ -17,11 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compose_once import patch_hydra
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.plugins.config_source import ConfigResult
 from omegaconf import open_dict
 
 REPO = Path(__file__).resolve().parents[1]
@@ -48,19 +46,10 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def parsed_files() -> Iterator[None]:
-    """Lets hydra parse each file of conf/ once for all tests of this process: a fifth of the time of composing."""
-    parse, parsed = FileConfigSource.load_config, {}
-
-    def parse_once(source: FileConfigSource, name: str) -> ConfigResult:
-        file = Path(source.path, source._normalize_file_name(name))
-        key = (file, source.provider, file.stat().st_mtime_ns if file.exists() else None)
-        if key not in parsed:
-            parsed[key] = parse(source, name)
-        return copy.deepcopy(parsed[key])
-
+def composed_once() -> Iterator[None]:
+    """Lets hydra compose from what it has read before: a third of the time, of a small training a quarter."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FileConfigSource, "load_config", parse_once)
+        patch_hydra(patch)
         yield
 
 
