@@ -16,7 +16,6 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from test_processes import begin, launch
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from multihot.errors import InputError
 from multihot.run.sweep import Job, SweepCallback, describe_error, name_job
@@ -273,6 +272,8 @@ def test_a_search_in_which_all_fails_ends_with_the_table(sweep):
 
 def agents_command(settings):
     """Returns the arguments with which W&B's agent calls train.py for some settings."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args  # seconds of CPU
+
     config = yaml.safe_load((REPO / "scripts/wandb_sweep.yaml").read_text())
     assert settings.keys() == config["parameters"].keys()
     words = create_sweep_command_args({"args": {name: {"value": value} for name, value in settings.items()}})
