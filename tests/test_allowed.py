@@ -207,6 +207,12 @@ def test_a_setting_of_a_reader_that_none_understands_is_named(setting):
     assert f"data.{setting}: expected" in str(raised.value)
 
 
+def test_a_prefix_may_be_taken_away():
+    cfg = create_config("train", ["data=csv", "data.path=x.csv", 'data.replace_prefix={/data/photos/: ""}'])
+    check_settings(cfg, "train")
+    assert cfg.data.replace_prefix == {"/data/photos/": ""}
+
+
 def test_all_faults_are_told_at_once():
     with pytest.raises(InputError) as raised:
         check_settings(create_config("train", ["epochs=x", "seed=-1", "ema.decay=2"]), "train")

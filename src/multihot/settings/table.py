@@ -5,6 +5,7 @@ that name; all others under their dotted names.
 """
 
 from multihot.settings.kinds import (
+    ANY_TEXT,
     ANYTHING,
     COLUMNS,
     FLAG,
@@ -59,7 +60,7 @@ DATA = {
     "data.cache": choice("none", "resized", "memory"),
     "data.cache_folder": PATH,
     "data.root": PATH | NULL,
-    "data.replace_prefix": mapping_of(TEXT) | NULL,
+    "data.replace_prefix": mapping_of(ANY_TEXT) | NULL,
     "data.search_images": FLAG,
     "data.labels": LABELS | NULL,
     "data.none_labels": LABELS | NULL,
@@ -276,7 +277,7 @@ SCRIPTS = {
         "out": PATH,
         "top_k": whole(1) | NULL,
         "format": choice("label_studio", "cvat", "fiftyone", "coco") | NULL,
-        "replace_prefix": mapping_of(TEXT) | NULL,
+        "replace_prefix": mapping_of(ANY_TEXT) | NULL,
         "min_probability": SHARE,
         "image_column": TEXT,
         "root": PATH | NULL,
