@@ -101,6 +101,15 @@ def test_every_option_composes_and_builds(group, option):
     assert callable(transform)
 
 
+@pytest.mark.parametrize(
+    ("group", "option"), [pair for pair in OPTIONS if "???" in (REPO / "conf/{}/{}.yaml".format(*pair)).read_text()]
+)
+def test_settings_that_must_be_given_are_asked_for(group, option):
+    own = OmegaConf.to_container(OmegaConf.load(REPO / f"conf/{group}/{option}.yaml"))
+    needed = {f"{group}.{name}" for name, value in own.items() if value == "???"}
+    assert needed <= OmegaConf.missing_keys(compose_config("train", [f"{group}={option}"]))
+
+
 def assert_every_setting_has_an_entry(cfg, script):
     """Fails for a setting in conf/ that src/multihot/settings/table.py does not know, or whose default it refuses."""
     settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=script == "train")
