@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
+from multihot.data.image_source import read_start
 from multihot.data.value_range import WHITE_OF_16_BITS, UnusableImageError, ValueRange, picture_of
 
 RAW_WHITE = {"I;12": 4095}  # of Pillow's raw modes with fewer bits than they are unpacked to
@@ -19,6 +20,7 @@ LOW_BYTE = {  # the other byte of each value: Pillow unpacks the upper one of 16
     ";16N": ";16B" if sys.byteorder == "little" else ";16L",
 }
 GREY_ALPHA = "LA;16B"
+VARIES = 255  # the depth of a JPEG 2000 file whose bands have others each
 ZERO_IS_WHITE = 0  # TIFF's photometric interpretation
 ONE_BY_ONE = 2  # its planar configuration: band after band
 
@@ -124,6 +126,32 @@ def has_lost_planes(image: Image.Image, value_range: ValueRange) -> bool:
     if image.mode == "LA" or max(bits) <= 8:
         return image.mode == "LA"
     return (value_range is not None and num_bands > 1) if is_by_libtiff(image) else len(bits) > num_bands
+
+
+def has_lost_white(image: Image.Image, source: str | BytesIO) -> bool:
+    """Returns whether an open file is a JPEG 2000 picture of deep colours or signed values: Pillow errs there."""
+    if image.format != "JPEG2000" or image.mode == "P":
+        return False
+    num_bits, is_signed = jpeg_2000_depth(read_start(source)) or (0, False)
+    return num_bits > 8 and (is_signed or image.mode != "I;16")
+
+
+def jpeg_2000_depth(start: bytes) -> tuple[int, bool] | None:
+    """Returns the bits of each value of a JPEG 2000 file and whether they are signed, by its first bytes (ISO 15444-1).
+
+    None: its bands are of several kinds, or these bytes do not say it.
+
+    >>> jpeg_2000_depth(bytes(20) + b"ihdr" + bytes.fromhex("00000010 00000010 0003 0b 07 00 00"))
+    (12, False)
+    """
+    head = start.find(b"ihdr")
+    if head >= 0:
+        depth = start[head + 14 : head + 15]
+    elif start.startswith(b"\xff\x4f\xff\x51"):
+        depth = start[42:43]
+    else:
+        return None
+    return ((depth[0] & 127) + 1, depth[0] > 127) if depth and depth[0] != VARIES else None
 
 
 def read_other_bytes(source: str | BytesIO, page: int) -> tuple[np.ndarray, bool]:

@@ -9,9 +9,10 @@ from io import BytesIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from multihot.data.depth import Depth, change_raw_modes, has_lost_planes
+from multihot.data.depth import Depth, change_raw_modes, has_lost_planes, has_lost_white
+from multihot.data.image_source import check_size, read_start, rewind
 from multihot.data.not_images import DEEP_JPEG_2000, INSTALL, LOST_PLANES, name_content
-from multihot.data.other_kinds import check_size, find_decoder, has_lost_white, read_start, rewind
+from multihot.data.other_kinds import find_decoder
 from multihot.data.value_range import UnusableImageError, ValueRange
 from multihot.errors import InputError
 from multihot.files import name_irregular

@@ -13,7 +13,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import pixel_array
 from scipy.special import expit
 
-from multihot.data.other_kinds import check_size, read_start, rewind
+from multihot.data.image_source import check_size, read_start, rewind
 from multihot.data.other_kinds.dicom_frames import add_decoders
 from multihot.data.value_range import LEAST_WIDTH, UnusableImageError, ValueRange, Windows, picture_of
 

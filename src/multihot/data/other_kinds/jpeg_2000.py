@@ -8,7 +8,8 @@ from io import BytesIO
 import imagecodecs
 from PIL import Image
 
-from multihot.data.other_kinds import jpeg_2000_depth, read_all
+from multihot.data.depth import jpeg_2000_depth
+from multihot.data.image_source import read_all
 from multihot.data.value_range import UnusableImageError, ValueRange, picture_of_bands
 
 SYCC = b"colr\1\0\0\0\0\0\x12"  # the box that says so

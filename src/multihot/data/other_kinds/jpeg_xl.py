@@ -6,7 +6,7 @@ from typing import NamedTuple
 import imagecodecs
 from PIL import Image
 
-from multihot.data.other_kinds import check_size, read_all
+from multihot.data.image_source import check_size, read_all
 from multihot.data.value_range import UnusableImageError, ValueRange, picture_of_bands
 
 CODESTREAM = b"\xff\x0a"

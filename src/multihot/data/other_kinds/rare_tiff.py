@@ -7,7 +7,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from tifffile import PHOTOMETRIC, TiffFile, TiffPage
 
-from multihot.data.other_kinds import check_size
+from multihot.data.image_source import check_size
 from multihot.data.value_range import UnusableImageError, ValueRange, picture_of, shade
 
 NUM_COLOURS = {PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}
