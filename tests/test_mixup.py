@@ -17,7 +17,7 @@ def draw(batch_size=6, unknown=0.0):
 
 
 def create(mixup=0.0, cutmix=0.0):
-    return create_mixup(mixup, cutmix, num_labels=NUM_LABELS)
+    return create_mixup(mixup, cutmix)
 
 
 STRENGTHS = pytest.mark.parametrize("strengths", [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])
@@ -141,3 +141,20 @@ def test_weights_of_one_change_nothing_and_an_odd_batch_keeps_its_last_weight():
     torch.testing.assert_close(mixed, plain)
     torch.testing.assert_close(weight, torch.tensor([1.0] * 6 + [5.0]))
     assert torch.equal(mixed[6], target[6])
+
+
+@pytest.mark.parametrize("batch_size", [1, 6, 7])
+@pytest.mark.parametrize("weighted", [False, True])
+@STRENGTHS
+def test_a_sparse_target_is_mixed_as_a_dense_one(strengths, weighted, batch_size):
+    image, target = draw(batch_size=batch_size, unknown=0.3)
+    weight = torch.tensor([0.0, 1.0, 0.0, 0.0, 2.0, 1.0, 3.0])[:batch_size] if weighted else None
+    results = []
+    for answers in (target, target.to_sparse()):
+        with seeded(0):
+            results.append(create(*strengths)(image.clone(), answers, weight))
+    (dense_image, dense, dense_weight), (sparse_image, sparse, sparse_weight) = results
+    assert sparse.is_sparse
+    assert torch.equal(sparse.to_dense(), dense)
+    assert torch.equal(sparse_image, dense_image)
+    assert sparse_weight is dense_weight is None if weight is None else torch.equal(sparse_weight, dense_weight)

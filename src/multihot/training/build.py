@@ -163,7 +163,7 @@ def create_few_batches(recipe: Recipe, accelerator: Accelerator, model: nn.Modul
 
 def factor_if_many(recipe: Recipe, model: nn.Module, loss: MultiLabelLoss) -> bool:
     """Returns whether the loss goes through the labels in chunks, with sparse targets, and prepares the head for it."""
-    is_many = model.num_classes >= MANY_LABELS and recipe.head is None and not recipe.is_mixed and can_factor(loss)
+    is_many = model.num_classes >= MANY_LABELS and can_factor(loss) and factors(model)
     if is_many:
         factor_head(model)
         log.info("%d labels: the loss goes through them in chunks", model.num_classes)
@@ -257,7 +257,7 @@ def build_trainer(
         ema=learning.ema,
         state=state,
         checkpoints=checkpoints,
-        mix=recipe.create_mixup(num_labels=len(loss.space.labels)),
+        mix=recipe.create_mixup(),
         seed=recipe.seed,
         accumulate_steps=recipe.accumulate_steps,
         clip_norm=recipe.clip_norm,

@@ -35,7 +35,7 @@ class Recipe:
     cache_folder: Path
     num_workers: int | None
     augment: Callable  # timm.data.create_transform
-    create_mixup: Callable[..., MultiLabelMixup | None]  # (num_labels=)
+    create_mixup: Callable[[], MultiLabelMixup | None]
 
     create_model: Callable[..., nn.Module]  # (num_labels=)
     head: partial | None  # of a head's class; None: timm's own
