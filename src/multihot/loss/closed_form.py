@@ -110,13 +110,17 @@ def may_be_unknown(target: Tensor) -> bool:
 
 def _loss_and_slope(function, logits, target, weighting):
     # Looking up the few positives makes a CPU faster; an accelerator would wait for their number.
-    if weighting.smoothing or logits.device.type != "cpu":
+    if logits.device.type != "cpu":
         target = smooth(target.clamp(min=0), weighting.smoothing)
         return function.loss_and_slope(logits, target, weighting.pos_weight)
-    loss, slope = function.absent(logits)
+    absent = weighting.smoothing / 2  # the target of what is absent
+    if absent:
+        loss, slope = function.loss_and_slope(logits, absent, weighting.pos_weight)
+    else:
+        loss, slope = function.absent(logits)
     index = torch.from_numpy(np.flatnonzero(target.numpy() > 0))  # numpy is several times faster than torch here
     pos_weight = None if weighting.pos_weight is None else weighting.pos_weight[index % logits.shape[1]]
-    present = function.loss_and_slope(logits.take(index), target.take(index), pos_weight)
+    present = function.loss_and_slope(logits.take(index), smooth(target.take(index), weighting.smoothing), pos_weight)
     return loss.put_(index, present[0]), slope.put_(index, present[1])
 
 

@@ -50,6 +50,9 @@ class BinaryCrossEntropy(ClosedForm):
     def loss_and_slope(self, logits, target, pos_weight):
         """See ClosedForm; slope = p - y without pos_weight."""
         positive = target if pos_weight is None else target * pos_weight
+        if not isinstance(target, Tensor) and target <= 0.5:  # with fewer steps, and nothing cancels
+            both = positive + (1 - target)
+            return softplus(logits).mul_(both).sub_(logits * positive), torch.sigmoid(logits).mul_(both).sub_(positive)
         loss = positive * softplus(-logits) + (1 - target) * softplus(logits)
         return loss, (1 - target) * torch.sigmoid(logits) - positive * torch.sigmoid(-logits)
 
