@@ -14,12 +14,15 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from multihot.errors import InputError
+from multihot.labels import LabelSpace
+from multihot.loss import BinaryCrossEntropy, FactoredLogits, MultiLabelLoss, closed_form
 from multihot.model.heads import (
     CSRA,
     FactoredLinear,
     MLDecoder,
     Query2Label,
     TwoLogit,
+    can_factor_head,
     carry_rows,
     factor_head,
     install_head,
@@ -333,11 +336,36 @@ def test_a_factored_head_hands_out_its_factors_in_training_only():
     assert factors.weight is model.head.weight
 
 
-def test_only_one_linear_classifier_has_factors_to_hand_out():
-    with pytest.raises(InputError, match="VisionTransformerDistilled has 2 classifiers"):
+@pytest.mark.parametrize("head", ["linear", "two_logit", "csra"])
+def test_the_factors_of_a_head_have_the_loss_and_gradients_of_its_logits(head, monkeypatch):
+    monkeypatch.setattr(closed_form, "CHUNK_ELEMENTS", 30)
+    model, image = create("vit_tiny_patch16_224", head, num_labels=50)
+    num_labels = model.train()(image).shape[1]
+    loss = MultiLabelLoss(BinaryCrossEntropy(), LabelSpace(tuple(map(str, range(num_labels)))))
+    target = (torch.rand(len(image), num_labels, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    results = []
+    for answers in (target, target.to_sparse()):
+        model.zero_grad()
+        logits = model(image)
+        value = loss(logits, answers)
+        value.backward()
+        results.append((value.detach(), {name: part.grad.clone() for name, part in model.named_parameters()}))
+        if not answers.is_sparse:
+            factor_head(model)
+    assert isinstance(logits, FactoredLogits)
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        expected, frozen = loss(model.eval()(image), target), loss(model.train()(image), target)
+    torch.testing.assert_close(frozen, expected)
+
+
+def test_heads_without_factors_are_refused_by_name():
+    with pytest.raises(InputError, match="has the head Float32Linear, Float32Linear, whose logits have no factors"):
         factor_head(create("deit_tiny_distilled_patch16_224", "linear")[0])
-    with pytest.raises(InputError, match=r"VisionTransformer.head is no linear layer but CSRA"):
-        factor_head(create("vit_tiny_patch16_224", "csra")[0])
+    model = create("vit_tiny_patch16_224", "ml_decoder")[0]
+    assert not can_factor_head(model)
+    with pytest.raises(InputError, match="has the head MLDecoder, whose logits"):
+        factor_head(model)
 
 
 @pytest.mark.parametrize("name", ["samvit_base_patch16_224", "crossvit_tiny_240"])

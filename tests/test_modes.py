@@ -221,9 +221,10 @@ def test_hidden_answers_do_not_touch_the_training_and_are_counted(train, tmp_pat
 
 
 def test_many_labels_in_chunks_train_as_all_at_once(train, tmp_path, monkeypatch):
-    train("name=plain", "epochs=2", "data.hidden_fraction=0.3")
+    settings = ("epochs=2", "data.hidden_fraction=0.3", "mix.mixup=0.4", "loss.smoothing=0.1")
+    train("name=plain", *settings)
     monkeypatch.setattr(losses, "MANY_LABELS", 10)
-    train("name=chunks", "epochs=2", "data.hidden_fraction=0.3")
+    train("name=chunks", *settings)
     plain, chunks = (read_json(tmp_path / name / "history.json") for name in ("plain", "chunks"))
     for row, other in zip(plain, chunks, strict=True):
         assert other == pytest.approx(row, rel=1e-4)

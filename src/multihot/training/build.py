@@ -24,7 +24,7 @@ from multihot.labels import LabelSpace, show_label
 from multihot.loss import MANY_LABELS, MultiLabelLoss, can_factor, check_loss
 from multihot.model.features import check_head_alone, hash_backbone
 from multihot.model.finetune import check_combination, checkpoint_gradients, count_parameters
-from multihot.model.heads import factor_head, install_head
+from multihot.model.heads import can_factor_head, factor_head, install_head
 from multihot.model.sources import check_source
 from multihot.model.start import FreshHead, format_table, log_table
 from multihot.processes.fsdp import create_ema
@@ -163,7 +163,7 @@ def create_few_batches(recipe: Recipe, accelerator: Accelerator, model: nn.Modul
 
 def factor_if_many(recipe: Recipe, model: nn.Module, loss: MultiLabelLoss) -> bool:
     """Returns whether the loss goes through the labels in chunks, with sparse targets, and prepares the head for it."""
-    is_many = model.num_classes >= MANY_LABELS and can_factor(loss) and factors(model)
+    is_many = model.num_classes >= MANY_LABELS and can_factor(loss) and can_factor_head(model)
     if is_many:
         factor_head(model)
         log.info("%d labels: the loss goes through them in chunks", model.num_classes)

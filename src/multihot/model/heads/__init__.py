@@ -8,6 +8,7 @@ out. conf/head names the heads and holds their settings.
 from multihot.model.heads.csra import CSRA
 from multihot.model.heads.decoders import MLDecoder, Query2Label
 from multihot.model.heads.install import (
+    can_factor_head,
     carry_rows,
     classifiers,
     classify_in_float32,
@@ -24,6 +25,7 @@ __all__ = [
     "MLDecoder",
     "Query2Label",
     "TwoLogit",
+    "can_factor_head",
     "carry_rows",
     "classifiers",
     "classify_in_float32",

@@ -74,12 +74,22 @@ def install_token_head(model: nn.Module, head: partial, num_labels: int) -> None
     model.head = head(model.num_features, num_labels, model.num_prefix_tokens).train(model.training)
 
 
+def can_factor_head(model: nn.Module) -> bool:
+    """Returns whether a model has one head, and it can hand out FactoredLogits."""
+    layers = list(classifiers(model).values())
+    return len(layers) == 1 and (isinstance(layers[0], nn.Linear) or hasattr(layers[0], "factor"))
+
+
 def factor_head(model: nn.Module) -> None:
-    """Makes a model's one linear classifier a FactoredLinear, with the parameters it has."""
-    layers = list(linear_classifiers(model).values())
-    if len(layers) != 1:
-        raise InputError(f"{type(model).__name__} has {len(layers)} classifiers; only the factors of one can be used")
-    layers[0].__class__ = FactoredLinear  # so that optimizers and hooks keep their parameters
+    """Lets a model's one head hand out FactoredLogits in training; a linear one becomes a FactoredLinear."""
+    layers = list(classifiers(model).values())
+    if not can_factor_head(model):
+        names = ", ".join(type(layer).__name__ for layer in layers)
+        raise InputError(f"{type(model).__name__} has the head {names}, whose logits have no factors for the loss")
+    if isinstance(layers[0], nn.Linear):
+        layers[0].__class__ = FactoredLinear  # so that optimizers and hooks keep their parameters
+    else:
+        layers[0].factor()
 
 
 def classifiers(model: nn.Module) -> dict[str, nn.Module]:

@@ -56,6 +56,16 @@ class PairedLinear(Float32Linear):
             return nn.functional.linear(features.float(), weight, bias)
 
 
+class FactoredPairedLinear(PairedLinear):
+    """PairedLinear that hands out its factors in training, as FactoredLinear does."""
+
+    def forward(self, features: Tensor) -> Tensor | FactoredLogits:
+        """Returns FactoredLogits while gradients are recorded in training, else the log-odds (B, C)."""
+        if self.training and torch.is_grad_enabled():
+            return FactoredLogits(features, present_less_absent(self.weight), present_less_absent(self.bias))
+        return super().forward(features)
+
+
 class TwoLogit(nn.Module):
     """Two logits a label, absent and present, with a softmax over the pair.
 
@@ -69,9 +79,13 @@ class TwoLogit(nn.Module):
         super().__init__()
         self.classifier = PairedLinear(num_features, 2 * num_labels)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Returns the log-odds (B, C) that each label is present."""
+    def forward(self, features: Tensor) -> Tensor | FactoredLogits:
+        """Returns the log-odds (B, C) that each label is present, or their factors."""
         return self.classifier(features)
+
+    def factor(self) -> None:
+        """Lets the head hand out FactoredLogits in training."""
+        self.classifier.__class__ = FactoredPairedLinear
 
     def start_at_log_odds(self, log_odds: Tensor) -> None:
         """Makes `log_odds` (C,) the logits of every image: zero weights, half of it on each side of the pair."""
