@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from multihot.errors import InputError
 from multihot.labels import LabelSpace
 
 SCORES_AT_ONCE = 1 << 18  # in a row group of Parquet
-
 
 Write = Callable[[Sequence[dict]], None]
 
@@ -37,17 +37,29 @@ class Writer(Protocol):
         """Writes all parts into one new file."""
 
 
-class JsonLines:
-    """A JSON object a line, as `Describer` has made it."""
+class LineWriter(ABC):
+    """A format whose parts have a line an image."""
 
-    def __init__(self, space: LabelSpace, top_k: int | None):
-        pass
+    @abstractmethod
+    def line(self, record: dict) -> str:
+        """Returns the line of a record, with its end; "" leaves the image out."""
 
     @contextmanager
     def open(self, path: Path) -> Iterator[Write]:
         """Gives a function that writes records to a new file."""
         with path.open("w", encoding="utf-8") as file:
-            yield lambda records: file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+            yield lambda records: file.writelines(map(self.line, records))
+
+
+class JsonLines(LineWriter):
+    """A JSON object a line, as `Describer` has made it."""
+
+    def __init__(self, space: LabelSpace, top_k: int | None):
+        pass
+
+    def line(self, record: dict) -> str:
+        """Returns the line of a record."""
+        return json.dumps(record, ensure_ascii=False) + "\n"
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
         """Writes all parts into one file."""

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 from multihot.labels import LabelSpace
-from multihot.prediction.writers import Write
+from multihot.prediction.writers import LineWriter
 
 
-class Coco:
+class Coco(LineWriter):
     """Images, annotations {image_id, category_id, score}, and categories, as datumaro's `coco_labels` has them.
 
     The score is the label's probability, where the record has it. Images that could not be read are left out: an image
@@ -21,14 +20,8 @@ class Coco:
     def __init__(self, space: LabelSpace, top_k: int | None):
         self.id_of = {label: number for number, label in enumerate(space.labels, start=1)}
 
-    @contextmanager
-    def open(self, path: Path) -> Iterator[Write]:
-        """Gives a function that writes records to a new file, a line an image: its name and {category: score}."""
-        with path.open("w", encoding="utf-8") as file:
-            yield lambda records: file.writelines(map(self.write_image, records))
-
-    def write_image(self, record: dict) -> str:
-        """Returns the line of an image."""
+    def line(self, record: dict) -> str:
+        """Returns the name of an image, and the category and score of each of its labels."""
         if record["error"] is not None:
             return ""
         scores = {score["label"]: score["probability"] for score in record["scores"]}

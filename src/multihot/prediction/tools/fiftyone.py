@@ -2,17 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 from multihot.errors import InputError
 from multihot.labels import LabelSpace
-from multihot.prediction.writers import Write, read_lines
+from multihot.prediction.writers import LineWriter, read_lines
 
 
-class FiftyOne:
+class FiftyOne(LineWriter):
     """One object for all images: `{"classes": [...], "labels": {image: [{"label": place, "confidence": 0.9}]}}`.
 
     Of an image without a label the list is empty, of one that could not be read null. Images have their absolute paths,
@@ -24,20 +23,14 @@ class FiftyOne:
         self.labels = space.labels
         self.place = {label: place for place, label in enumerate(self.labels)}
 
-    @contextmanager
-    def open(self, path: Path) -> Iterator[Write]:
-        """Gives a function that writes records to a new file, a line each."""
-        with path.open("w", encoding="utf-8") as file:
-            yield lambda records: file.writelines(f"{self.entry(record)}\n" for record in records)
-
-    def entry(self, record: dict) -> str:
+    def line(self, record: dict) -> str:
         """Returns the name of an image and what is said of it, as they stand in an object."""
         name = record["image"]
         if name == record["file"]:
             name = os.path.abspath(name)
         elif not os.path.isabs(name):
             name = os.path.splitext(name)[0]
-        return f"{json.dumps(name)}: {json.dumps(self.answer(record))}"
+        return f"{json.dumps(name)}: {json.dumps(self.answer(record))}\n"
 
     def answer(self, record: dict) -> list[dict] | None:
         """Returns the labels of an image; one that the record has no score of has no confidence."""

@@ -1,20 +1,19 @@
 """Predictions as tasks that Label Studio imports, the least sure ones to be looked at first."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 from multihot.data.label_studio_tasks import create_interface, create_result, list_choices
 from multihot.data.readers.tools.label_studio_addresses import quote_local
 from multihot.labels import LabelSpace
-from multihot.prediction.writers import Write, read_lines
+from multihot.prediction.writers import LineWriter, read_lines
 
 MODEL_VERSION = "multihot"
 
 
-class LabelStudio:
+class LabelStudio(LineWriter):
     """A task an image: what holds is its prediction, whose score is `doubt`; of one that cannot be read there is none.
 
     Beside the file is the labelling interface that a project must have.
@@ -37,11 +36,9 @@ class LabelStudio:
             "predictions": [{"model_version": MODEL_VERSION, "score": score, "result": result}],
         }
 
-    @contextmanager
-    def open(self, path: Path) -> Iterator[Write]:
-        """Gives a function that writes records to a new file, a task a line."""
-        with path.open("w", encoding="utf-8") as file:
-            yield lambda records: file.writelines(json.dumps(self.create_task(record)) + "\n" for record in records)
+    def line(self, record: dict) -> str:
+        """Returns the task of a record."""
+        return json.dumps(self.create_task(record)) + "\n"
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
         """Writes all parts into one list of tasks."""
