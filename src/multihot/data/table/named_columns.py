@@ -207,12 +207,9 @@ class Columns(ColumnPlaces):
 
     def read_labels(self, cells: Sequence) -> tuple[list[str], Sequence | None]:
         """Returns the labels in the columns of labels and the cells of their answers; None: all are present."""
-        first = cells[self.labels_columns[0]]
-        filled = (
-            ()
-            if len(self.labels_columns) == 1
-            else [cells[place] for place in self.labels_columns if not is_blank(cells[place])]
-        )
+        places = self.labels_columns
+        first = cells[places[0]]
+        filled = [cells[place] for place in places if not is_blank(cells[place])] if len(places) > 1 else ()
         if len(filled) < 2:
             cell = filled[0] if filled else first
             if not isinstance(cell, str):
