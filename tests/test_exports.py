@@ -87,6 +87,11 @@ def test_what_nobody_has_answered_is_left_out_or_what_data_untagged_says(caplog)
     assert targets(*items, untagged="absent") == [[1], [0], [0]]
 
 
+def test_an_export_without_an_answer_is_named():
+    with pytest.raises(InputError, match=r"1 exports without an answer .*:\n  export\.json"):
+        read_items(Item(1, "a.jpg", []), Item(2, "b.jpg", []))
+
+
 def test_an_image_of_a_task_without_an_answer_has_that_of_another():
     items = [Item(1, "a.jpg", []), Item(2, "a.jpg", [A]), Item(3, "b.jpg", [B])]
     assert targets(*items, untagged="unknown") == [[1, 0], [0, 1]]

@@ -100,6 +100,13 @@ def test_the_reader_of_a_tool_says_so_too(source, tmp_path):
     assert f"{path}: this looks like an export of Roboflow: set data=roboflow" in refused(source, path)
 
 
+@pytest.mark.parametrize("source", ["v7", "sidecar"])
+def test_a_folder_that_a_tool_cannot_read_is_another_ones(source, tmp_path):
+    write_pictures(tmp_path / "images")
+    import_module("export_formats.labelme").write(tmp_path, create_cases())
+    assert "this looks like LabelMe's JSON: set data=labelme" in refused(source, tmp_path / "images")
+
+
 def test_a_file_of_coco_given_to_another_reader_is_known(tmp_path):
     path = export_samples.cvat_coco(tmp_path)
     for source in ("csv", "jsonl"):

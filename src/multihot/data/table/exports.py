@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from multihot.data.formats.recognize import check_own
+from multihot.data.table.places import Problems
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.errors import InputError, name_first
@@ -19,6 +20,7 @@ UNTAGGED = (
     "images without a label, and {}: say what they are by data.untagged=absent (none of the labels), unknown, or skip "
     "(they are left out)"
 )
+UNANSWERED = "exports without an answer (let people answer some images and export it again, or correct data.path)"
 NAMELESS = "labels that are nothing but blanks (correct them)"
 OTHER_SPLIT = "images whose split is another than that of their file (take the split out, or give one file alone)"
 
@@ -127,6 +129,17 @@ class ExportReader(TableReader):
                 num_readings=None if table.unlisted else is_read,
             )
 
+    @property
+    def named(self) -> str:
+        """The files and folders of the settings."""
+        return name_first(list(dict.fromkeys(self.paths().values())))
+
+    def select(self, split: str, problems: Problems) -> np.ndarray:
+        """Returns the rows of a split; notes that no image has an answer."""
+        if not len(self.table) and not problems:
+            problems[UNANSWERED].append(self.named)
+        return super().select(split, problems)
+
     def tell_untagged(self, table: Table, num_untagged: int, num_items: int) -> None:
         """Warns of images that nobody has answered."""
         if self.untagged is None and self.untagged_means is not None:  # an error
@@ -137,7 +150,7 @@ class ExportReader(TableReader):
         }
         log.warning(
             "%s: %d of %d images have no answer, and %s",
-            name_first(table.files),
+            self.named,
             num_untagged,
             num_items,
             ways.get(self.untagged, "are left out (data.untagged=skip)"),

@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -130,7 +131,8 @@ class TableReader(ABC):
             kinds = [f"{len(places)} {kind}:\n{list_first(places)}" for kind, places in problems.items()]
             files = name_first(self.table.files, MOST_FILES)
             error = MissingSplitError if list(problems) == [NO_ROWS] else InputError
-            raise error(f"{files} cannot be used. There are\n" + "\n".join(kinds))
+            with nullcontext() if len(self.table) else explaining(self):  # another reader may read what this one cannot
+                raise error(f"{files} cannot be used. There are\n" + "\n".join(kinds))
         self.warn_of_lacking(rows, labels)
         if split == "train" and not of_model:
             warn_of_lookalikes(labels)
