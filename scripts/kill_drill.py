@@ -101,12 +101,16 @@ def launch(folder: Path, name: str, processes: int) -> subprocess.Popen | int:
 
 
 def import_everything() -> None:
-    """Imports what a training needs, and computes nothing: threads would not survive the fork."""
+    """Imports what a training needs and draws what it shows, all in one thread: others would not survive the fork."""
     import torchmetrics  # noqa: F401
 
-    import multihot.data.loader
-    import multihot.training.epoch
+    import multihot.cli
+    import multihot.training.build
     import multihot.training.validation  # noqa: F401
+    from multihot.data.readers.digits import create_stamps
+
+    for split in ("train", "val"):
+        create_stamps(split)
 
 
 def wait(child: subprocess.Popen | int) -> None:

@@ -11,10 +11,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 from compose_once import patch_hydra
 from hydra import compose, initialize_config_dir
@@ -35,7 +33,6 @@ SMALL = [  # a run of seconds: no trial of kernels
 ]
 SMALL_MODEL = [*SMALL, "model.kwargs.depth=2", "model.weights=null"]
 SMALL_DIGITS = [*SMALL_MODEL, "data.num_images={train:50,val:21,test:23}"]
-STAMPS: dict[bytes, np.ndarray] = {}  # of the digits data, by the pixels that they are drawn from
 
 
 def pytest_collection_modifyitems(config, items):
@@ -74,26 +71,9 @@ def load_script(name: str):
     return module
 
 
-@contextmanager
-def shared_stamps() -> Iterator[None]:
-    """Lets the digits data draw its stamps once for all tests of this process: half the time of a small training."""
-    from multihot.data.readers import digits
-
-    def draw_once(pixels: np.ndarray) -> np.ndarray:
-        if pixels.tobytes() not in STAMPS:
-            STAMPS[pixels.tobytes()] = draw(pixels)
-        return STAMPS[pixels.tobytes()]
-
-    draw = digits.create_stamps
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digits, "create_stamps", draw_once)
-        yield
-
-
 def train_as_told(*overrides: str) -> float:
     """Runs train.py in this process with these overrides alone."""
-    with shared_stamps():
-        return load_script("train").main.__wrapped__(compose_config("train", list(overrides)))
+    return load_script("train").main.__wrapped__(compose_config("train", list(overrides)))
 
 
 @pytest.fixture
@@ -119,8 +99,7 @@ def evaluate() -> Callable[..., None]:
     main = load_script("evaluate").main.__wrapped__
 
     def run(*overrides: str) -> None:
-        with shared_stamps():
-            main(compose_config("evaluate", ["resamples=0", *overrides]))
+        main(compose_config("evaluate", ["resamples=0", *overrides]))
 
     return run
 
@@ -129,7 +108,7 @@ def run_here(script: str, *arguments: str) -> None:
     """Runs a script in this process as if a user had started it, and leaves the process as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    with shared_stamps(), pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.chdir(REPO)
         patch.setattr(sys, "argv", [script, *arguments])
         patch.setenv("HYDRA_FULL_ERROR", "0")  # the script sets it; what is set here is taken back

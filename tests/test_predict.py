@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import compose_config, load_script, shared_stamps
+from conftest import compose_config, load_script
 from PIL import Image
 from test_processes import launch
 
@@ -36,8 +36,7 @@ def predict():
     main = load_script("scripts/predict").main.__wrapped__
 
     def run(*overrides: str) -> None:
-        with shared_stamps():
-            main(compose_config("predict", list(overrides)))
+        main(compose_config("predict", list(overrides)))
 
     return run
 

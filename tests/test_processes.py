@@ -14,12 +14,14 @@ import time
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing.connection import wait
+from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
 import torch
+from compose_once import patch_hydra
 from conftest import REPO, SMALL_DIGITS, run_script
 from safetensors.torch import load_file
 
@@ -37,12 +39,8 @@ PLACES = {  # the function that fails, and at which call
     "decoding": ("multihot.data.loader.ManifestDataset.__getitems__", 1),
 }
 
-SERVER = multiprocessing.get_context("forkserver")  # it imports everything once: a process takes a second, not six
-SERVER.set_forkserver_preload(
-    ["hydra.main", "pytest", "multihot.data.readers.digits", "multihot.metrics.collection",
-     "multihot.training.optimizer", "multihot.training.schedule", "multihot.processes.session",
-     "multihot.training.validation"]
-)  # fmt: skip
+SERVER = multiprocessing.get_context("forkserver")  # it does once what is in forked.py: a process takes half a second
+SERVER.set_forkserver_preload(["forked"])
 
 
 @dataclass
@@ -52,6 +50,13 @@ class Ended:
     codes: list[int]  # by rank
     printed: str  # by all, in the order of time
     at: float  # the last end, in seconds of the monotonic clock
+
+
+def start_server() -> None:
+    """Starts the server of processes, unless it runs; Python 3.11 does not tell it where forked.py is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(REPO / "tests"), prepend=os.pathsep)
+        ensure_running()
 
 
 def begin(folder: Path, num_processes: int, *arguments: str, failures=None, **environment: str) -> list[BaseProcess]:
@@ -64,6 +69,7 @@ def begin(folder: Path, num_processes: int, *arguments: str, failures=None, **en
         failures: rank -> arguments of `fail_at`.
         environment: more variables.
     """
+    start_server()
     folder.mkdir(exist_ok=True)
     log, together = folder / "log", {}
     if num_processes > 1:
@@ -112,7 +118,9 @@ def run(arguments, environment, log, failure):
     if failure is not None:
         fail_at(*failure)
     sys.argv = list(arguments)
-    runpy.run_path(str(REPO / arguments[0]), run_name="__main__")
+    with pytest.MonkeyPatch.context() as patch:
+        patch_hydra(patch)
+        runpy.run_path(str(REPO / arguments[0]), run_name="__main__")
 
 
 def fail_at(place: str, way: str) -> None:

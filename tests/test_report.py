@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import compose_config, load_script, shared_stamps
+from conftest import compose_config, load_script
 from PIL import Image
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
@@ -268,8 +268,7 @@ def report():
     main = load_script("scripts/report").main.__wrapped__
 
     def run(*overrides):
-        with shared_stamps():
-            main(compose_config("report", list(overrides)))
+        main(compose_config("report", list(overrides)))
 
     return run
 

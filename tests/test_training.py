@@ -9,7 +9,6 @@ import pytest
 import timm
 import torch
 from accelerate import Accelerator
-from conftest import shared_stamps
 from scipy.sparse import csr_array
 from timm.data import create_transform
 from timm.scheduler import CosineLRScheduler
@@ -36,8 +35,7 @@ NUM_IMAGES = 22
 @pytest.fixture
 def manifest():
     settings = {"max_digits": 3, "num_clutter": 2, "single_label": False, "hidden_fraction": 0.0, "seed": 0}
-    with shared_stamps():
-        return create_digits("train", num_images={"train": NUM_IMAGES}, **settings)
+    return create_digits("train", num_images={"train": NUM_IMAGES}, **settings)
 
 
 def create_trainer(ema_decay=None, lr=0.1, loss=None, **changes):

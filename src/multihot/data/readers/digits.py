@@ -5,6 +5,7 @@ https://archive.ics.uci.edu/dataset/80). Train, val and test scenes are drawn fr
 """
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -49,18 +50,19 @@ def create_digits(
         raise InputError(f"data=digits has no split {split!r}; choose from {', '.join(SPLITS)}")
     if labels is not None and tuple(labels) != LABELS:
         raise InputError(f"data=digits has the labels {', '.join(LABELS)}, not {', '.join(labels)}")
-    pixels, digits = source_digits(split)
+    _, digits = source_digits(split)
     scene_seed = (seed, list(SPLITS).index(split))
     count = num_images[split]
     cells = place_digits(np.random.default_rng(scene_seed), count, len(digits), 1 if single_label else max_digits)
     rows, places = np.nonzero(cells != EMPTY)
     present = np.zeros((count, len(LABELS)), np.int8)
     present[rows, digits[cells[rows, places]]] = 1
-    draw = SceneReader(create_stamps(pixels), digits, cells, num_clutter, scene_seed)
+    draw = SceneReader(create_stamps(split), digits, cells, num_clutter, scene_seed)
     scenes = Manifest(LABELS, [f"digits/{split}/{row}" for row in range(count)], csr_array(present), draw)
     return scenes.hide(hidden_fraction, seed) if split == "train" else scenes
 
 
+@cache
 def source_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns the pixels (M, 8, 8) uint8 and the digits (M,) 0 to 9 that the scenes of a split are drawn from.
 
@@ -83,8 +85,13 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(int)
 
 
-def create_stamps(pixels: np.ndarray) -> np.ndarray:
-    """Returns each of the pixels (M, 8, 8) in several sizes (11 to 13) and turns (up to 12 degrees), (M, V, 14, 14)."""
+@cache
+def create_stamps(split: str) -> np.ndarray:
+    """Returns each source digit of a split in several sizes (11 to 13) and turns (up to 12 degrees), (M, V, 14, 14).
+
+    A process draws them once: that takes as long as a training on a few scenes.
+    """
+    pixels, _ = source_digits(split)
     rng = np.random.default_rng(0)
     stamps = np.zeros((len(pixels), NUM_VARIANTS, STAMP_SIZE, STAMP_SIZE), np.uint8)
     for digit, variant in np.ndindex(stamps.shape[:2]):
@@ -92,6 +99,7 @@ def create_stamps(pixels: np.ndarray) -> np.ndarray:
         image = Image.fromarray(pixels[digit]).resize((size, size), Image.Resampling.BICUBIC)
         turned = image.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR)
         stamps[digit, variant, :size, :size] = turned
+    stamps.flags.writeable = False  # all scenes of the process are drawn from them
     return stamps
 
 
