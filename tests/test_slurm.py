@@ -17,6 +17,7 @@ from conftest import REPO, SMALL_DIGITS, run_script
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from test_processes import begin
 
 from multihot.errors import InputError
 from multihot.interrupt import CTRL_C, REQUEUE, Interrupted, leave_to_parent
@@ -85,20 +86,17 @@ def test_a_process_that_is_alone_or_placed_already_joins_nobody(environment, cha
     assert joined(environment) == before
 
 
-def test_tasks_of_one_srun_work_as_one():
+def test_tasks_of_one_srun_work_as_one(tmp_path):
     code = "from multihot.processes.session import start_processes; print(start_processes().num_processes)"
+    (tmp_path / "count.py").write_text(code)
     step = {**STEP, "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_LOCALID": "0"}
-    places = [{"SLURM_PROCID": str(number), "SLURM_NODEID": str(number)} for number in range(2)]
-    tasks = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            env={**os.environ, **step, **place, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for place in places
-    ]
-    assert [task.communicate(timeout=120)[0].strip() for task in tasks] == ["2", "2"]
+    tasks = []
+    for number in map(str, range(2)):
+        place = {**step, "SLURM_PROCID": number, "SLURM_NODEID": number}
+        tasks += begin(tmp_path / number, 1, f"{tmp_path}/count.py", **place)
+    for task in tasks:
+        task.join(120)
+    assert [(tmp_path / number / "log").read_text().strip() for number in "01"] == ["2", "2"]
 
 
 def test_a_node_that_the_network_does_not_know_has_the_address_that_slurm_has(monkeypatch):
