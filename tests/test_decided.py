@@ -1,9 +1,12 @@
 import csv
 import json
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import SMALL_DIGITS, train_as_told
 from safetensors.torch import load_file
 from sklearn.metrics import f1_score, log_loss
 
@@ -22,11 +25,19 @@ def train(train):
     return lambda *overrides: train("decisions=micro_f1", *overrides)
 
 
-@pytest.fixture
-def run(train, tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
     """A run of a few scenes, whose labels are learned a little."""
-    train("name=a", "start=fit", "data.num_images={train:200,val:120,test:90}")
-    return tmp_path / "a"
+    folder = tmp_path_factory.mktemp("runs")
+    changes = ("decisions=micro_f1", "start=fit", "data.num_images={train:200,val:120,test:90}")
+    train_as_told(*SMALL_DIGITS, f"runs_folder={folder}", "name=a", *changes)
+    return folder / "a"
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(trained, tmp_path / "a"))
 
 
 def read_metrics(folder):
