@@ -21,8 +21,8 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[1]
 
 SETTINGS = (
-    "data.num_images={train:96,val:30,test:10}", "model.kwargs.depth=2", "+model.kwargs.drop_rate=0.2",
-    "model.weights=null", "batch_size=8", "epochs=4", "accumulate_steps=2", "augment=light", "ema.decay=0.9",
+    "data.num_images={train:64,val:20,test:10}", "model.kwargs.depth=2", "+model.kwargs.drop_rate=0.2",
+    "model.weights=null", "batch_size=8", "epochs=3", "accumulate_steps=2", "augment=light", "ema.decay=0.9",
     "mix.mixup=0.5", "num_workers=1", "checkpoint.every_minutes=0.001", "mixed_precision=no", "kernels=default",
     "tracker=none",
 )  # fmt: skip
