@@ -134,6 +134,11 @@ def test_addresses_are_read_from_where_the_files_are(tmp_path):
         read_items(*items)
 
 
+def test_a_prefix_that_no_image_has_is_named(caplog):
+    read_items(Item(1, "gs://bucket/a.jpg", [A]), replace_prefix={"gs://bucket/": "", "gs://buckets/": "b/"})
+    assert "no image of export.json begins with 'gs://buckets/'; correct it or leave it out" in caplog.text
+
+
 def test_images_are_looked_for_by_name(tmp_path):
     for name in ("x/a.jpg", "y/a.jpg", "y/deep/b.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

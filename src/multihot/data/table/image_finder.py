@@ -1,12 +1,15 @@
 """Finds the path of each image that the files of a source name."""
 
+import logging
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from multihot.data.table.cells import CellError
 from multihot.data.table.image_paths import replace_prefix, to_local
 from multihot.errors import name_first
+
+log = logging.getLogger(__name__)
 
 NO_NAME = "images whose names no file can have"
 NOT_HERE = (
@@ -29,6 +32,7 @@ class ImageFinder:
 
     def __init__(self, prefixes: Mapping[str, str] | None = None, *, search: bool = False):
         self.prefixes, self.search = prefixes or {}, ImageSearch() if search else None
+        self.unused = set(self.prefixes)
 
     def begin(self, root: str, *, is_given: bool) -> None:
         """Says where the images are that follow.
@@ -43,6 +47,7 @@ class ImageFinder:
         if "\0" in image or not (image.isascii() or can_be_named(image)):
             raise CellError(NO_NAME, ascii(image[:80]))
         if self.prefixes:
+            self.unused -= {prefix for prefix in self.unused if image.startswith(prefix)}
             image = replace_prefix(image, self.prefixes)
         if "\\" in image or "://" in image:
             image = to_local(image, self.root)
@@ -62,6 +67,13 @@ class ImageFinder:
             outside = f"images outside of their folder {self.root} (set data.root to one that holds them all, or null)"
             raise CellError(outside, image)
         return path
+
+
+def warn_of_unused(prefixes: Collection[str], files: str) -> None:
+    """Warns of prefixes that no image begins with."""
+    if prefixes:
+        found = ", ".join(map(repr, sorted(prefixes)))
+        log.warning("data.replace_prefix: no image of %s begins with %s; correct it or leave it out", files, found)
 
 
 def can_be_named(path: str) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from multihot.data.formats.recognize import explaining
 from multihot.data.manifest import SPLITS, Manifest
 from multihot.data.splitting import stratify
-from multihot.data.table.image_finder import ImageFinder
+from multihot.data.table.image_finder import ImageFinder, warn_of_unused
 from multihot.data.table.image_paths import read_prefixes
 from multihot.data.table.label_cells import LabelCells
 from multihot.data.table.lookalikes import warn_of_lookalikes
@@ -93,6 +93,7 @@ class TableReader(ABC):
         table.finder = ImageFinder(read_prefixes(self.replace_prefix or {}), search=self.search_images)
         with explaining(self):
             self.fill(table)
+        warn_of_unused(table.finder.unused, name_first(table.files, MOST_FILES))
         table.propose_answers()
         if table.labels is None:
             self.cells.check(name_first(table.files, MOST_FILES), table.id_of)
