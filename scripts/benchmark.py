@@ -26,11 +26,12 @@ import numpy as np
 import psutil
 import torch
 from accelerate import Accelerator
+from benchmark_labels import measure_labels
 from benchmark_predict import check_peers, compare_programs
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from scipy.sparse import csr_array
-from timing import cpu_seconds, in_turn, peak_memory, report, restart_peak, wait_for
+from timing import cpu_seconds, in_turn, peak_memory, process_seconds, report, restart_peak, wait_for
 from timm.data import resolve_input_data_config
 from torch import nn
 from weigh_manifest import write_large_csv
@@ -71,6 +72,7 @@ def main(cfg: DictConfig) -> None:
         "loop": measure_loop, "kernels": measure_kernels, "input": measure_input, "manifest": measure_manifest,
         "checkpoint": measure_checkpoint, "tracking": measure_tracking,
         "metrics": measure_metrics, "intervals": measure_intervals, "evaluation": measure_evaluation,
+        "labels": lambda cfg, _folder: measure_labels(cfg.num_rounds),
         "predict": measure_predict, "startup": measure_startup,
     }  # fmt: skip
     check_settings(cfg, "benchmark")
@@ -235,10 +237,18 @@ def measure_metrics(cfg: DictConfig, folder: Path) -> None:
     for num_images, num_labels in METRIC_SIZES:
         logits, target = make_logits(num_images, num_labels)
         before = restart_peak()
-        [times] = in_turn(cfg.num_rounds, lambda logits=logits, target=target: multi_label_scores(logits, target))
+        multi_label_scores(logits, target)
         extra = (peak_memory() - before) / 1e6
+        times, sorting = in_turn(
+            cfg.num_rounds,
+            lambda logits=logits, target=target: multi_label_scores(logits, target),
+            lambda logits=logits: np.sort(logits.numpy(), axis=0),
+            clock=process_seconds,
+        )
+        ratios = sorted(own / other for own, other in zip(times, sorting, strict=True))
         print(
-            f"all scores of {num_images:,} images x {num_labels:,} labels: {median(times):.2f} s, peak + {extra:.2f} GB"
+            f"all scores of {num_images:,} images x {num_labels:,} labels: {median(times):.2f} s, peak + {extra:.2f} "
+            f"GB; {median(ratios):.2f} times a column-wise sort ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         )
         if (num_images, num_labels) == METRIC_SIZES[0]:
             print_share(cfg, median(times), num_images, num_labels, folder)

@@ -11,16 +11,21 @@ from statistics import median
 import psutil
 
 
-def in_turn(num_rounds: int, *actions: Callable) -> list[list[float]]:
+def in_turn(num_rounds: int, *actions: Callable, clock: Callable[[], float] = time.perf_counter) -> list[list[float]]:
     """Returns the seconds of each action in each round, after one round that is not counted."""
     times = [[] for _ in actions]
     for number in range(num_rounds + 1):
         for seconds, action in zip(times, actions, strict=True):
-            start = time.perf_counter()
+            start = clock()
             action()
             if number:
-                seconds.append(time.perf_counter() - start)
+                seconds.append(clock() - start)
     return times
+
+
+def process_seconds() -> float:
+    """Returns how long this process has computed, which others that are busy change little."""
+    return time.process_time()
 
 
 def report(title: str, images: int, times: list[float], reference: str, reference_times: list[float]) -> None:

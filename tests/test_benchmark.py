@@ -79,9 +79,20 @@ def test_metrics_are_timed_and_compared_with_predicting(measure, script, monkeyp
     monkeypatch.setattr(script, "METRIC_SIZES", ((20, 10), (30, 5)))
     printed = measure("metrics", "data.bad_images=skip")
     for size in ("20 images x 10 labels", "30 images x 5 labels"):
-        assert re.search(rf"all scores of {size}: {NUMBER} s, peak \+ {NUMBER} GB", printed)
+        assert re.search(rf"all scores of {size}: {NUMBER} s, peak \+ {NUMBER} GB; {NUMBER} times a", printed)
     assert re.search(rf"that is {NUMBER}% of predicting 20 images with vit_tiny", printed)
     assert (models[0].embed_dim, len(models)) == (24, 2)  # of model.kwargs; a round that counts and one that does not
+
+
+def test_losses_over_many_labels_are_compared_with_all_logits_at_once(measure, script, monkeypatch):
+    module = sys.modules["benchmark_labels"]
+    monkeypatch.setattr(module, "SIZE", (4, 8, 500))
+    printed = measure("labels")
+    for name in module.list_cases(500):
+        for dtype in ("float32", "bfloat16"):
+            assert re.search(
+                rf"  {name}, {dtype}: {NUMBER} s, {NUMBER} MB; all at once {NUMBER} s, .*: {NUMBER} \(", printed
+            )
 
 
 def test_intervals_are_timed_and_compared_with_torchmetrics(measure, script, monkeypatch):
@@ -188,7 +199,7 @@ def test_help_explains_every_part_and_the_settings_of_its_own(measure):
     with pytest.raises(InputError, match=r"parts=\[all\]: expected a list, each one of loop, ") as error:
         measure("all")
     parts = str(error.value).partition("each one of ")[2].partition(" and none twice")[0].split(", ")
-    assert len(parts) == 11
+    assert len(parts) == 12
     assert [part for part in parts if f" {part}: " not in text] == []
     own = set(compose_config("benchmark", [])) - set(compose_config("train", []))
     assert [name for name in own if f"\n    {name} " not in text] == []

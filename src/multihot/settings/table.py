@@ -242,6 +242,7 @@ SCRIPTS = {
                 "checkpoint",
                 "metrics",
                 "startup",
+                "labels",
                 "manifest",
                 "tracking",
                 "evaluation",
