@@ -13,7 +13,7 @@ from multihot.data.table.exports import ExportReader, Item
 from multihot.data.table.table import Table
 from multihot.errors import InputError
 
-FORMATS = sorted(file.stem for file in (Path(__file__).parent / "export_formats").glob("*.py"))
+FORMATS = sorted(file.stem for file in (Path(__file__).parent / "export_formats").glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -360,8 +360,8 @@ def stop_after(monkeypatch, update, how):
 
     make_update = multihot.training.epoch.update
 
-    def act(trainer):
-        make_update(trainer)
+    def act(trainer, ledger):
+        make_update(trainer, ledger)
         if trainer.state.update == update:
             how()
 

@@ -89,8 +89,8 @@ def count_answers(label: str, rows: np.ndarray, values: np.ndarray, num_readings
 def find_share(votes: Votes) -> float:
     """Returns the share of pairs of answers about an image that are equal, the mean of the images.
 
-    >>> find_share(Votes("cat", np.array([[2, 0], [1, 1], [1, 2]]), num_unnamed=1, num_absent=2))  # 1, 0, 1/3, 1
-    0.5833333333333334
+    >>> round(find_share(Votes("cat", np.array([[2, 0], [1, 1], [1, 2]]), 1, 2)), 4)  # of 1, 0, 1/3 and 1
+    0.5833
     """
     counts = votes.counts
     num_people = counts.sum(axis=1)
