@@ -343,7 +343,7 @@ def test_a_service_that_is_killed_does_not_stop_the_training(train, without_wand
                 process.kill()
                 process.wait()
 
-    monkeypatch.setattr("multihot.training.epoch.check_finite", kill_service)
+    monkeypatch.setattr("multihot.training.epoch.mix_images", kill_service)
     train("name=a", "tracker=wandb", "epochs=2")
     check_whole(tmp_path / "a", without_wandb)
     assert "the run goes on without wandb" in caplog.text
