@@ -453,6 +453,26 @@ def test_batches_are_what_waits():
     assert sizes == [1, 3, 1]
 
 
+def test_an_answer_does_not_wait_for_the_receipt_of_its_headers():
+    async def connect():
+        accepted = asyncio.get_running_loop().create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                accepted.set_result(
+                    transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                )
+
+        bound = bind("127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(Protocol, sock=bound)
+        async with server:
+            _, writer = await asyncio.open_connection(*bound.getsockname())
+            writer.close()
+            return await accepted
+
+    assert asyncio.run(connect())
+
+
 def test_a_second_batch_is_computed_beside_the_first_and_one_client_keeps_to_one_thread():
     both, seen = threading.Barrier(2, timeout=10), []
 

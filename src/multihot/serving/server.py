@@ -18,7 +18,9 @@ BACKLOG = 4096  # clients that the system lets wait until they are accepted
 
 def bind(host: str, port: int) -> socket.socket:
     """Returns the socket of an address, where nothing is answered yet; raises InputError if it cannot be used."""
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio has only sockets that say TCP send at once; from others each answer waits 40 ms for the client's receipt
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
