@@ -26,6 +26,7 @@ from multihot.labels import LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
 from multihot.run.checkpoint import Checkpoints, TrainingState
 from multihot.training.epoch import Trainer, train_one_epoch
+from multihot.training.ledger import Ledger
 from multihot.training.schedule import create_schedule
 
 PREPROCESSING = {"input_size": (3, 36, 36), "mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 1.0}
@@ -191,19 +192,19 @@ def test_nothing_waits_for_the_device_between_two_looks(manifest, monkeypatch):
     with pytest.raises(EndError):
         train_epoch(trainer, batches)
     assert trainer.state.update == 5
-    with pytest.raises(NotImplementedError):
-        train_epoch(create_trainer(log_every=1), batches)
+    with pytest.raises(NotImplementedError, match="meta"):
+        Ledger(torch.device("meta")).read()
 
 
 def test_processes_agree_at_most_every_20_updates_and_every_few_seconds(tmp_path, monkeypatch):
-    def agreements(seconds):
+    def agreements(seconds, first=1):
         clock, calls = [0.0], []
         monkeypatch.setattr("multihot.run.checkpoint.time.monotonic", lambda: clock[0])
         state = TrainingState()
         accelerator = SimpleNamespace(num_processes=2, device="cpu")
         checkpoints = Checkpoints(accelerator, None, tmp_path, state, 8, keep=1, every_minutes=None, agreed_at=0.0)
         monkeypatch.setattr(Checkpoints, "agree", lambda self, *told: calls.append(state.update) or told)
-        for state.update in range(1, 62):
+        for state.update in range(first, first + 61):
             clock[0] += seconds
             checkpoints.after_update(lambda: None)
         return calls
@@ -211,6 +212,7 @@ def test_processes_agree_at_most_every_20_updates_and_every_few_seconds(tmp_path
     assert agreements(0.01) == [1, 21, 41, 61]
     assert agreements(1.0)[:4] == [1, 6, 11, 16]
     assert agreements(30.0) == list(range(1, 62))
+    assert agreements(30.0, first=1001) == list(range(1001, 1062))  # of a run that goes on
 
 
 def test_unknown_labels_do_not_touch_the_training(manifest):

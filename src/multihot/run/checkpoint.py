@@ -78,9 +78,9 @@ class Checkpoints:
     frozen_weights: str | None = None  # their hash, where a checkpoint is without them
     stop: StopSignal = field(default_factory=StopSignal)
     saved_at: float = field(default_factory=time.monotonic)  # which no change of the clock moves
-    agreed_at: float = field(default_factory=time.monotonic)
-    agreed_update: int = 0
-    updates_left: int = 1  # until all processes agree on what to do
+    agreed_at: float = field(default_factory=time.monotonic)  # when all processes did on stopping and saving
+    num_updates: int = 0  # since then
+    agree_every: int = 1  # updates
 
     def after_update(self, settle: Callable[[], object]) -> None:
         """Saves if it is time, or if a process has been asked to stop; then it ends this process.
@@ -91,18 +91,19 @@ class Checkpoints:
             settle: waits for the device, and raises if there is nothing that may be saved.
         """
         is_asked, is_due = self.stop.number is not None, self.is_due()
-        self.updates_left -= 1
-        if self.updates_left > 0 and not (self.accelerator.num_processes == 1 and (is_asked or is_due)):
+        self.num_updates += 1
+        is_alone = self.accelerator.num_processes == 1
+        if self.num_updates < self.agree_every and not (is_alone and (is_asked or is_due)):
             return
         settle()
-        seconds = (time.monotonic() - self.agreed_at) / max(1, self.state.update - self.agreed_update)
+        seconds = (time.monotonic() - self.agreed_at) / self.num_updates
         is_asked, is_due, seconds = self.agree(is_asked, is_due, seconds)
-        self.updates_left = max(1, min(MOST_UPDATES, int(AGREE_SECONDS / max(seconds, 1e-6))))
+        self.agree_every = max(1, min(MOST_UPDATES, int(AGREE_SECONDS / max(seconds, 1e-6))))
         if is_asked or is_due:
             self.save()
         if is_asked:
             self.stop.raise_interrupted()
-        self.agreed_at, self.agreed_update = time.monotonic(), self.state.update
+        self.agreed_at, self.num_updates = time.monotonic(), 0
 
     def end_if_asked(self, is_saved: bool) -> None:
         """Ends this process if any has been asked to stop, after saving what is not.
