@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from multihot.loss.closed_form import Weighting, split, weigh
+from multihot.loss.closed_form import Weighting, must_multiply, split, weigh
 from multihot.loss.functions import ClosedForm, at_least_float32
 
 MANY_LABELS = 20_000  # from here on FactoredLogits save memory and, the more labels, time
@@ -66,7 +66,7 @@ class _SumFactored(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_output):
         features, weight, bias = ctx.saved_tensors
-        if grad_output != 1:  # in place: a second backward through this graph is refused by autograd
+        if must_multiply(grad_output):  # in place: a second backward through this graph is refused by autograd
             features, weight, bias = (part.mul_(grad_output) for part in (features, weight, bias))
         return features.to(ctx.dtype), weight, bias, None, None, None, None, None
 
