@@ -96,24 +96,9 @@ class Table:
             num_readings: of such rows, 1 is a reading of the whole image: labels that it does not list are absent to
                 it; 0 is none: nobody has answered. All rows of a table have it, or None.
         """
-        if not isinstance(image, str) or not image:
-            if is_blank(image):
-                self.note("rows without an image", number)
-            else:
-                self.note("images that are no text (write the path of a file)", number, quote(image))
+        image = self.check_row(number, image, split, cluster)
+        if image is None:
             return
-        if split not in SPLITS:
-            self.note(UNKNOWN_SPLIT, number, f"{split!r}{suggest_split(split)}" if split else "it has none")
-            return
-        if cluster == "":
-            self.note("rows whose data.cluster_column is empty (each image needs one, if only of its own)", number)
-            return
-        if not self.embedded:
-            try:
-                image = self.finder.find(image)
-            except CellError as error:
-                self.note(error.problem, number, error.details)
-                return
         row = self.row_of.setdefault(image, len(self))
         if row < len(self):
             if not again or SPLITS[self.split_ids[row]] != split:
@@ -145,6 +130,26 @@ class Table:
         self.answer_rows.extend([row] * len(labels))
         self.label_ids.extend([self.id_of.setdefault(label, len(self.id_of)) for label in labels])
         self.values.extend([1.0] * len(labels) if values is None else values)
+
+    def check_row(self, number: int, image: object, split: str, cluster: str | None) -> str | None:
+        """Returns the path of a row's image, or its name where images are no files; notes why it can be no row."""
+        if not isinstance(image, str) or not image:
+            if is_blank(image):
+                self.note("rows without an image", number)
+            else:
+                self.note("images that are no text (write the path of a file)", number, quote(image))
+        elif split not in SPLITS:
+            self.note(UNKNOWN_SPLIT, number, f"{split!r}{suggest_split(split)}" if split else "it has none")
+        elif cluster == "":
+            self.note("rows whose data.cluster_column is empty (each image needs one, if only of its own)", number)
+        elif self.embedded:
+            return image
+        else:
+            try:
+                return self.finder.find(image)
+            except CellError as error:
+                self.note(error.problem, number, error.details)
+        return None
 
     def list_labels(self, labels: Sequence[str]) -> None:
         """Says which labels the source lists; the place of each is its number."""
