@@ -11,7 +11,7 @@ test: .venv/installed-test  ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-test  ## ruff: lint and format
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 
 .venv/installed: pyproject.toml

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from export_formats.vertex import KEEPS, labels_of
 from exports import Case
+
+from export_formats.vertex import KEEPS, labels_of
 
 __all__ = ["KEEPS", "write"]
 

@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from export_formats import via
 from exports import Case
+
+from export_formats import via
 
 KEEPS = via.KEEPS
 
