@@ -171,11 +171,14 @@ def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained
     from multihot.evaluation.predict import predict
     from multihot.failures import explaining_failures
     from multihot.model.pieces import InPieces
+    from multihot.model.rounded import round_weights
     from multihot.model.saved import load_model
     from multihot.processes.session import open_session
 
-    with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
-        model = load_model(best, labels).to(session.accelerator.device)
+    computing = trained.mixed_precision, trained.kernels, trained.model, trained.seed, trained.data.cache_folder
+    with open_session(*computing) as session:
+        model = round_weights(load_model(best, labels), session.compute.mixed_precision)
+        model.to(session.accelerator.device)
         preprocessing = resolve_input_data_config(model)
         if session.accelerator.is_main_process:
             warn_of_pictures(data, preprocessing)

@@ -16,6 +16,7 @@ from multihot.model.create import create_model
 from multihot.model.features import check_head_alone
 from multihot.model.finetune import LastBlocks, Lora, checkpoint_gradients, head_parameters
 from multihot.model.heads import start_at_log_odds
+from multihot.model.rounded import round_weights
 from multihot.model.start import check_rows
 from multihot.training.optimizer import create_optimizer
 
@@ -65,6 +66,21 @@ def test_the_page_says_what_a_model_works_with(name):
     said = families.try_model(name, is_quick=True)
     assert families.write_row(name, said) in PAGE, "python scripts/list_families.py writes docs/families.md anew"
     assert all(reason in PAGE for reason in said.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "head"), [(name, "linear") for name in QUICK[::4]] + [(QUICK[0], head) for head in tiny.HEADS]
+)
+def test_weights_that_are_kept_rounded_give_the_logits_of_autocast_to_the_bit(name, head):
+    model = build(name, head).eval()
+    image = families.images_of(model)[:2]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = model(image)
+        round_weights(model, "no")
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        round_weights(model, "bf16")
+        assert torch.bfloat16 in {parameter.dtype for parameter in model.parameters()}
+        assert torch.equal(model(image), expected)
 
 
 # What was silently wrong

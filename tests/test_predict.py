@@ -12,7 +12,7 @@ from test_processes import launch
 from multihot.errors import InputError
 from multihot.evaluation.predictions import Predictions
 from multihot.labels import LabelSpace
-from multihot.model.kernels import DEFAULT, KERNELS
+from multihot.model.kernels import DEFAULT, KERNELS, Compute
 from multihot.model.pieces import InPieces
 from multihot.prediction.answer_images import cut_parts
 from multihot.prediction.images import list_images
@@ -161,6 +161,16 @@ def test_the_kernels_that_a_trial_has_chosen_are_noted(tmp_path, train, predict,
     assert noted[2] in KERNELS
     monkeypatch.setattr("multihot.model.kernels.fastest", lambda candidates, *_: pytest.fail("tried again"))
     predict(f"run={tmp_path}/a", "split=test", f"out={tmp_path}/tried.csv", "kernels=auto")  # which is there already
+
+
+def test_a_trial_of_another_command_is_remembered(tmp_path, train, predict, monkeypatch):
+    trials = []
+    monkeypatch.setattr(
+        "multihot.model.kernels.fastest", lambda *trial: trials.append(trial) or Compute("no", KERNELS[3])
+    )
+    train("name=a", "epochs=0", "kernels=auto")
+    predict(f"run={tmp_path}/a", "split=test", f"out={tmp_path}/a.csv", "kernels=auto")
+    assert len(trials) == 1
 
 
 def test_a_large_batch_is_computed_in_even_pieces():

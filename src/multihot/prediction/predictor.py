@@ -20,6 +20,7 @@ from multihot.evaluation.decided import read_space, settle_decisions
 from multihot.export.onnx_model import OnnxModel
 from multihot.labels import LabelSpace
 from multihot.model.pieces import InPieces
+from multihot.model.rounded import round_weights
 from multihot.model.saved import load_model
 from multihot.processes.session import open_session
 from multihot.run.folder import Run
@@ -78,8 +79,10 @@ def open_predictor(
             preprocessing, kernels = computed.preprocessing, session.compute.kernels
             yield Predictor(space, decisions, preprocessing, session.accelerator, kernels, computed.logits, None)
         return
-    with open_session(trained.mixed_precision, trained.kernels, trained.model, trained.seed) as session:
-        model = load_model(run.best, labels).to(session.accelerator.device).eval()
+    computing = trained.mixed_precision, trained.kernels, trained.model, trained.seed, trained.data.cache_folder
+    with open_session(*computing) as session:
+        model = round_weights(load_model(run.best, labels), session.compute.mixed_precision)
+        model.to(session.accelerator.device).eval()
         preprocessing = resolve_input_data_config(model)
         normalise = Normalise(preprocessing["mean"], preprocessing["std"], session.accelerator.device)
         compute = partial(compute_logits, InPieces(model), normalise, session.accelerator)

@@ -64,7 +64,7 @@ def open_session(
     kernels: str,
     model: Mapping,
     seed: int,
-    cache_folder: str | None = None,
+    cache_folder: str | Path | None = None,
 ) -> Iterator[Session]:
     """Gives the accelerator and what it computes with, decided by process 0 for all.
 

@@ -74,7 +74,8 @@ def fit_heads(source: Source) -> Unseen:
     recipe, data, space = source.recipe, source.data, source.space
     settings = recipe.settings
     warn_of_backbone(settings["model"])
-    with open_session(recipe.mixed_precision, settings["kernels"], settings["model"], recipe.seed) as session:
+    computing = recipe.mixed_precision, settings["kernels"], settings["model"], recipe.seed, recipe.cache_folder
+    with open_session(*computing) as session:
         model = recipe.create_model(num_labels=len(space.labels)).to(session.accelerator.device)
         cache = create_cache(recipe, session.accelerator, model)
         features = FreshHead(model, space, data, recipe.read_classifier, lambda: cache.read_pooled(data)).features
