@@ -17,6 +17,7 @@ from torch import nn
 
 from multihot.data.loader import create_evaluation_batches, create_training_batches
 from multihot.data.manifest import Manifest, target_of
+from multihot.data.mixup import MultiLabelMixup
 from multihot.data.readers.digits import LABELS, create_digits
 from multihot.data.sampling import TrainingOrder
 from multihot.errors import InputError
@@ -24,6 +25,7 @@ from multihot.evaluation.predict import check_each_once, predict
 from multihot.evaluation.predictions import Predictions
 from multihot.labels import LabelSpace
 from multihot.loss import BinaryCrossEntropy, MultiLabelLoss
+from multihot.model.heads import CSRA, TwoLogit, factor_head, install_head
 from multihot.run.checkpoint import Checkpoints, TrainingState
 from multihot.training.epoch import Trainer, train_one_epoch
 from multihot.training.ledger import Ledger
@@ -31,6 +33,8 @@ from multihot.training.schedule import create_schedule
 
 PREPROCESSING = {"input_size": (3, 36, 36), "mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 1.0}
 NUM_IMAGES = 22
+MIXUP = MultiLabelMixup(0.4, 1.0)
+WITH_CSRA = partial(CSRA, num_heads=2, attention_weight=0.2)
 
 
 @pytest.fixture
@@ -39,12 +43,15 @@ def manifest():
     return create_digits("train", num_images={"train": NUM_IMAGES}, **settings)
 
 
-def create_trainer(ema_decay=None, lr=0.1, loss=None, **changes):
+def create_trainer(ema_decay=None, lr=0.1, loss=None, chunked_head=None, **changes):
     torch.manual_seed(0)
     accelerator = Accelerator(cpu=True)
     model = timm.create_model(
         "vit_tiny_patch16_224", img_size=36, patch_size=12, embed_dim=24, depth=2, num_heads=2, num_classes=10
     )
+    if chunked_head is not None:
+        install_head(model, partial(chunked_head), 10)
+        factor_head(model)
     ema = ModelEmaV3(model, decay=ema_decay) if ema_decay else None
     model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=lr))
     schedule = create_schedule(optimizer, partial(CosineLRScheduler, lr_min=lr), 10, warmup_fraction=0.0)
@@ -65,10 +72,10 @@ def train_epoch(trainer, batches):
     return loss
 
 
-def batches_of(manifest, batch_size):
+def batches_of(manifest, batch_size, **settings):
     return create_training_batches(
         manifest, create_transform, accelerator=Accelerator(cpu=True), preprocessing=PREPROCESSING,
-        order=TrainingOrder(len(manifest), batch_size, seed=0), num_workers=0, seed=0,
+        order=TrainingOrder(len(manifest), batch_size, seed=0), num_workers=0, seed=0, **settings,
     )  # fmt: skip
 
 
@@ -162,7 +169,8 @@ def test_no_update_from_one_that_is_not_finite_on_reaches_the_weights(manifest, 
     assert all(torch.equal(weights, broken[1]) for weights in broken[1:])
 
 
-def test_nothing_waits_for_the_device_between_two_looks(manifest, monkeypatch):
+@pytest.mark.parametrize(("head", "mix"), [(None, None), (None, MIXUP), (TwoLogit, MIXUP), (WITH_CSRA, None)])
+def test_nothing_waits_for_the_device_between_two_looks(manifest, monkeypatch, head, mix):
     """On the device "meta" asking for a value is an error."""
 
     class EndError(Exception):
@@ -185,10 +193,10 @@ def test_nothing_waits_for_the_device_between_two_looks(manifest, monkeypatch):
 
     monkeypatch.setattr(Accelerator, "device", property(lambda self: torch.device("meta")))
     monkeypatch.setattr(Checkpoints, "after_update", after_update)
-    trainer = create_trainer(ema_decay=0.9, clip_norm=1.0)
+    trainer = create_trainer(ema_decay=0.9, clip_norm=1.0, mix=mix, chunked_head=head)
     trainer.optimizer.optimizer = Fused(trainer.model.parameters())
     trainer.ema.module.to("meta")
-    batches = batches_of(manifest.hide(0.2, seed=0), 4)
+    batches = batches_of(manifest.hide(0.2, seed=0), 4, sparse_target=head is not None)
     with pytest.raises(EndError):
         train_epoch(trainer, batches)
     assert trainer.state.update == 5

@@ -52,16 +52,18 @@ def _mix_dense(target, own, other, partner, total):
 
 
 def _mix_sparse(target, own, other, partner, total):
-    target = target.coalesce()
-    (row, column), values = target.indices(), target.values()
+    # how many answers two images have together, the device would have to be waited for: one of both has two places
+    (row, column), values = target._indices(), target._values()
     parts = torch.stack([values.clamp(min=0), (values < 0).float()], dim=1)
     mixed = partner[row]  # a row's partner has the row for its own
-    place = torch.stack([torch.cat([row, mixed]), column.repeat(2)])
     parts = torch.cat([parts * own[row].unsqueeze(1), parts * other[mixed].unsqueeze(1)])
-    both = torch.sparse_coo_tensor(place, parts, (*target.shape, 2), check_invariants=False).coalesce()  # adds up
-    known, unknown = both.values().unbind(1)
-    values = _join(known, unknown, None if total is None else total[both.indices()[0]])
-    return torch.sparse_coo_tensor(both.indices(), values, target.shape, is_coalesced=True, check_invariants=False)
+    row, column = torch.cat([row, mixed]), column.repeat(2)
+    key, order = (row * target.shape[1] + column).sort()
+    place, parts = torch.stack([row, column])[:, order], parts[order]
+    is_second = torch.cat([key.new_zeros(1), key[1:] == key[:-1]])[: len(key)].bool()
+    parts = parts + (parts * is_second.unsqueeze(1)).roll(-1, 0)
+    values = _join(*parts.unbind(1), None if total is None else total[place[0]])
+    return torch.sparse_coo_tensor(place, values.masked_fill(is_second, 0), target.shape, check_invariants=False)
 
 
 def _join(known, unknown, total):

@@ -74,7 +74,8 @@ class _SumFactored(torch.autograd.Function):
 def _sum_chunks(logits, target, function, weighting, scale, gradients):
     features, weight, bias, score = logits
     device = features.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
+    is_cast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if is_cast else features.dtype
     features, sums = features.to(dtype), []
     chunks = split(len(weight), features[..., 0].numel() * weight[0, ..., 0].numel(), features.device)
     go_through = _go_through_linear if score is None else partial(_go_through, score)
@@ -112,16 +113,17 @@ def _go_through(score, own, judge, scale, gradients):
 
 
 def split_columns(target: Tensor, chunks: list[slice]) -> Iterator[Tensor]:
-    """Yields the dense target (B, c) of each chunk of labels."""
+    """Yields the dense target (B, c) of each chunk of labels.
+
+    How many answers of a sparse one are in a chunk, the device would have to be waited for: all are added to each,
+    those of other labels as zeros.
+    """
     if not target.is_sparse:
         yield from (target[:, columns] for columns in chunks)
         return
-    target = target.coalesce()
-    column, order = target.indices()[1].sort()
-    row, values = target.indices()[0][order], target.values()[order]
-    starts = torch.tensor([columns.start for columns in chunks], device=column.device)
-    edges = [*torch.searchsorted(column, starts).tolist(), len(column)]
-    for columns, first, last in zip(chunks, edges[:-1], edges[1:], strict=True):
-        chunk = values.new_zeros(len(target), columns.stop - columns.start)
-        chunk[row[first:last], column[first:last] - columns.start] = values[first:last]
-        yield chunk
+    (row, column), values = target._indices(), target._values()  # the public ones want no place to be there twice
+    for columns in chunks:
+        width = columns.stop - columns.start
+        is_inside = (column >= columns.start) & (column < columns.stop)
+        place = torch.where(is_inside, row * width + column - columns.start, 0)
+        yield values.new_zeros(len(target) * width).scatter_add_(0, place, values * is_inside).view(-1, width)
