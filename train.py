@@ -28,6 +28,7 @@ def main(cfg: DictConfig) -> float | None:
     from multihot.run.enter import open_run
     from multihot.run.sweep import Job
     from multihot.training.build import check_finished  # imports torch, which --help need not wait for
+    from multihot.training.compiling import choose_compile
     from multihot.training.recipe import read_recipe
 
     start_processes()
@@ -43,6 +44,7 @@ def main(cfg: DictConfig) -> float | None:
             return finished["score"]
         with open_session(cfg.mixed_precision, cfg.kernels, cfg.model, cfg.seed, cfg.data.cache_folder) as session:
             cfg.mixed_precision, cfg.kernels = session.compute.mixed_precision, session.compute.kernels
+            cfg.compile = choose_compile(cfg.compile, session.accelerator)
             recipe = read_recipe(OmegaConf.to_container(cfg, resolve=True))
             return fine_tune(recipe, session.accelerator, run, job)
 

@@ -60,7 +60,7 @@ def create_config(script, overrides):
         ("ema.decay=2", "ema.decay=2: expected a number above 0 to below 1 or null"),
         ("ema.decay=1", "ema.decay=1"),
         ("ema=0.9", "expected settings in it: ema.decay"),
-        ("compile=maybe", "compile=maybe: expected true or false"),
+        ("compile=maybe", "compile=maybe: expected one of auto, true, false"),
         ("compile=1", "write compile=true"),
         ("compile=yes", "write compile=true"),
         ("mixed_precision=false", "write mixed_precision=no"),

@@ -2,10 +2,15 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
+
+from multihot.training import compiling
+from multihot.training.compiling import choose_compile
 
 SETTINGS = (
     "compile=true",
@@ -60,3 +65,21 @@ def test_a_compiled_run_resumes_to_the_same_weights_and_evaluates_to_the_same_sc
     evaluate(f"run={broken}", "split=val", "predict=again")
     best = max(row["val/map"] for row in history)
     assert json.loads((broken / "val/metrics.json").read_text())["map"] == best
+
+
+def test_steps_are_compiled_by_themselves_on_cuda_alone_where_triton_finds_what_it_needs(monkeypatch, caplog):
+    def chosen(device="cuda", kind=DistributedType.MULTI_GPU, wanted="auto"):
+        return choose_compile(wanted, SimpleNamespace(device=torch.device(device), distributed_type=kind))
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    for name in ("find_spec", "shutil.which", "os.path.exists"):
+        monkeypatch.setattr(f"multihot.training.compiling.{name}", lambda *_: "there")
+    assert chosen()
+    assert not chosen("cpu")
+    assert chosen("cpu", wanted=True)
+    assert not chosen(wanted=False)
+    assert not chosen(kind=DistributedType.FSDP)
+    monkeypatch.setattr(compiling, "find_spec", lambda name: None)
+    with caplog.at_level("INFO", "multihot"):
+        assert not chosen()
+    assert caplog.messages == ["training steps are not compiled, which needs the package triton"]

@@ -217,7 +217,7 @@ def test_settings_that_are_newer_than_the_run_are_warned_of(run, train, caplog):
     config = OmegaConf.load(run / "config.yaml")
     del config["compile"]
     OmegaConf.save(config, run / "config.yaml")
-    with pytest.raises(InputError, match="compile: None -> False"):  # by the same code: somebody has changed it
+    with pytest.raises(InputError, match="compile: None -> auto"):  # by the same code: somebody has changed it
         train("name=a", "epochs=3")
     (run / "code.json").unlink()
     with pytest.raises(InputError, match="compile: None -> True"):
@@ -226,9 +226,14 @@ def test_settings_that_are_newer_than_the_run_are_warned_of(run, train, caplog):
         train("name=a", "epochs=3", "loss=focal")
     assert "did not have" not in caplog.text  # loss.function.gamma comes with the other loss
     train("name=a", "epochs=3")
-    assert "did not have these settings: compile=False" in caplog.text
+    assert "did not have these settings: compile=auto" in caplog.text
     with pytest.raises(InputError, match=r"model.kwargs.drop_rate: None -> 0.1"):
         train("name=a", "epochs=4", "+model.kwargs.drop_rate=0.1")
+
+
+def test_a_default_that_has_changed_leaves_a_run_what_it_was():
+    before, now, other = (OmegaConf.create({"epochs": 1, "compile": value}) for value in (False, "auto", True))
+    assert hash_config(before) == hash_config(now) != hash_config(other)
 
 
 def test_a_run_of_before_a_setting_is_the_same_run_with_what_was_true_of_it(caplog):

@@ -124,7 +124,7 @@ def enter_run(run: Run, cfg: DictConfig, overrides: list[str]) -> tuple[Run, Dic
     if goes_on:
         saved = run.read_config()
         for key in DECIDED:
-            cfg[key] = saved[key] if cfg[key] in ("auto", "default") else cfg[key]
+            cfg[key] = saved[key] if cfg[key] in ("auto", "default") and key in saved else cfg[key]
         keep_global_batch(cfg, saved, run)
         check_same_config(saved, cfg, overrides, run.has_other_code())
     PartialState().wait_for_everyone()  # none may see what another has begun to write

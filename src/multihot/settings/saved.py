@@ -15,7 +15,8 @@ from multihot.files import absolute, damaged, is_address
 
 log = logging.getLogger(__name__)
 
-DECIDED = ("mixed_precision", "kernels")  # when a run begins
+DECIDED = ("mixed_precision", "kernels", "compile")  # when a run begins
+WAS = {"compile": ("auto", False)}  # defaults, and those of before: a run that has either is the same
 SINCE = {
     "data.value_range": "auto",
     "data.window": "file",
@@ -155,6 +156,7 @@ def check_gone(settings: Mapping[str, object]) -> None:
 def hash_config(cfg: DictConfig) -> str:
     """Returns a hash of all settings that a result may depend on, as they were asked for; an older run has the same."""
     flat = GONE | with_old_start(flatten(cfg))
+    flat |= {key: before for key, (now, before) in WAS.items() if flat.get(key) == now}
     known = since(flat)
     told = {k: value for k, value in flat.items() if not is_free(k) and not (k in known and known[k] == value)}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()

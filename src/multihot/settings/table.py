@@ -212,7 +212,7 @@ TRAIN = (
         "ema.decay": number(above=0, below=1) | NULL,
         "mixed_precision": choice("auto", "no", "fp16", "bf16"),
         "kernels": choice("auto", "default", "fused-highest", "unfused-highest", "fused-medium", "unfused-medium"),
-        "compile": FLAG,
+        "compile": choice("auto", True, False),
         "num_workers": whole(0) | NULL,
         "log_every": whole(1),
         "report": FLAG,

@@ -270,7 +270,8 @@ def prepare(recipe: Recipe, accelerator: Accelerator, module: nn.Module) -> Lear
     # All of these must see the timm model itself: copied or grouped after `prepare`, it is a wrapped one.
     ema = create_ema(accelerator, module, recipe.ema_decay) if recipe.ema_decay else None
     optimizer = recipe.create_optimizer(module)
-    if recipe.compile:
+    if recipe.compile is True and recipe.finetune.trains_backbone:
+        log.info("training steps are compiled: the first of each size of a batch takes up to minutes (compile=false)")
         module.compile(dynamic=False)  # whatever shapes came before, a shape has the same code: a resume depends on it
     if isinstance(accelerator, ZeroAccelerator):
         accelerator.set_up(recipe.batch_size, recipe.clip_norm)

@@ -43,7 +43,7 @@ class Recipe:
     read_classifier: Callable[..., Classifier]  # of the pretrained model
     finetune: object  # what learns
     grad_checkpointing: bool
-    compile: bool
+    compile: bool | str  # "auto": nothing has decided it, and nothing is compiled
 
     create_loss: Callable[..., MultiLabelLoss]  # (space=, label_count=, num_known=, num_images=)
     create_optimizer: Callable[[nn.Module], Optimizer]
