@@ -175,7 +175,7 @@ def predict_split(split: str, data, best: Path, labels: tuple[str, ...], trained
     from multihot.model.saved import load_model
     from multihot.processes.session import open_session
 
-    computing = trained.mixed_precision, trained.kernels, trained.model, trained.seed, trained.data.cache_folder
+    computing = trained.mixed_precision, trained.kernels, trained.model, trained.seed, trained.data.get("cache_folder")
     with open_session(*computing) as session:
         model = round_weights(load_model(best, labels), session.compute.mixed_precision)
         model.to(session.accelerator.device)

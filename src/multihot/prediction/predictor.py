@@ -79,7 +79,7 @@ def open_predictor(
             preprocessing, kernels = computed.preprocessing, session.compute.kernels
             yield Predictor(space, decisions, preprocessing, session.accelerator, kernels, computed.logits, None)
         return
-    computing = trained.mixed_precision, trained.kernels, trained.model, trained.seed, trained.data.cache_folder
+    computing = trained.mixed_precision, trained.kernels, trained.model, trained.seed, trained.data.get("cache_folder")
     with open_session(*computing) as session:
         model = round_weights(load_model(run.best, labels), session.compute.mixed_precision)
         model.to(session.accelerator.device).eval()
