@@ -10,7 +10,9 @@ from torch import Tensor
 
 ENTRIES_IN_CHUNK = 1 << 20  # probabilities and decisions at a time: they stay in the processor's cache
 ENTRIES_IN_BLOCK = 1 << 24
-ENTRIES_OF_LABELS = 1 << 25  # that are ranked at a time
+ENTRIES_OF_LABELS = 1 << 25  # that are ranked at a time, at most
+FEW_LABELS, ENTRIES_OF_MANY = 64, 1 << 23  # more labels than a few are ranked where so many entries hold them
+IMAGES_AT_ONCE = 1 << 10  # turned into columns
 # Torch rounds the last few entries of a tensor otherwise: where the length is a multiple of this there are none.
 VECTOR = 32
 
@@ -55,19 +57,26 @@ class LogitsAndTarget:
             dtype: of the log-odds.
         """
         num_labels = self.logits.shape[1]
-        step = min(num_labels, max(1, ENTRIES_OF_LABELS // len(self)))
+        most, many = ENTRIES_OF_LABELS // len(self), ENTRIES_OF_MANY // len(self)
+        step = min(num_labels, max(1, min(most, max(FEW_LABELS, many))))
         log_odds = torch.empty(step, len(self), dtype=dtype)
         target = torch.empty(step, len(self), dtype=torch.int8)
         for start in range(0, num_labels, step):
             labels = slice(start, min(start + step, num_labels))
             own = slice(labels.stop - start)
-            for rows, block, block_target in self.blocks():  # a contiguous copy first: torch transposes it in tiles
-                log_odds[own, rows] = space.log_odds(block, labels).contiguous().T.contiguous()
-                target[own, rows] = harden(block_target[:, labels].contiguous()).T.contiguous()
+            for rows, block, block_target in self.blocks():
+                transpose(space.log_odds(block, labels), log_odds[own, rows])
+                transpose(harden(block_target[:, labels]), target[own, rows])
             yield log_odds[own], target[own]
 
     def release(self) -> None:
         """Lets go of the memory that was read through, where it is that of a file."""
+
+
+def transpose(block: Tensor, columns: Tensor) -> None:
+    """Writes a block (B, c) into columns (c, B), some images at a time, which stay in the processor's cache."""
+    for part, own in zip(block.split(IMAGES_AT_ONCE), columns.split(IMAGES_AT_ONCE, dim=1), strict=True):
+        own.copy_(part.T)
 
 
 def rows_in_chunk(num_labels: int) -> int:
