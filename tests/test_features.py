@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from multihot.evaluation.predictions import Predictions
 from multihot.model.features import HeadOnFeatures, complete_model, read_features
 from multihot.model.finetune import Head
 from multihot.model.heads import CSRA, MLDecoder, Query2Label, TwoLogit, factor_head, install_head, start_at_log_odds
-from multihot.training.features import FeatureCache, create_feature_batches
+from multihot.training.features import FeatureCache, create_feature_batches, marking
 
 NUM_IMAGES, SIZE, WIDTH = 9, 32, 24
 LABELS = ("cat", "dog", "owl")
@@ -312,19 +313,51 @@ def test_answers_are_no_part_of_the_features(manifest, folder):
     assert num_seen(model, manifest.hide(0.5, seed=0), folder) == 0
 
 
-@pytest.mark.parametrize("break_after", [1, 4, 5, 8])
-def test_what_an_interrupted_computation_leaves_is_not_read(break_after, manifest, folder):
+@pytest.mark.parametrize(("break_after", "num_done"), [(1, 0), (4, 0), (5, 4), (8, 4), (9, 8)])
+def test_an_interrupted_computation_goes_on_to_the_same_bits(break_after, num_done, manifest, folder):
     model = create()
     expected = cache_of(model, folder / "whole").read(manifest).values
-    broken = create()
-    broken.load_state_dict(model.state_dict())
-    Counter(broken, break_after)
+    broken = create_like(model)
+    Counter(broken, break_after)  # the first image is the one that shows the shape
     with pytest.raises(KeyboardInterrupt):
         cache_of(broken, folder).read(manifest)
     assert not list(folder.glob("*.json"))
-    assert num_seen(model, manifest, folder) == NUM_IMAGES + 1
+    assert num_seen(model, manifest, folder) == NUM_IMAGES - num_done + 1
     assert np.array_equal(cache_of(model, folder).read(manifest).values, expected)
     assert sorted(path.suffix for path in folder.iterdir() if path.is_file()) == [".json", ".npy"]
+
+
+def test_rows_are_marked_now_and_then(monkeypatch):
+    monkeypatch.setattr("multihot.training.features.SECONDS_BETWEEN_MARKS", 10.0)
+    now, flushed, is_done = [0.0], [], np.zeros(4, bool)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    values = SimpleNamespace(flush=lambda: flushed.append(is_done.tolist()))
+    with marking(values, is_done) as mark:
+        mark(np.array([0, 2]))
+        assert not is_done.any()
+        now[0] = 11.0
+        mark(np.array([1]))
+        assert is_done.tolist() == [True, True, True, False]
+        mark(np.array([3]))
+    assert is_done.all()
+    assert flushed == [[False] * 4, [True, True, True, False]]  # the values first
+
+
+def test_marks_of_a_file_that_is_cut_short_count_for_nothing(manifest, folder):
+    model = create()
+    Counter(model, break_after=5)
+    with pytest.raises(KeyboardInterrupt):
+        cache_of(model, folder).read(manifest)
+    [path] = folder.glob("*.npy")
+    os.truncate(path, 200)
+    assert num_seen(create_like(model), manifest, folder) == NUM_IMAGES + 1
+
+
+def create_like(model):
+    """Returns a model of the same weights, which nothing breaks off."""
+    other = create()
+    other.load_state_dict(model.state_dict())
+    return other
 
 
 def test_features_whose_file_is_gone_are_computed_again(manifest, folder):

@@ -69,6 +69,7 @@ class EvaluationOrder(Sampler):
 
     A batch holds the same images in any number of processes, so that the logits are the same to the bit. All processes
     have as many batches, as a sharded model needs: behind the `num_own` that are its own, one may see the first again.
+    Batches whose images are all done (`is_done`, bool (N,)) are left out.
     """
 
     def __init__(self, num_images: int, batch_size: int, process_index: int = 0, num_processes: int = 1):
@@ -78,12 +79,17 @@ class EvaluationOrder(Sampler):
         self.rows = [range(start, min(start + batch_size, num_images)) for start in batches]
         self.num_own = len(own)
         self.epoch = 0
+        self.is_done = np.zeros(num_images, bool)
+
+    def list_rows(self) -> list[range]:
+        """Returns the rows of each batch that is not done."""
+        return [rows for rows in self.rows if not self.is_done[rows.start : rows.stop].all()]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.list_rows())
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for rows in self.rows:
+        for rows in self.list_rows():
             yield [(self.epoch, row) for row in rows]
 
 

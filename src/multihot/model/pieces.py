@@ -1,5 +1,7 @@
 """A batch of images in pieces, on a CPU, whose caches hold the activations of a few images only."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,11 @@ class InPieces(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Returns the logits (B, C) of images (B, 3, H, W)."""
-        if image.device.type != "cpu" or len(image) <= PIECE:
-            return self.model(image)
-        return torch.cat([self.model(piece) for piece in image.tensor_split(-(-len(image) // PIECE))])
+        return compute_pieces(self.model, image)
+
+
+def compute_pieces(compute: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """Returns what is computed (B, ...) of images (B, 3, H, W), on a CPU in pieces of at most PIECE of them."""
+    if image.device.type != "cpu" or len(image) <= PIECE:
+        return compute(image)
+    return torch.cat([compute(piece) for piece in image.tensor_split(-(-len(image) // PIECE))])

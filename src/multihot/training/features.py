@@ -5,8 +5,11 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +26,12 @@ from multihot.errors import InputError
 from multihot.files import check_disk_space, removing_on_error, take_space, write_json, writing
 from multihot.model.features import hash_backbone, pool, read_features
 from multihot.model.finetune import BACKBONE_DROPOUTS
+from multihot.model.pieces import compute_pieces
 from multihot.progress import Progress
 
 log = logging.getLogger(__name__)
 
+SECONDS_BETWEEN_MARKS = 30.0  # what a kill costs at most
 OTHER_FOLDER = "Set data.cache_folder to another folder"
 
 
@@ -61,7 +66,8 @@ class FeatureCache:
 
     They are stored as float32, so that a head on them gives what the whole model gives; the tokens that some heads read
     take a hundred times the space of pooled features. Each process computes its share, and all write into one file:
-    several machines need a shared folder.
+    several machines need a shared folder. What a kill leaves is gone on with, by the same batches, so that the features
+    are the same to the bit.
     """
 
     accelerator: Accelerator
@@ -109,26 +115,31 @@ class FeatureCache:
             seed=seed,
         )
         shape = (num_views, len(manifest), *self.feature_shape(batches))
-        values = open_values(self.accelerator, path, shape)
-        self.compute(batches, values)
-        values.flush()
+        values, is_done = open_values(self.accelerator, path, shape)
+        self.compute(batches, values, is_done)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             with writing(complete, OTHER_FOLDER):
                 write_json(complete, {"images": len(manifest), "shape": list(shape), **key})
+                marks_of(path).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         log.info("features of %d images: kept in %s (%.0f MB)", len(manifest), path, values.nbytes / 1e6)
         return Features(np.load(path, mmap_mode="r"))
 
-    def compute(self, batches: Batches, values: np.ndarray) -> None:
-        """Fills this process's rows of the values (V, N, ...)."""
+    def compute(self, batches: Batches, values: np.ndarray, is_done: np.ndarray) -> None:
+        """Fills this process's rows of the values (V, N, ...) that are not done (V, N), and marks them."""
         self.model.eval()
+        compute = partial(read_features, self.model)
         for view, rows in enumerate(values):
             batches.begin(view)
-            for batch in Progress(batches, f"features {view + 1}/{len(values)}"):
-                with self.accelerator.autocast():
-                    features = read_features(self.model, batch["image"])
-                rows[batch["index"].cpu().numpy()] = features.float().cpu().numpy()
+            batches.order.is_done = np.array(is_done[view])
+            with marking(values, is_done[view]) as mark:
+                for batch in Progress(batches, f"features {view + 1}/{len(values)}"):
+                    with self.accelerator.autocast():
+                        features = compute_pieces(compute, batch["image"])
+                    index = batch["index"].cpu().numpy()
+                    rows[index] = features.float().cpu().numpy()
+                    mark(index)
 
     def feature_shape(self, batches: Batches) -> tuple[int, ...]:
         """Returns the shape of one image's features, found by trying: a process may have no batch at all."""
@@ -153,24 +164,67 @@ def create_feature_batches(
     return create_batches(dataset, order, device, {"mean": (0.0,), "std": (1.0,)}, num_workers=0)
 
 
-def open_values(accelerator: Accelerator, path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Returns the one file that all processes write into, created by process 0.
+def open_values(accelerator: Accelerator, path: Path, shape: tuple[int, ...]) -> tuple[np.memmap, np.memmap]:
+    """Returns the one file that all processes write into, and the marks (V, N) of what is done, created by process 0.
 
-    A file that is there and not complete is filled again, not emptied: another run may be about to finish it.
+    A file that is there and not complete is filled on, not emptied: another run may be about to finish it.
     """
-    if accelerator.is_main_process and not is_whole(path):
+    marks = marks_of(path)
+    if accelerator.is_main_process:
         with writing(path, OTHER_FOLDER):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            way_out = "set data.cache_folder to a folder with more, or take a head on pooled features (head=linear)"
-            check_disk_space(path.parent, 4 * math.prod(shape), "the features take", way_out)
-            new = path.with_suffix(f".{os.getpid()}")
-            with removing_on_error(new):
-                np.lib.format.open_memmap(new, mode="w+", dtype=np.float32, shape=shape)
-                take_space(new)
-            os.replace(new, path)
+            if not is_whole(path):
+                create_values(path, shape)
+            if not marks.exists() or marks.stat().st_size != math.prod(shape[:2]):
+                new = marks.with_suffix(f".{os.getpid()}")
+                new.write_bytes(bytes(math.prod(shape[:2])))
+                os.replace(new, marks)
     accelerator.wait_for_everyone()
     with writing(path, OTHER_FOLDER):
-        return np.lib.format.open_memmap(path, mode="r+")
+        return np.lib.format.open_memmap(path, mode="r+"), np.memmap(marks, bool, "r+", shape=shape[:2])
+
+
+def create_values(path: Path, shape: tuple[int, ...]) -> None:
+    """Puts an empty file of features into place, of which nothing is done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    way_out = "set data.cache_folder to a folder with more, or take a head on pooled features (head=linear)"
+    check_disk_space(path.parent, 4 * math.prod(shape), "the features take", way_out)
+    new = path.with_suffix(f".{os.getpid()}")
+    with removing_on_error(new):
+        np.lib.format.open_memmap(new, mode="w+", dtype=np.float32, shape=shape)
+        take_space(new)
+    marks_of(path).unlink(missing_ok=True)
+    os.replace(new, path)
+
+
+def marks_of(path: Path) -> Path:
+    """Returns the file that says which rows of a file of features are done; a complete one has none."""
+    return path.with_suffix(".done")
+
+
+@contextmanager
+def marking(values: np.memmap, is_done: np.ndarray) -> Iterator[Callable[[np.ndarray], None]]:
+    """Gives what takes rows (B,) that are computed; they are marked as done when their values have reached the disk:
+    now and then, and at the end, whatever ends it.
+    """
+    rows, last = [], time.monotonic()
+
+    def mark() -> None:
+        nonlocal last
+        values.flush()
+        for some in rows:
+            is_done[some] = True
+        rows.clear()
+        last = time.monotonic()
+
+    def add(some: np.ndarray) -> None:
+        rows.append(some)
+        if time.monotonic() - last > SECONDS_BETWEEN_MARKS:
+            mark()
+
+    try:
+        yield add
+    finally:
+        mark()
 
 
 def is_whole(path: Path) -> bool:
