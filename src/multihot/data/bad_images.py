@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from multihot.data.manifest import BadImage, Manifest
 from multihot.data.other_kinds import installed_packages
+from multihot.data.pixels import PixelReader
 from multihot.errors import InputError, ShardError, list_first
 from multihot.files import read_json, temporary_name, write_json, write_text, writing
 from multihot.json_shapes import BAD_IMAGES
@@ -28,13 +29,14 @@ class Decoding(Dataset):
 
     def __init__(self, manifest: Manifest):
         self.manifest = manifest
+        self.read = PixelReader(manifest.read)
 
     def __len__(self) -> int:
         return len(self.manifest)
 
     def __getitem__(self, row: int) -> InputError | None:
         try:
-            self.manifest.read(self.manifest.images[row])
+            self.read(self.manifest.images[row])
         except InputError as error:
             return error  # raised, a worker would wrap it into a traceback
         return None

@@ -18,7 +18,8 @@ from torchvision.transforms import Compose, InterpolationMode
 
 from multihot.data.images import decoding_of, file_of
 from multihot.data.manifest import Manifest
-from multihot.data.resize import TensorRandomResizedCrop, TensorResize, needed_side, resize, to_pixels
+from multihot.data.pixels import PixelReader, reader_for
+from multihot.data.resize import TensorRandomResizedCrop, TensorResize, needed_side, resize
 from multihot.errors import InputError
 from multihot.files import check_disk_space, file_stamp, removing_on_error, writing
 
@@ -32,8 +33,9 @@ HEADER = 8  # bytes before the pixels in memory: height and width
 def cache_images(
     manifest: Manifest, cache: str, folder: Path, transform: Compose, accelerator: Accelerator
 ) -> Callable[..., Image.Image | Tensor]:
-    """Returns what reads the images of a manifest: its own `read`, or one that decodes each image once and keeps a
-    copy, whose shorter side is shrunk to what the transform needs. Copies are read as pixels, uint8 (3, H, W).
+    """Returns what reads the images of a manifest as pixels, uint8 (3, H, W), where the transform begins with a step
+    that takes them: from its files, or decodes each image once and keeps a copy, whose shorter side is shrunk to what
+    the transform needs.
 
     Args:
         cache: none | resized (files in `folder`, which outlive the run) | memory (of this machine, for this run).
@@ -42,7 +44,7 @@ def cache_images(
         InputError: there is no space, or a source whose images have no file cannot be cached.
     """
     if cache == "none":
-        return manifest.read
+        return reader_for(transform, manifest.read)
     side, first = needed_side(transform), transform.transforms[0]
     if not isinstance(first, TensorResize | TensorRandomResizedCrop):
         raise InputError(
@@ -77,7 +79,7 @@ class DiskCache:
         try:
             return torch.from_numpy(np.load(path)).permute(2, 0, 1)
         except (OSError, ValueError, EOFError):  # not there, or torn by a machine that lost its power
-            pixels = shrink(self.read(image, min_side), self.side, self.interpolation)
+            pixels = shrink(PixelReader(self.read)(image, min_side), self.side, self.interpolation)
         with writing(path, "Set data.cache_folder to another, or data.cache=none"):
             path.parent.mkdir(parents=True, exist_ok=True)
             new = path.with_suffix(f".{os.getpid()}.tmp")
@@ -120,7 +122,7 @@ class MemoryCache:
         if height:
             copy = place[HEADER : HEADER + height * width * 3].reshape(height, width, 3)
             return torch.from_numpy(copy).permute(2, 0, 1)
-        pixels = shrink(self.read(image, min_side), self.side, self.interpolation)
+        pixels = shrink(PixelReader(self.read)(image, min_side), self.side, self.interpolation)
         if pixels.numel() <= len(place) - HEADER:
             place[HEADER : HEADER + pixels.numel()] = pixels.permute(1, 2, 0).reshape(-1).numpy()
             place[4:HEADER].view(np.int32)[0] = pixels.shape[2]
@@ -148,10 +150,9 @@ def create_memory_cache(
     return MemoryCache(manifest, places, side, interpolation)
 
 
-def shrink(picture: Image.Image, side: int, interpolation: InterpolationMode) -> Tensor:
-    """Returns the pixels (3, H, W) of a picture, its shorter side at most `side`."""
-    pixels = to_pixels(picture)
-    return pixels if min(picture.size) <= side else resize(pixels, [side], interpolation)
+def shrink(pixels: Tensor, side: int, interpolation: InterpolationMode) -> Tensor:
+    """Returns pixels (3, H, W) with the shorter side at most `side`."""
+    return pixels if min(pixels.shape[1:]) <= side else resize(pixels, [side], interpolation)
 
 
 def check_free(folder: Path, num_images: int, side: int, way_out: str) -> None:

@@ -104,8 +104,7 @@ def decode_image(
                 return to_rgb(picture := decode_other(LOST_PLANES, source, value_range), picture)
             mend_inks(image)
             depth = Depth.of(image)
-            if min_side is not None:
-                reduce_scale(image, min_side)
+            reduce_scale(image, min_side)
             image.load()
             if depth is not None:
                 return to_rgb(depth.to_8_bits(image, source, value_range), image)
@@ -188,12 +187,22 @@ def check_bands(image: Image.Image) -> None:
         )
 
 
-def reduce_scale(image: Image.Image, min_side: int) -> None:
-    """Lets a JPEG decode at the smallest scale that leaves the shorter side SPARE_SCALE times `min_side`."""
-    shorter = min(image.size)
-    scale = next((scale for scale in (8, 4, 2) if shorter // scale >= SPARE_SCALE * min_side), None)
-    if scale is not None and image.format != "HEIF":  # which would give a thumbnail
+def reduce_scale(image: Image.Image, min_side: int | None) -> None:
+    """Lets a JPEG decode at the scale that is chosen for it."""
+    scale = choose_scale(image.size, min_side)
+    if scale > 1 and image.format != "HEIF":  # which would give a thumbnail
         image.draft(None, (image.width // scale, image.height // scale))  # other formats do nothing
+
+
+def choose_scale(size: tuple[int, int], min_side: int | None) -> int:
+    """Returns by what a JPEG of a size is divided, 8, 4, 2 or 1, so that its shorter side has SPARE_SCALE x `min_side`.
+
+    >>> choose_scale((4000, 3000), 248), choose_scale((4000, 3000), None), choose_scale((500, 375), 248)
+    (4, 1, 1)
+    """
+    if min_side is None:
+        return 1
+    return next((scale for scale in (8, 4, 2) if min(size) // scale >= SPARE_SCALE * min_side), 1)
 
 
 def find_turn(image: Image.Image) -> Image.Transpose | None:

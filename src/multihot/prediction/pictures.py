@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from multihot.data.loader import PREFETCH
 from multihot.data.manifest import Manifest
+from multihot.data.pixels import reader_for
 from multihot.errors import InputError
 from multihot.interrupt import leave_to_parent
 from multihot.prediction.predictor import Predictor
@@ -28,11 +29,12 @@ class Pictures(Dataset):
     def __init__(self, manifest: Manifest, predictor: Predictor):
         self.manifest = manifest
         self.transform, self.min_side = predictor.transform, predictor.min_side
+        self.read = reader_for(self.transform, manifest.read)
         self.shape = tuple(predictor.preprocessing["input_size"])
 
     def __getitem__(self, row: int) -> tuple[np.ndarray, str | None]:
         try:
-            picture = self.manifest.read(self.manifest.images[row], min_side=self.min_side)
+            picture = self.read(self.manifest.images[row], min_side=self.min_side)
         except InputError as error:
             return np.zeros(self.shape, np.uint8), str(error)
         return np.asarray(self.transform(picture)), None

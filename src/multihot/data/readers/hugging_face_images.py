@@ -19,10 +19,14 @@ class DatasetImages:
         self.stamp = [data._fingerprint for data in splits.values()]  # of `datasets`, whatever its files are called
 
     def __call__(self, image: str, min_side: int | None = None, value_range: ValueRange = None) -> Image.Image:
+        return decode_image(*self.source_of(image), min_side, value_range)
+
+    def source_of(self, image: str) -> tuple[str | BytesIO, str]:
+        """Returns the path or the bytes of an image, and what errors call it."""
         place, _, row = image.rpartition("#")
         picture = self.splits[place][int(row)].column(self.column)[0].as_py()
         source = picture["path"] if picture["bytes"] is None else BytesIO(picture["bytes"])
-        return decode_image(source, f"{place} row {row}", min_side, value_range)
+        return source, f"{place} row {row}"
 
 
 def import_datasets():

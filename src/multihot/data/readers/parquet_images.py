@@ -33,11 +33,15 @@ class EmbeddedImages:
         return {"copies": self.copies, "mapped": {}}
 
     def __call__(self, image: str, min_side: int | None = None, value_range: ValueRange = None) -> Image.Image:
+        return decode_image(*self.source_of(image), min_side, value_range)
+
+    def source_of(self, image: str) -> tuple[BytesIO, str]:
+        """Returns the bytes of an image, and what errors call it."""
         file, _, row = image.rpartition("#")
         if file not in self.mapped:
             self.mapped[file] = map_images(self.copies[file])
         picture = self.mapped[file][int(row)].as_buffer()
-        return decode_image(BytesIO(picture), f"{file} row {row}", min_side, value_range)
+        return BytesIO(picture), f"{file} row {row}"
 
 
 def import_pyarrow():

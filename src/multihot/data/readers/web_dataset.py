@@ -295,8 +295,12 @@ class ShardImages:
 
     def __call__(self, image: str, min_side: int | None = None, value_range: ValueRange = None) -> Image.Image:
         """Returns an image as `read_image` does."""
+        return decode_image(*self.source_of(image), min_side, value_range)
+
+    def source_of(self, image: str) -> tuple[BytesIO, str]:
+        """Returns the bytes of an image, and what errors call it."""
         shard, offset, size = LOCATOR.fullmatch(image).groups()
-        return decode_image(BytesIO(self.read_bytes(shard, int(offset), int(size))), image, min_side, value_range)
+        return BytesIO(self.read_bytes(shard, int(offset), int(size))), image
 
     def read_bytes(self, shard: str, offset: int, size: int) -> bytes:
         """Returns a part of a shard."""
