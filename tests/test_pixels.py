@@ -198,6 +198,8 @@ def test_batches_are_those_of_pictures_to_the_bit(manifest, tmp_path, monkeypatc
 
     found = list(batches("pixels"))
     monkeypatch.setattr(image_cache, "reader_for", lambda transform, read: read)
-    monkeypatch.setattr(image_cache, "PixelReader", lambda read: lambda *where: to_pixels(read(*where)))
+    monkeypatch.setattr(
+        image_cache, "PixelReader", lambda read: lambda image, min_side=None: to_pixels(read(image, min_side))
+    )
     for batch, expected in zip(found, batches("pictures"), strict=True):
         assert torch.equal(batch["image"], expected["image"])

@@ -64,7 +64,7 @@ class PixelReader:
         elif hasattr(reader, "source_of"):
             source, name = reader.source_of(image)
         else:
-            return to_pixels(self.read(image, min_side))
+            return to_pixels(self.read(image, min_side=min_side))
         return decode_pixels(source, name, min_side, getattr(self.read, "value_range", None))
 
 
