@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from multihot.errors import InputError, is_lost
 from multihot.interrupt import CTRL_C
+from multihot.processes.threads import spin_briefly
 from multihot.settings.hydra_errors import NO_OPTION, explain_hydra
 from multihot.settings.typed_overrides import check_typed
 
@@ -17,6 +18,7 @@ from multihot.settings.typed_overrides import check_typed
 def run_script(main: Callable) -> None:
     """Calls a `hydra.main` function; with HYDRA_FULL_ERROR=1 every error keeps its traceback."""
     print_any_name()
+    spin_briefly(os.environ)
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         main()
         return
