@@ -26,6 +26,7 @@ import numpy as np
 import psutil
 import torch
 from accelerate import Accelerator
+from benchmark_augment import measure_augment
 from benchmark_labels import measure_labels
 from benchmark_predict import check_peers, compare_programs
 from omegaconf import DictConfig, OmegaConf
@@ -72,6 +73,7 @@ def main(cfg: DictConfig) -> None:
         "loop": measure_loop, "kernels": measure_kernels, "input": measure_input, "manifest": measure_manifest,
         "checkpoint": measure_checkpoint, "tracking": measure_tracking,
         "metrics": measure_metrics, "intervals": measure_intervals, "evaluation": measure_evaluation,
+        "augment": lambda cfg, _folder: measure_augment(cfg),
         "labels": lambda cfg, _folder: measure_labels(cfg.num_rounds),
         "predict": measure_predict, "startup": measure_startup,
     }  # fmt: skip

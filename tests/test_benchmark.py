@@ -55,6 +55,15 @@ def test_input_prints_each_stage(measure, tmp_path):
     assert not list(tmp_path.iterdir())  # copies of images stay in the temporary folder
 
 
+def test_augmentation_is_measured_for_worker_and_device(measure):
+    printed = measure("augment", "model.name=vit_tiny_patch16_224")
+    assert (
+        len(re.findall(rf"a worker takes {NUMBER} ms an image, with augment.device=true {NUMBER}; {RATIO}", printed))
+        == 3
+    )
+    assert len(re.findall(rf"the other half on cpu: {NUMBER} images/s; an image of {NUMBER} KB travels", printed)) == 3
+
+
 def test_checkpoint_prints_size_and_seconds(measure):
     assert re.search(
         rf"checkpoint of vit_tiny.* MB\): {NUMBER} s, .*images on \({NUMBER} images/s\)", measure("checkpoint")

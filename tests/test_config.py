@@ -97,7 +97,8 @@ def test_every_option_composes_and_builds(group, option):
     for part in ("head", "start", "finetune", "optimizer", "schedule"):
         instantiate(cfg[part])
     instantiate(cfg.decisions.aim)
-    transform = instantiate(cfg.augment)(**resolve_data_config({}, pretrained_cfg={"input_size": (3, 32, 32)}))
+    preprocessing = resolve_data_config({}, pretrained_cfg={"input_size": (3, 32, 32)})
+    transform, _ = loader.create_steps(instantiate(cfg.augment), preprocessing)
     assert callable(transform)
 
 

@@ -15,9 +15,11 @@ from accelerate import Accelerator
 from PIL import Image
 from timm.data import create_transform
 from timm.data.random_erasing import RandomErasing
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from torchvision.transforms import Compose
 
+from multihot.data.augment.erasing import Erase
+from multihot.data.augment.on_device import OnDevice
 from multihot.data.image_cache import cache_images
 from multihot.data.manifest import Manifest
 from multihot.data.resize import TensorResize, needed_side, use_tensor_resize
@@ -37,7 +39,7 @@ OF_EVALUATION = ("is_training", "interpolation", "crop_pct", "crop_mode", "crop_
 class ManifestDataset(Dataset):
     """Reads and transforms one image; its key is (epoch, row), which with the seed decides all its randomness.
 
-    `transform` turns a picture into uint8 (3, H, W).
+    `transform` turns a picture into uint8 (3, H, W), or into a crop of any size and what was drawn for it.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class ManifestDataset(Dataset):
         *,
         sparse_target: bool = False,
         read: Callable[[str], Image.Image] | None = None,
+        erase: Erase | None = None,
     ):
         self.manifest = manifest
         self.read = read or manifest.read
         self.transform = transform
         self.seed = seed
         self.sparse_target = sparse_target
+        self.erase = erase
 
     def __getitem__(self, key: tuple[int, int]) -> dict | InputError:
         return self.__getitems__([key])[0]
@@ -69,7 +73,12 @@ class ManifestDataset(Dataset):
         except InputError as error:
             return error  # raised by Batches: a worker would wrap its few words into a traceback
         seed_generators(self.seed, epoch, row)
-        return {"image": self.transform(image)} | answers_of(self.manifest, row, self.sparse_target)
+        made = self.transform(image)
+        sample = {"image": made} if not isinstance(made, tuple) else {"image": made[0], "augment": made[1]}
+        if self.erase is not None:
+            word = seed_generators(self.seed, epoch, row, 1)  # 1: not again what a crop draws
+            sample["erase"] = self.erase.draw(word)
+        return sample | answers_of(self.manifest, row, self.sparse_target)
 
 
 def answers_of(manifest: Manifest, row: int, sparse_target: bool) -> dict:
@@ -78,12 +87,13 @@ def answers_of(manifest: Manifest, row: int, sparse_target: bool) -> dict:
     return sample if manifest.weights is None else sample | {"weight": manifest.weights[row]}
 
 
-def seed_generators(*seed: int) -> None:
-    """Seeds the CPU generators that transforms draw from."""
+def seed_generators(*seed: int) -> int:
+    """Seeds the CPU generators that transforms draw from; returns what each was seeded with."""
     word = int(np.random.SeedSequence(seed).generate_state(1)[0])
     random.seed(word)
     np.random.seed(word)
     torch.default_generator.manual_seed(word)
+    return word
 
 
 @contextmanager
@@ -121,7 +131,8 @@ class Batches:
     """Iterates over batches on the device: image float (B, 3, H, W), target float (B, C), index int64 (B,).
 
     The target is sparse (COO) if the data set's samples have it so. Pictures travel as uint8, a quarter of the bytes,
-    and are normalised a batch at a time where the model is, and there `erase` takes its rectangles out of them.
+    and are normalised a batch at a time where the model is. There they are augmented, if they have not been yet, and
+    what was drawn to be erased is erased.
     """
 
     def __init__(
@@ -130,13 +141,11 @@ class Batches:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         device: torch.device,
-        erase: RandomErasing | None = None,
     ):
         self.loader = loader
         self.dataset = loader.dataset
         self.order = loader.batch_sampler
         self.manifest: Manifest = self.dataset.manifest
-        self.erase = erase
         self.check_targets = isinstance(self.order, TrainingOrder)  # here, on the CPU, it costs no GPU a wait
         self.device = device
         self.normalise = Normalise(mean, std, device)
@@ -165,21 +174,19 @@ class Batches:
             num_labels = len(self.manifest.labels)
             if self.check_targets:
                 check_target(join_target(batch, num_labels)["target"], num_labels)
-            rows = batch["index"].tolist()  # asked of the device it would have to be waited for
-            batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
-            batch = join_target(batch, num_labels)
+            augment, erase = batch.pop("augment", None), batch.pop("erase", None)
+            batch = join_target(self.send(batch), num_labels)
+            if augment is not None:
+                batch["image"] = self.dataset.transform.compute(batch["image"], self.send(augment))
             if batch["image"].dtype == torch.uint8:  # and not the features of a picture
                 batch["image"] = self.normalise(batch["image"])
-            if self.erase is not None:
-                self.erase_parts(batch["image"], rows)
+            if erase is not None:
+                self.dataset.erase(batch["image"], erase)
             yield batch
 
-    def erase_parts(self, images: torch.Tensor, rows: list[int]) -> None:
-        """Erases parts of each image by its seed, epoch and row, whatever batch it is in."""
-        with kept_generators():
-            for image, row in zip(images, rows, strict=True):
-                seed_generators(self.dataset.seed, self.order.epoch, row, 1)  # 1: not again what a crop draws
-                self.erase(image)
+    def send(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Returns tensors on the device, which need not have arrived."""
+        return {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
 
 
 def join_target(batch: dict[str, torch.Tensor], num_labels: int) -> dict[str, torch.Tensor]:
@@ -237,24 +244,35 @@ def create_training_batches(
     by = f"{num_workers} processes, {PREFETCH} batches ahead each" if num_workers else "the process that trains"
     log.info("images are decoded by %s (num_workers)", by)
     transform, erase = create_steps(augment, preprocessing)
+    if isinstance(transform, OnDevice) and accelerator.device.type == "cpu":
+        log.warning("augment.device=true is for GPUs: on a CPU it takes many times as long as augment.device=false")
     read = cache_images(manifest, cache, cache_folder, transform, accelerator)
     read = partial(read, min_side=needed_side(transform))
-    dataset = ManifestDataset(manifest, transform, seed, sparse_target=sparse_target, read=read)
-    return create_batches(dataset, order, accelerator.device, preprocessing, num_workers, erase)
+    dataset = ManifestDataset(manifest, transform, seed, sparse_target=sparse_target, read=read, erase=erase)
+    return create_batches(dataset, order, accelerator.device, preprocessing, num_workers)
 
 
-def create_steps(augment: Callable, preprocessing: Mapping) -> tuple[Compose, RandomErasing | None]:
+def create_steps(augment: Callable, preprocessing: Mapping) -> tuple[Compose, Erase | None]:
     """Returns what makes uint8 pixels (3, H, W) of a picture, and what erases parts of them once they are normalised.
 
     Args:
-        augment: `create_transform`, or a partial of it; what it has of the model's own preprocessing comes first.
+        augment: `create_transform`, or a partial of it; what it has of the model's own preprocessing comes first. With
+            `device=True` the first only draws for a picture, see `OnDevice`.
     """
     own = getattr(augment, "keywords", {})
     check_augment(own)
+    return build_steps(own, preprocessing)
+
+
+def build_steps(own: Mapping, preprocessing: Mapping) -> tuple[Compose, Erase | None]:
+    """Returns what `create_steps` does, of an augmentation's own settings."""
+    own = dict(own)
+    is_on_device = own.pop("device", False) and own.get("is_training", False)
     settings = {**preprocessing, **own}
-    erase = augment(**settings).transforms[-1]  # of the steps that timm leaves out where a loader of its own has them
-    transform = use_tensor_resize(augment(**settings, use_prefetcher=True))
-    return transform, erase if isinstance(erase, RandomErasing) else None
+    erase = create_transform(**settings).transforms[-1]  # timm leaves it out where a loader of its own has it
+    transform = create_transform(**settings, use_prefetcher=True)
+    transform = OnDevice(transform) if is_on_device else use_tensor_resize(transform)
+    return transform, Erase(erase, preprocessing["input_size"]) if isinstance(erase, RandomErasing) else None
 
 
 def check_augment(settings: Mapping) -> None:
@@ -289,8 +307,9 @@ def create_evaluation_batches(
     first = transform.transforms[0]
     is_exact = isinstance(first, TensorResize) and isinstance(first.size, int)
     read = cache_images(manifest, cache if is_exact else "none", cache_folder, transform, accelerator)
-    dataset = ManifestDataset(manifest, transform, seed, read=partial(read, min_side=needed_side(transform)))
-    return create_batches(dataset, order, accelerator.device, preprocessing, num_workers, erase)
+    read = partial(read, min_side=needed_side(transform))
+    dataset = ManifestDataset(manifest, transform, seed, read=read, erase=erase)
+    return create_batches(dataset, order, accelerator.device, preprocessing, num_workers)
 
 
 def create_batches(
@@ -299,7 +318,6 @@ def create_batches(
     device: torch.device,
     preprocessing: dict,
     num_workers: int | None,
-    erase: RandomErasing | None = None,
 ) -> Batches:
     """Returns the batches of a data set in the given order."""
     if num_workers is None:
@@ -317,11 +335,13 @@ def create_batches(
         multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
         generator=torch.Generator(),  # the global one is for dropout, whatever the number of workers
     )
-    return Batches(loader, preprocessing["mean"], preprocessing["std"], device, erase)
+    return Batches(loader, preprocessing["mean"], preprocessing["std"], device)
 
 
 def collate(samples: list[dict | InputError]) -> dict[str, torch.Tensor] | InputError:
     """Stacks samples into a batch: image uint8 (B, 3, H, W), target float32 (B, C), index int64 (B,).
+
+    What was drawn of images stays apart, as `augment` and `erase`.
 
     Sparse targets become `place` int64 (2, K) and `target` float32 (K,), because pinned memory and shared memory know
     no sparse tensors. If an image could not be read, its error is the batch.
@@ -330,9 +350,12 @@ def collate(samples: list[dict | InputError]) -> dict[str, torch.Tensor] | Input
     if errors:
         return errors[0]
     batch = {
-        "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])),
+        "image": stack([sample["image"] for sample in samples]),
         "index": torch.tensor([sample["index"] for sample in samples]),
     }
+    for key in ("augment", "erase"):
+        if key in samples[0]:
+            batch[key] = default_collate([sample[key] for sample in samples])
     if "weight" in samples[0]:
         batch["weight"] = torch.tensor([sample["weight"] for sample in samples])
     targets = [sample["target"] for sample in samples]
@@ -341,6 +364,17 @@ def collate(samples: list[dict | InputError]) -> dict[str, torch.Tensor] | Input
         column, value = (np.concatenate(parts) for parts in zip(*targets, strict=True))
         return batch | {"place": torch.from_numpy(np.stack([row, column])), "target": torch.from_numpy(value)}
     return batch | {"target": torch.from_numpy(np.stack(targets))}
+
+
+def stack(images: list) -> torch.Tensor:
+    """Returns images or features as a batch; smaller images lie in the upper left corner, on black."""
+    if len({image.shape for image in images}) == 1:
+        return torch.from_numpy(np.stack(images))
+    height, width = (max(image.shape[side] for image in images) for side in (1, 2))
+    batch = torch.zeros(len(images), height, width, 3, dtype=torch.uint8)  # as decoders have it: whole rows are copied
+    for place, image in zip(batch, images, strict=True):
+        place[: image.shape[1], : image.shape[2]] = image.permute(1, 2, 0)
+    return batch.permute(0, 3, 1, 2)
 
 
 def default_num_workers() -> int:

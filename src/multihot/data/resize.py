@@ -58,10 +58,13 @@ class TensorRandomResizedCrop(RandomResizedCropAndInterpolation):
     """timm's random crop, resized to `size`, of an RGB image or its pixels; gives pixels."""
 
     def __call__(self, img: Image.Image | Tensor) -> Tensor:
-        """Returns a crop, resized, uint8 (3, H, W); the same numbers are drawn as by timm's class."""
+        """Returns a crop, resized, uint8 (3, H, W)."""
+        return resize(self.cut(img), list(self.size), self.interpolation)
+
+    def cut(self, img: Image.Image | Tensor) -> Tensor:
+        """Returns a crop as it is (3, h, w); the same numbers are drawn as by timm's class."""
         top, left, height, width = self.get_params(img, self.scale, self.ratio)
-        crop = to_pixels(img)[:, top : top + height, left : left + width]
-        return resize(crop, list(self.size), self.interpolation)
+        return to_pixels(img)[:, top : top + height, left : left + width]
 
 
 def use_tensor_resize(transform: Compose) -> Compose:

@@ -8,6 +8,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from timm.data import resolve_data_config
 
+from multihot.data.loader import build_steps
 from multihot.errors import InputError
 from multihot.known_classes import check_targets, create
 from multihot.labels import LabelSpace, check_activation
@@ -46,7 +47,7 @@ def find_misfits(cfg: DictConfig) -> list[str]:
     with collecting(faults, "schedule"):
         check_rates(cfg)
     with collecting(faults, "augment"):
-        create("augment", cfg.augment)(**resolve_data_config({}, pretrained_cfg=IMAGE))
+        build_steps(create("augment", cfg.augment).keywords, resolve_data_config({}, pretrained_cfg=IMAGE))
     with collecting(faults, "start or finetune"):
         is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
         kwargs = OmegaConf.to_container(cfg.model.kwargs)

@@ -39,6 +39,7 @@ SINCE = {
     "data.split_names": None,
     "data.split_lists": None,
     "data.blank_cluster": "error",
+    "augment.device": False,
 }  # what runs that began before there were these settings had
 SINCE_OF = {"multihot.data.readers.folders.FolderReader": {"data.untagged": None}}  # where a source had another value
 OF_ANY_DATA = ("value_range", "window", "corrections")  # of SINCE, those that every source has

@@ -248,6 +248,7 @@ SCRIPTS = {
                 "evaluation",
                 "intervals",
                 "predict",
+                "augment",
             ),
             once=True,
         ),
@@ -481,6 +482,7 @@ TARGETS = {  # and the arguments that have a range; others are checked by their 
         "re_mode": choice("const", "rand", "pixel"),
         "re_count": whole(1),
         "crop_pct": number(above=0, high=1) | NULL,
+        "device": FLAG,  # ours: create_steps takes it out
     },
 }
 TARGET_KEYS = {"_target_": TEXT, "_partial_": FLAG}
