@@ -2,6 +2,7 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from multihot.data.readers import digits
 from multihot.data.readers.digits import load_digits
@@ -31,6 +32,18 @@ def test_a_scene_is_a_36_pixel_rgb_picture_with_one_to_five_labels():
     counts = manifest.targets.sum(axis=1)
     assert counts.min() >= 1
     assert 1 < counts.max() <= 5
+
+
+def test_a_stamp_is_the_same_whenever_it_is_drawn():
+    stamps, rng = digits.create_stamps.__wrapped__("val"), np.random.default_rng(0)
+    chances = [(rng.integers(11, 14), rng.uniform(-12, 12)) for _ in range(2 * digits.NUM_VARIANTS)]
+    for digit, variant in ((1, 3), (0, 7), (1, 3)):  # no two in the order of the chances
+        size, turn = chances[digit * digits.NUM_VARIANTS + variant]
+        image = Image.fromarray(digits.source_digits("val")[0][digit]).resize((size, size), Image.Resampling.BICUBIC)
+        expected = np.zeros((14, 14), np.uint8)
+        expected[:size, :size] = image.rotate(turn, Image.Resampling.BILINEAR)
+        assert np.array_equal(stamps.draw(digit, variant), expected)
+    assert len(stamps.drawn) == 2
 
 
 def test_splits_are_drawn_from_disjoint_source_digits():

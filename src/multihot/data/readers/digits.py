@@ -85,22 +85,39 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(int)
 
 
-@cache
-def create_stamps(split: str) -> np.ndarray:
-    """Returns each source digit of a split in several sizes (11 to 13) and turns (up to 12 degrees), (M, V, 14, 14).
+@dataclass(frozen=True)
+class Stamps:
+    """Each source digit in several sizes (11 to 13) and turns (up to 12 degrees), drawn when it is first asked for."""
 
-    A process draws them once: that takes as long as a training on a few scenes.
-    """
-    pixels, _ = source_digits(split)
+    digits: np.ndarray  # (M, 8, 8) uint8
+    sizes: np.ndarray  # (M, V), pixels
+    turns: np.ndarray  # (M, V), degrees
+    drawn: dict[tuple[int, int], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    def draw(self, digit: int, variant: int) -> np.ndarray:
+        """Returns a stamp (14, 14) uint8, which no one may write to."""
+        key = int(digit), int(variant)
+        if key not in self.drawn:
+            size, pixels = self.sizes[key], np.zeros((STAMP_SIZE, STAMP_SIZE), np.uint8)
+            image = Image.fromarray(self.digits[digit]).resize((size, size), Image.Resampling.BICUBIC)
+            pixels[:size, :size] = image.rotate(self.turns[key], Image.Resampling.BILINEAR)
+            pixels.flags.writeable = False
+            self.drawn[key] = pixels
+        return self.drawn[key]
+
+
+@cache
+def create_stamps(split: str) -> Stamps:
+    """Returns the stamps of a split, which all its scenes in this process share."""
+    digits, _ = source_digits(split)
     rng = np.random.default_rng(0)
-    stamps = np.zeros((len(pixels), NUM_VARIANTS, STAMP_SIZE, STAMP_SIZE), np.uint8)
-    for digit, variant in np.ndindex(stamps.shape[:2]):
-        size = int(rng.integers(11, 14))
-        image = Image.fromarray(pixels[digit]).resize((size, size), Image.Resampling.BICUBIC)
-        turned = image.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR)
-        stamps[digit, variant, :size, :size] = turned
-    stamps.flags.writeable = False  # all scenes of the process are drawn from them
-    return stamps
+    sizes, turns = np.empty((len(digits), NUM_VARIANTS), int), np.empty((len(digits), NUM_VARIANTS))
+    for place in np.ndindex(sizes.shape):
+        sizes[place], turns[place] = rng.integers(11, 14), rng.uniform(-12, 12)
+    return Stamps(digits, sizes, turns, {})
 
 
 def place_digits(rng: np.random.Generator, count: int, num_sources: int, max_digits: int) -> np.ndarray:
@@ -126,7 +143,7 @@ class Place(NamedTuple):
 class SceneReader:
     """Draws a scene from its locator `digits/<split>/<row>`; the same locator always gives the same picture."""
 
-    stamps: np.ndarray  # (M, V, 14, 14) uint8
+    stamps: Stamps
     digits: np.ndarray  # (M,)
     cells: np.ndarray  # (N, 9) int64
     num_clutter: int
@@ -159,7 +176,7 @@ class SceneReader:
 
     def pick(self, rng: np.random.Generator, digit: int) -> np.ndarray:
         """Returns one of the stamps (14, 14) of a source digit."""
-        return self.stamps[digit, rng.integers(NUM_VARIANTS)]
+        return self.stamps.draw(digit, rng.integers(NUM_VARIANTS))
 
 
 def find_ink(pixels: np.ndarray, corner: np.ndarray) -> tuple[int, int, int, int]:
