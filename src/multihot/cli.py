@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from multihot.errors import InputError, is_lost
 from multihot.interrupt import CTRL_C
+from multihot.lean_imports import leave_out_wandb
 from multihot.processes.threads import spin_briefly
 from multihot.settings.hydra_errors import NO_OPTION, explain_hydra
 from multihot.settings.typed_overrides import check_typed
@@ -19,6 +20,7 @@ def run_script(main: Callable) -> None:
     """Calls a `hydra.main` function; with HYDRA_FULL_ERROR=1 every error keeps its traceback."""
     print_any_name()
     spin_briefly(os.environ)
+    leave_out_wandb()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         main()
         return
