@@ -7,6 +7,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from multihot.cli import explain
+from multihot.command_line import WORD, read_value
 from multihot.errors import InputError
 from multihot.settings.typed_overrides import check_typed
 
@@ -121,3 +122,8 @@ def test_a_setting_of_an_evaluated_run_s_data_wants_a_plus():
     with pytest.raises(HydraException) as raised:
         compose_config("evaluate", ["run=runs/a", "data.root=/new"])
     assert "write +data.root=..." in explain(raised.value)
+
+
+@pytest.mark.parametrize("text", ["None", "off", "e5", "_1", "infinity", "null", "NULL", "True", "FALSE", "inf", "NaN"])
+def test_what_passes_for_a_word_is_one_for_hydra(text):
+    assert bool(WORD.fullmatch(text)) == (read_value(text) == text)

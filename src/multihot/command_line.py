@@ -9,6 +9,8 @@ from hydra.errors import HydraException
 
 PLAIN = re.compile(r"[A-Za-z_./][-A-Za-z0-9_./]*")  # what hydra takes for a text without quotes
 
+WORD = re.compile(r"(?!(?:null|true|false|inf|nan)$)[a-z_][a-z0-9_]*", re.IGNORECASE | re.ASCII)  # a text for certain
+
 
 def quote(text: str) -> str:
     """Returns a text that hydra takes as it is."""
@@ -28,7 +30,8 @@ def write_value(value: object) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(write_value, value)) + "]"
     if isinstance(value, str):
-        return value if PLAIN.fullmatch(value) and read_value(value) == value else quote(value)
+        is_read_as_it_is = WORD.fullmatch(value) or (PLAIN.fullmatch(value) and read_value(value) == value)
+        return value if is_read_as_it_is else quote(value)
     return str(value)
 
 
