@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from multihot.decisions.logistic import RIDGE, fit_slopes
@@ -206,6 +205,8 @@ def fit_temperature(matrices: LogitsAndTarget, space: LabelSpace, group: int) ->
     The same ridge as of slopes pulls 1 / temperature to 1. An image counts if a member is present, or if all are known
     to be absent ("none").
     """
+    from scipy.optimize import minimize_scalar  # takes as long to import as all else here
+
     columns, none = space.columns[group], space.groups[group].none
     inside, truth = [], []
     for _, logits, target in matrices.blocks():

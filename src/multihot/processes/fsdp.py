@@ -7,12 +7,9 @@ from accelerate import Accelerator, FullyShardedDataParallelPlugin, PartialState
 from accelerate.utils import DistributedType, fsdp2_prepare_model, parse_flag_from_env
 from timm.utils import ModelEmaV3
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from multihot.errors import InputError
-
-WHOLE_ON_CPU = StateDictOptions(full_state_dict=True, cpu_offload=True)  # in process 0; nothing in the others
 
 
 def follow_fsdp(accelerator: Accelerator) -> None:
@@ -41,9 +38,16 @@ def outline_shards(model: nn.Module) -> nn.Module:
     return outline
 
 
+def read_whole(sharded: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns the whole weights on the CPU in process 0, nothing in the others; all must call it."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict  # slow to import
+
+    return get_model_state_dict(sharded, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+
+
 def gather(sharded: nn.Module, outline: nn.Module) -> nn.Module | None:
     """Returns a whole model on the CPU in process 0, None in the others; all must call it."""
-    state = get_model_state_dict(sharded, options=WHOLE_ON_CPU)
+    state = read_whole(sharded)
     if not PartialState().is_main_process:
         return None
     whole = copy.deepcopy(outline)
@@ -68,8 +72,10 @@ class ShardedEma(ModelEmaV3):
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Returns the whole average in process 0, nothing in the others; all must call it."""
-        return get_model_state_dict(self.module, options=WHOLE_ON_CPU)
+        return read_whole(self.module)
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Takes over the whole average."""
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
         set_model_state_dict(self.module, state, options=StateDictOptions(full_state_dict=True))
