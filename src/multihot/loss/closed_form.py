@@ -98,19 +98,24 @@ def weigh(function: ClosedForm, logits: Tensor, target: Tensor, weighting: Weigh
 
 
 # To skip work that changes nothing, an accelerator would have to be waited for.
+def has_queue(device: torch.device) -> bool:
+    """Returns whether whoever asks for a value on a device waits for all that it has still to compute."""
+    return device.type != "cpu"
+
+
 def must_multiply(factor: Tensor) -> bool:
     """Returns whether a product with a factor may be another."""
-    return factor.device.type != "cpu" or bool(factor != 1)
+    return has_queue(factor.device) or bool(factor != 1)
 
 
 def may_be_unknown(target: Tensor) -> bool:
     """Returns whether an answer of a target may be unknown."""
-    return target.device.type != "cpu" or bool(target.min() < 0)
+    return has_queue(target.device) or bool(target.min() < 0)
 
 
 def _loss_and_slope(function, logits, target, weighting):
     # Looking up the few positives makes a CPU faster; an accelerator would wait for their number.
-    if logits.device.type != "cpu":
+    if has_queue(logits.device):
         target = smooth(target.clamp(min=0), weighting.smoothing)
         return function.loss_and_slope(logits, target, weighting.pos_weight)
     absent = weighting.smoothing / 2  # the target of what is absent
