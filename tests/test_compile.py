@@ -83,3 +83,17 @@ def test_steps_are_compiled_by_themselves_on_cuda_alone_where_triton_finds_what_
     with caplog.at_level("INFO", "multihot"):
         assert not chosen()
     assert caplog.messages == ["training steps are not compiled, which needs the package triton"]
+
+
+@pytest.mark.parametrize("head", ["csra", "two_logit"])
+def test_the_factors_of_many_labels_leave_a_compiled_model_as_they_leave_it_otherwise(
+    train, tmp_path, monkeypatch, head
+):
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compile_module(self, backend="eager"))
+    monkeypatch.setattr("multihot.training.build.MANY_LABELS", 10)
+    settings = (f"head={head}", "data.num_images={train:16,val:8,test:5}", "model.kwargs.depth=1", "mix.mixup=0.4")
+    for name, wanted in (("plain", "false"), ("compiled", "true")):
+        train(f"name={name}", f"compile={wanted}", *settings)
+    plain, compiled = (json.loads((tmp_path / name / "history.json").read_text()) for name in ("plain", "compiled"))
+    assert compiled[1] == pytest.approx(plain[1], rel=1e-5)

@@ -12,7 +12,6 @@ from PIL import Image
 from safetensors.torch import load_file
 from test_processes import launch
 
-from multihot import loss as losses
 from multihot.data.readers.digits import LABELS
 from multihot.errors import InputError
 
@@ -220,11 +219,13 @@ def test_hidden_answers_do_not_touch_the_training_and_are_counted(train, tmp_pat
         train(f"name={strategy}", "data.hidden_fraction=0.9", f"loss.unknown.strategy={strategy}", "epochs=2")
 
 
-def test_many_labels_in_chunks_train_as_all_at_once(train, tmp_path, monkeypatch):
+def test_many_labels_in_chunks_train_as_all_at_once(train, tmp_path, monkeypatch, caplog):
     settings = ("epochs=2", "data.hidden_fraction=0.3", "mix.mixup=0.4", "loss.smoothing=0.1")
     train("name=plain", *settings)
-    monkeypatch.setattr(losses, "MANY_LABELS", 10)
-    train("name=chunks", *settings)
+    monkeypatch.setattr("multihot.training.build.MANY_LABELS", 10)
+    with caplog.at_level("INFO", "multihot"):
+        train("name=chunks", *settings)
+    assert "10 labels: the loss goes through them in chunks" in caplog.text
     plain, chunks = (read_json(tmp_path / name / "history.json") for name in ("plain", "chunks"))
     for row, other in zip(plain, chunks, strict=True):
         assert other == pytest.approx(row, rel=1e-4)
