@@ -248,6 +248,18 @@ def test_a_run_of_before_a_setting_is_the_same_run_with_what_was_true_of_it(capl
         check_same_config(begun, now, ["data=csv", "data.agree=majority"], is_other_code=True)
 
 
+def test_a_run_from_before_augmentation_had_a_device_goes_on():
+    overrides = ["augment=light", "experiment=photos", "data.path=a.csv"]
+    now = compose_config("train", overrides)
+    OmegaConf.set_struct(now, False)
+    begun = now.copy()
+    del begun.augment["device"]
+    assert hash_config(begun) == hash_config(now)
+    check_same_config(begun, now, overrides, is_other_code=False)
+    now.augment.device = True
+    assert hash_config(begun) != hash_config(now)
+
+
 @pytest.mark.parametrize(("reader", "untagged"), [("csv_file.CsvReader", "absent"), ("folders.FolderReader", None)])
 def test_what_was_true_of_a_run_of_before_may_depend_on_its_source(reader, untagged):
     begun = {"epochs": 1, "data": {"_target_": f"multihot.data.readers.{reader}", "path": "a"}}
