@@ -226,6 +226,14 @@ def test_what_pillow_alone_computes_is_refused(manifest, settings, words):
         batches_of(manifest, {**CROP, **settings})
 
 
+def test_it_is_for_gpus_with_float64(manifest, monkeypatch, caplog):
+    batches_of(manifest, CROP)
+    assert "augment.device=true is for GPUs" in caplog.text
+    monkeypatch.setattr(Accelerator, "device", property(lambda self: torch.device("mps")))
+    with pytest.raises(InputError, match="Apple's GPUs"):
+        batches_of(manifest, CROP)
+
+
 def test_without_training_it_does_nothing(manifest, caplog):
     assert images_of(manifest, {}).keys() == images_of(manifest, {}, on_device=False).keys()
     assert "augment.device does nothing" in caplog.text

@@ -244,8 +244,7 @@ def create_training_batches(
     by = f"{num_workers} processes, {PREFETCH} batches ahead each" if num_workers else "the process that trains"
     log.info("images are decoded by %s (num_workers)", by)
     transform, erase = create_steps(augment, preprocessing)
-    if isinstance(transform, OnDevice) and accelerator.device.type == "cpu":
-        log.warning("augment.device=true is for GPUs: on a CPU it takes many times as long as augment.device=false")
+    check_device(transform, accelerator.device)
     read = cache_images(manifest, cache, cache_folder, transform, accelerator)
     read = partial(read, min_side=needed_side(transform))
     dataset = ManifestDataset(manifest, transform, seed, sparse_target=sparse_target, read=read, erase=erase)
@@ -285,6 +284,16 @@ def check_augment(settings: Mapping) -> None:
         log.warning("images are not augmented, so augment.%s does nothing (augment=light)", ", augment.".join(useless))
 
 
+def check_device(transform: Compose, device: torch.device) -> None:
+    """Raises InputError if a device cannot compute its half of a transform, and warns where the workers are faster."""
+    if not isinstance(transform, OnDevice):
+        return
+    if device.type == "mps":
+        raise InputError("augment.device=true computes with float64, which Apple's GPUs do not have: set it to false")
+    if device.type == "cpu":
+        log.warning("augment.device=true is for GPUs: on a CPU it takes many times as long as augment.device=false")
+
+
 def create_evaluation_batches(
     manifest: Manifest,
     *,
@@ -304,6 +313,7 @@ def create_evaluation_batches(
     """
     order = EvaluationOrder(len(manifest), batch_size, accelerator.process_index, accelerator.num_processes)
     transform, erase = create_steps(augment or create_transform, preprocessing)
+    check_device(transform, accelerator.device)
     first = transform.transforms[0]
     is_exact = isinstance(first, TensorResize) and isinstance(first.size, int)
     read = cache_images(manifest, cache if is_exact else "none", cache_folder, transform, accelerator)
