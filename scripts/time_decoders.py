@@ -3,7 +3,8 @@
 python scripts/time_decoders.py photos/*.jpg
 
 Photos are cut, or laid side by side, to each of SIZES. Every decoder makes pixels uint8 (3, H, W) of the same files, in
-turn, at full size; seconds are those of the processor. A package that is not installed is left out.
+turn, at full size, and with --min-side this package as for a transform that needs so many pixels; seconds are those of
+the processor. A package that is not installed is left out.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from multihot.cli import fail
 from multihot.data.images import read_image
+from multihot.data.pixels import read_pixels
 from multihot.data.resize import to_pixels
 from multihot.errors import InputError
 
@@ -51,10 +53,11 @@ def main() -> None:
     """Prints a table a size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="+", type=Path, help="photos")
+    parser.add_argument("--min-side", type=int, help="pixels that a transform needs; the other packages are left out")
     parser.add_argument("--rounds", type=int, default=7, help="that are timed, after one that is not")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    decoders = list(find_decoders())
+    decoders = list(find_own(arguments.min_side) if arguments.min_side else find_decoders())
     try:
         with TemporaryDirectory() as folder:
             for width, height in SIZES:
@@ -68,14 +71,20 @@ def main() -> None:
 
 
 def find_decoders() -> Iterator[Decoder]:
-    """Yields this package's way, then those of the packages that are installed."""
-    yield Decoder("pillow", lambda path: to_pixels(read_image(path)))
+    """Yields this package's ways, then those of the packages that are installed."""
+    yield from find_own()
     yield Decoder("pillow (not made an array)", read_image, makes_pixels=False)
     for create in (create_torchvision, create_torchcodec, create_simplejpeg, create_imagecodecs):
         try:
             yield from create()
         except ImportError as error:
             print(f"left out: {error}")
+
+
+def find_own(min_side: int | None = None) -> Iterator[Decoder]:
+    """Yields what this package does with a Pillow picture on the way, and without."""
+    yield Decoder("pillow", lambda path: to_pixels(read_image(path, min_side)))
+    yield Decoder("multihot", lambda path: read_pixels(path, min_side))
 
 
 def create_torchvision() -> Iterator[Decoder]:
