@@ -228,6 +228,7 @@ def create_training_batches(
     order: TrainingOrder,
     num_workers: int | None,
     seed: int,
+    image_size: int | None = None,
     sparse_target: bool = False,
     cache: str = "none",
     cache_folder: Path | None = None,
@@ -238,11 +239,15 @@ def create_training_batches(
         augment: `timm.data.create_transform` with the settings of an augmentation.
         preprocessing: the model's own, from `timm.data.resolve_input_data_config`.
         num_workers: None chooses by the cores of this machine.
+        image_size: pixels of the crops, squares; None: those of the preprocessing.
         cache: what is kept of decoded images, see `cache_images`; crops are cut from the copies.
     """
     num_workers = default_num_workers() if num_workers is None else num_workers
     by = f"{num_workers} processes, {PREFETCH} batches ahead each" if num_workers else "the process that trains"
     log.info("images are decoded by %s (num_workers)", by)
+    if image_size is not None:
+        channels, *_ = preprocessing["input_size"]
+        preprocessing = {**preprocessing, "input_size": (channels, image_size, image_size)}
     transform, erase = create_steps(augment, preprocessing)
     check_device(transform, accelerator.device)
     read = cache_images(manifest, cache, cache_folder, transform, accelerator)

@@ -180,12 +180,28 @@ def check_patches(model: nn.Module, kwargs: dict) -> None:
     if own_size and "patch_size" not in kwargs:
         return
     for size, patch in zip(embed.img_size, embed.patch_size, strict=True):
-        if size % patch:
-            below = size // patch * patch
-            raise InputError(
-                f"model.image_size={size} is no multiple of the model's patches of {patch} pixels, which leave out the "
-                f"last {size % patch} pixels: choose {f'{below} or ' if below else ''}{below + patch}"
-            )
+        check_fills(f"model.image_size={size}", size, patch)
+
+
+def check_train_size(name: str, train_image_size: int, kwargs: Mapping) -> None:
+    """Raises InputError unless the model takes images of several sizes, and this one fills its patches."""
+    place = f"model.train_image_size={train_image_size}"
+    try:
+        model = build_on_meta(name, {**kwargs, "dynamic_img_size": True, "num_classes": 0})
+    except BUILD_ERRORS as error:
+        raise InputError(f"{place}: {name} takes images of one size only; set it to null") from error
+    for patch in model.patch_embed.patch_size:
+        check_fills(place, train_image_size, patch)
+
+
+def check_fills(place: str, size: int, patch: int) -> None:
+    """Raises InputError with the nearest sizes unless this many pixels are whole patches."""
+    if size % patch:
+        below = size // patch * patch
+        raise InputError(
+            f"{place} is no multiple of the model's patches of {patch} pixels, which leave out the last {size % patch} "
+            f"pixels: choose {f'{below} or ' if below else ''}{below + patch}"
+        )
 
 
 def check_name(name: str) -> None:

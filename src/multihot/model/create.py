@@ -7,7 +7,14 @@ import timm
 from torch import nn
 
 from multihot.errors import InputError, list_first
-from multihot.model.architecture import NUM_CHANNELS, build_timm, check_model, check_name, create_outline
+from multihot.model.architecture import (
+    NUM_CHANNELS,
+    build_timm,
+    check_model,
+    check_name,
+    check_train_size,
+    create_outline,
+)
 from multihot.model.hub import explain_hub_errors
 from multihot.model.sources import read_source
 from multihot.model.state import check_finite, describe_size, describe_sizes, name_origin
@@ -17,12 +24,19 @@ log = logging.getLogger(__name__)
 
 
 def create_model(
-    name: str, *, num_labels: int, pretrained: bool, weights: str | None, image_size: int | None, kwargs: dict
+    name: str,
+    *,
+    num_labels: int,
+    pretrained: bool,
+    weights: str | None,
+    image_size: int | None,
+    kwargs: dict,
+    train_image_size: int | None = None,
 ) -> nn.Module:
     """Returns the timm model itself with `num_labels` fresh logits; position embeddings are resampled to `image_size`.
 
     `weights` is a local source (see `read_source`) and goes before `pretrained`, which loads from the Hugging Face hub.
-    Everything but the classifier must fit exactly.
+    Everything but the classifier must fit exactly. With a `train_image_size` it takes images of that size too.
 
     Raises:
         InputError: no such model, no network, weights that do not fit or are not finite, no labels, a size that patches
@@ -34,6 +48,9 @@ def create_model(
     source = read_source(weights, name) if weights is not None else None
     if ":" not in name:  # else it is known on the hub alone
         check_model(name, image_size, kwargs, source and source.kwargs)
+    if train_image_size not in (None, image_size):
+        check_train_size(name, train_image_size, kwargs)
+        kwargs = {**kwargs, "dynamic_img_size": True}
     kwargs = {"img_size": image_size, **kwargs, "num_classes": 0}
     if source is not None:
         model = load_source(name, source, kwargs)

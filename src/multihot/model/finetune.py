@@ -125,14 +125,14 @@ def block_layers(model: nn.Module) -> set[str]:
 
 
 def check_combination(
-    finetune: object, start: object, is_mixed: bool, grad_checkpointing: bool, kwargs: Mapping
+    finetune: object, start: object, is_mixed: bool, grad_checkpointing: bool, model: Mapping
 ) -> None:
     """Raises InputError for settings that would do nothing in a fine-tuning mode, or not what they say.
 
     Args:
         start: of the head, from conf/start.
         is_mixed: whether Mixup or CutMix is on.
-        kwargs: arguments of the timm model.
+        model: its settings, as conf/model has them.
     """
     if isinstance(finetune, LpFt) and not isinstance(start, Fit):
         raise InputError("finetune=lp_ft fits the head first, which another start than fit undoes: take finetune=full")
@@ -141,7 +141,8 @@ def check_combination(
     on_pictures = {
         "mix.mixup and mix.cutmix": is_mixed,
         "grad_checkpointing": grad_checkpointing,
-        **{f"model.kwargs.{name}": kwargs.get(name) for name in BACKBONE_DROPOUTS},
+        "model.train_image_size": model["train_image_size"],
+        **{f"model.kwargs.{name}": model["kwargs"].get(name) for name in BACKBONE_DROPOUTS},
     }
     useless = [setting for setting, is_on in on_pictures.items() if is_on]
     if useless:

@@ -50,9 +50,8 @@ def find_misfits(cfg: DictConfig) -> list[str]:
         build_steps(create("augment", cfg.augment).keywords, resolve_data_config({}, pretrained_cfg=IMAGE))
     with collecting(faults, "start or finetune"):
         is_mixed = cfg.mix.mixup > 0 or cfg.mix.cutmix > 0
-        kwargs = OmegaConf.to_container(cfg.model.kwargs)
         finetune, start = create("finetune", cfg.finetune), create("start", cfg.start)
-        check_combination(finetune, start, is_mixed, cfg.grad_checkpointing, kwargs)
+        check_combination(finetune, start, is_mixed, cfg.grad_checkpointing, cfg.model)
     with collecting(faults, "model, head or finetune"):
         try_model(cfg)
     return faults

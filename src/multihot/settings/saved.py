@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 DECIDED = ("mixed_precision", "kernels", "compile")  # when a run begins
 WAS = {"compile": ("auto", False)}  # defaults, and those of before: a run that has either is the same
 SINCE = {
+    "model.train_image_size": None,
     "data.value_range": "auto",
     "data.window": "file",
     "data.corrections": None,

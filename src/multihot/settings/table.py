@@ -199,6 +199,7 @@ TRAIN = (
         "model.pretrained": FLAG,
         "model.weights": PATH | NULL,
         "model.image_size": whole(1) | NULL,
+        "model.train_image_size": whole(1) | NULL,
         "optimizer.lr": number(above=0),
         "optimizer.head_lr": number(above=0) | NULL,
         "optimizer.weight_decay": number(0),
