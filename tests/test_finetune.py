@@ -311,8 +311,9 @@ def test_the_number_of_trained_parameters_is_told():
 # Combinations
 
 
-def combine(finetune, start=None, is_mixed=False, grad_checkpointing=False, **kwargs):
-    check_combination(finetune, start, is_mixed, grad_checkpointing, kwargs)
+def combine(finetune, start=None, is_mixed=False, grad_checkpointing=False, train_image_size=None, **kwargs):
+    model = {"train_image_size": train_image_size, "kwargs": kwargs}
+    check_combination(finetune, start, is_mixed, grad_checkpointing, model)
 
 
 @pytest.mark.parametrize("finetune", [Full(), LastBlocks(1), LORA])
@@ -331,6 +332,7 @@ def test_lp_ft_needs_the_fit_that_it_is_named_after():
     [
         ({"is_mixed": True}, "mix.mixup and mix.cutmix"),
         ({"grad_checkpointing": True}, "grad_checkpointing"),
+        ({"train_image_size": 32}, "model.train_image_size"),
         ({"drop_path_rate": 0.1}, "model.kwargs.drop_path_rate"),
         ({"attn_drop_rate": 0.1, "is_mixed": True}, "mix.mixup and mix.cutmix, model.kwargs.attn_drop_rate"),
     ],

@@ -188,10 +188,13 @@ def check_train_size(name: str, train_image_size: int, kwargs: Mapping) -> None:
     place = f"model.train_image_size={train_image_size}"
     try:
         model = build_on_meta(name, {**kwargs, "dynamic_img_size": True, "num_classes": 0})
+        for patch in model.patch_embed.patch_size:
+            check_fills(place, train_image_size, patch)
+        model(torch.empty(1, NUM_CHANNELS, train_image_size, train_image_size, device="meta"))
+    except InputError:
+        raise
     except BUILD_ERRORS as error:
         raise InputError(f"{place}: {name} takes images of one size only; set it to null") from error
-    for patch in model.patch_embed.patch_size:
-        check_fills(place, train_image_size, patch)
 
 
 def check_fills(place: str, size: int, patch: int) -> None:

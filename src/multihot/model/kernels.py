@@ -58,7 +58,9 @@ def use_kernels(kernels: str) -> None:
 def pick_architecture(model: Mapping) -> dict:
     """Returns those settings of a model that decide how fast it is trained."""
     train_size = model.get("train_image_size")  # runs of before have none
-    return {key: model[key] for key in ("name", "image_size", "kwargs")} | ({"image_size": train_size} if train_size else {})
+    return {key: model[key] for key in ("name", "image_size", "kwargs")} | (
+        {"image_size": train_size} if train_size else {}
+    )
 
 
 def choose_compute(

@@ -123,7 +123,9 @@ def save_beginning(recipe: Recipe, run: Run, data: Data) -> None:
 
 def build_model(recipe: Recipe, accelerator: Accelerator, run: Run, data: Data, loss: MultiLabelLoss) -> nn.Module:
     """Returns the timm model with its new head and the head's first weights; what is not to be trained is frozen."""
-    check_combination(recipe.finetune, recipe.start, recipe.is_mixed, recipe.grad_checkpointing, recipe.settings["model"])
+    check_combination(
+        recipe.finetune, recipe.start, recipe.is_mixed, recipe.grad_checkpointing, recipe.settings["model"]
+    )
     model = recipe.create_model(num_labels=len(data.space.labels))
     install_head(model, recipe.head, len(data.space.labels))
     model.to(accelerator.device)
@@ -193,7 +195,13 @@ def build_batches(
         "cache_folder": recipe.cache_folder / "images",
     }
     train_batches = create_training_batches(
-        data.train, recipe.augment, image_size=recipe.settings["model"]["train_image_size"], order=order, seed=recipe.seed, sparse_target=sparse_target, **loading
+        data.train,
+        recipe.augment,
+        image_size=recipe.settings["model"]["train_image_size"],
+        order=order,
+        seed=recipe.seed,
+        sparse_target=sparse_target,
+        **loading,
     )
     return train_batches, create_evaluation_batches(data.val, batch_size=recipe.batch_size, **loading)
 
