@@ -29,10 +29,11 @@ from accelerate import Accelerator
 from benchmark_augment import measure_augment
 from benchmark_labels import measure_labels
 from benchmark_predict import check_peers, compare_programs
+from benchmark_start import measure_start
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from scipy.sparse import csr_array
-from timing import cpu_seconds, in_turn, peak_memory, process_seconds, report, restart_peak, wait_for
+from timing import cpu_seconds, in_turn, peak_memory, process_seconds, report, restart_peak
 from timm.data import resolve_input_data_config
 from torch import nn
 from weigh_manifest import write_large_csv
@@ -75,7 +76,7 @@ def main(cfg: DictConfig) -> None:
         "metrics": measure_metrics, "intervals": measure_intervals, "evaluation": measure_evaluation,
         "augment": lambda cfg, _folder: measure_augment(cfg),
         "labels": lambda cfg, _folder: measure_labels(cfg.num_rounds),
-        "predict": measure_predict, "startup": measure_startup,
+        "predict": measure_predict, "start": measure_starts,
     }  # fmt: skip
     check_settings(cfg, "benchmark")
     start_processes()
@@ -397,15 +398,12 @@ def measure_predict(cfg: DictConfig, folder: Path) -> None:
     )  # fmt: skip
 
 
-def measure_startup(cfg: DictConfig, folder: Path) -> None:
-    """Times what a user waits for: --help, and the end of the measurement before the first optimizer step."""
-    train = [sys.executable, str(SCRIPTS.parent / "train.py")]
-    for title, arguments, words in (
-        ("train.py --help", ["--help"], "Groups"),
-        ("train.py to its first step, digits", [f"runs_folder={folder}"], "before training"),
-    ):
-        [times] = in_turn(cfg.num_rounds, lambda command=[*train, *arguments], words=words: wait_for(command, words))
-        print(f"{title}: {median(times):.1f} s")
+def measure_starts(cfg: DictConfig, folder: Path) -> None:
+    """Times train.py from the shell to its first update, beside its imports and timm's train.py."""
+    images = list(create_reader(cfg.data)("train").images)
+    measure_start(
+        cfg.data.path, images, folder, model=cfg.model.name, num_rounds=cfg.num_rounds, timm_train=cfg.timm_train
+    )
 
 
 def write_photos(folder: Path, num_train: int) -> None:

@@ -40,8 +40,9 @@ def report(title: str, images: int, times: list[float], reference: str, referenc
 def wait_for(command: list[str], words: str) -> None:
     """Starts a command and stops it when it prints the words."""
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    ) as process:
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:  # fmt: skip
         found = any(words in line for line in process.stdout)
         process.kill()
     assert found, f"{' '.join(command)} never printed {words!r}"
@@ -51,6 +52,12 @@ def cpu_seconds(process: psutil.Process) -> float:
     """Returns how long a process has computed."""
     times = process.cpu_times()
     return times.user + times.system
+
+
+def children_seconds() -> float:
+    """Returns how long the processes that this one has started, and that have ended, have computed."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def restart_peak() -> int:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, SMALL, SMALL_DIGITS, compose_config, load_script
+from conftest import REPO, SMALL, compose_config, load_script
 
 from multihot.errors import InputError
 
@@ -184,23 +184,60 @@ def test_predict_is_timed_by_what_more_images_take(measure, script, monkeypatch,
         measure("predict", "timm_inference=nowhere.py")
 
 
+def test_starts_are_compared_with_their_imports_and_with_timms(measure, monkeypatch, tmp_path):
+    module, commands, timed = sys.modules["benchmark_start"], [], iter(range(100))
+
+    def time_start(action) -> tuple[float, float]:
+        action()
+        number = next(timed) % 5
+        return 4.0 + 2 * number, 2.0 + 3 * number  # the imports come first
+
+    monkeypatch.setattr(module, "wait_for", lambda command, words: commands.append((command[1:], words)))
+    monkeypatch.setattr(module, "time_start", time_start)
+    (tmp_path / "timm.py").touch()
+    printed = measure("start", f"timm_train={tmp_path}/timm.py")
+    photos, timm = commands[3][0], commands[4][0]
+    assert commands[:5] == commands[5:]  # a round that does not count and one that does
+    assert commands[1] == ([str(REPO / "train.py"), "--help"], "Groups")
+    assert photos[-len(module.PLAIN) :] == module.PLAIN
+    assert [Path(timm[0]).name, commands[4][1]] == ["timm.py", "Train: 0"]
+    assert "train.py on 8 photos: 11.00 s of the processor, 10.00 s; 5.50 and 2.50 times import torch" in printed
+    assert "timm's train.py on these photos: 14.00 s of the processor, 12.00 s; 7.00 and 3.00 times" in printed
+    with pytest.raises(InputError, match=r"is no file: give train.py of a clone"):
+        measure("start", "timm_train=nowhere.py")
+
+
+def test_timm_is_given_the_images_in_two_classes(script, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    images = [folder / f"{number}.jpg" for number in range(8)]
+    for image in images:
+        image.write_text(image.name)
+    command, _ = sys.modules["benchmark_start"].start_of_timm("timm.py", images, tmp_path, "vit")
+    found = sorted(path.resolve().name for path in (tmp_path / "classes/validation/class1").iterdir())
+    assert found == ["1.jpg", "3.jpg", "5.jpg", "7.jpg"]
+    assert str(tmp_path / "classes") in command
+
+
 @pytest.mark.slow
-def test_startup_waits_for_help_and_for_the_first_step(measure, script, monkeypatch):
-    real = script.wait_for
+def test_the_first_update_on_photos_is_waited_for(measure, monkeypatch):
+    module, seen = sys.modules["benchmark_start"], []
+    real = module.wait_for
 
     def wait_for(command: list[str], words: str) -> None:
-        real([*command, *(SMALL_DIGITS if "--help" not in command else [])], words)
+        if "data=csv" in command and command not in seen:  # once; others run train.py on the digits
+            seen.append(command)
+            real(command, words)
 
-    monkeypatch.setattr(script, "wait_for", wait_for)
-    monkeypatch.setattr(script, "in_turn", lambda num_rounds, action: [[action() or 0.5] * num_rounds])
-    assert re.findall(rf"(train.py .*): {NUMBER} s", measure("startup")) == [
-        "train.py --help", "train.py to its first step, digits"
-    ]  # fmt: skip
+    monkeypatch.setattr(module, "wait_for", wait_for)
+    monkeypatch.setattr(module, "time_start", lambda action: (action() or 1.0, 1.0))
+    assert "train.py on 8 photos: " in measure("start")
+    assert len(seen) == 1
 
 
 def test_a_command_that_never_prints_the_words_is_no_time(script):
     with pytest.raises(AssertionError, match="never printed 'ready'"):
-        script.wait_for(["echo", "gone"], "ready")
+        sys.modules["timing"].wait_for(["echo", "gone"], "ready")
 
 
 def test_help_explains_every_part_and_the_settings_of_its_own(measure):
@@ -208,7 +245,7 @@ def test_help_explains_every_part_and_the_settings_of_its_own(measure):
     with pytest.raises(InputError, match=r"parts=\[all\]: expected a list, each one of loop, ") as error:
         measure("all")
     parts = str(error.value).partition("each one of ")[2].partition(" and none twice")[0].split(", ")
-    assert len(parts) == 12
+    assert len(parts) == 13
     assert [part for part in parts if f" {part}: " not in text] == []
     own = set(compose_config("benchmark", [])) - set(compose_config("train", []))
     assert [name for name in own if f"\n    {name} " not in text] == []
