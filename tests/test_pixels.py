@@ -143,6 +143,13 @@ def test_a_picture_too_large_to_decode_safely_is_the_same_error(monkeypatch):
         decode_pixels(BytesIO(PLAIN["4:2:0"]), "photo")
 
 
+def test_a_file_too_large_to_be_held_is_left_to_pillow(tmp_path, monkeypatch):
+    (tmp_path / "photo.jpg").write_bytes(PLAIN["4:2:0"])
+    monkeypatch.setattr("multihot.data.pixels.MOST_BYTES", len(PLAIN["4:2:0"]) - 1)
+    assert decode_plain_jpeg(str(tmp_path / "photo.jpg"), None) is None
+    assert torch.equal(read_pixels(str(tmp_path / "photo.jpg")), decode(PLAIN["4:2:0"]))
+
+
 class Shard:
     """Reads pictures that are no files."""
 

@@ -1,5 +1,6 @@
 """A JPEG straight to the pixels that a transform begins with: no Pillow picture is made, and the bits are the same."""
 
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ FRAMES = (0xC0, 0xC1, 0xC2)  # markers of a header: baseline, extended, progress
 FRAME = struct.Struct(">BHHB")  # bits, height, width, bands
 SCAN = 0xDA
 PLAIN = {0xC4: b"", 0xDB: b"", 0xDD: b"", 0xFE: b"", 0xE0: b"\0\x10JFIF\0\1", 0xEE: b"\0\x0eAdobe\0"}  # and their start
+MOST_BYTES = 1 << 28  # of a file that is held whole; Pillow reads a part at a time
 LEAST_SIDE = 16  # pixels; of smaller pictures two scales have one size
 SWAPPED = (
     Image.Transpose.TRANSPOSE,
@@ -101,13 +103,13 @@ def decode_plain_jpeg(source: str | BytesIO, min_side: int | None) -> Tensor | N
 
 
 def read_jpeg(source: str | BytesIO) -> bytes | None:
-    """Returns all of a file that begins as a JPEG; None: it does not."""
+    """Returns all of a file that begins as a JPEG; None: it does not, or is too large to be held."""
     if isinstance(source, BytesIO):
         return source.getvalue() if source.getbuffer()[:3] == START else None
     if name_irregular(source):
         return None
     with open(source, "rb", buffering=0) as file:
-        if file.read(3) != START:
+        if file.read(3) != START or os.fstat(file.fileno()).st_size > MOST_BYTES:
             return None
         file.seek(0)
         return file.read()
