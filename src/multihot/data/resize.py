@@ -1,4 +1,7 @@
-"""timm's crop and resize, computed by torchvision's uint8 kernels: faster than Pillow's, equal to one grey level."""
+"""timm's crop and resize, computed by torchvision's uint8 kernels: faster than Pillow's, equal to one grey level.
+
+Pillow 13.0.0 differs by more in tall pictures, which it resizes columns first: findings/pillow_tall_resize.sh.
+"""
 
 import math
 
