@@ -4,7 +4,7 @@
 # What it does: a resize goes along the rows and along the columns, and what swings beyond 0 and 255 is cut off in between. Up
 #   to 12.3.0 the rows come first. In 13.0.0 the columns do where the picture is tall enough: at 427 x 640 to 224 x 224, not yet
 #   at 375 x 500. What comes first is a matter of size alone.
-# One would expect: the same pixels. Of resizing, the notes of the release name two new filters.
+# One would expect: the same pixels from the same filter in both versions.
 # Seen: noise of black and white by bicubic to 224 x 224: 640 x 427 is the same in both versions to the bit, 427 x 640 differs
 #   by up to 15 levels, in 70% of the values; grey noise, where nothing is cut off, by 1 level in 20%. Two photos of 427 x 640
 #   by up to 3 and 4 levels, in 15%.
