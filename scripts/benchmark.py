@@ -30,6 +30,7 @@ from benchmark_augment import measure_augment
 from benchmark_labels import measure_labels
 from benchmark_predict import check_peers, compare_programs
 from benchmark_start import measure_start
+from benchmark_weights import measure_weights
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from scipy.sparse import csr_array
@@ -75,6 +76,7 @@ def main(cfg: DictConfig) -> None:
         "checkpoint": measure_checkpoint, "tracking": measure_tracking,
         "metrics": measure_metrics, "intervals": measure_intervals, "evaluation": measure_evaluation,
         "augment": lambda cfg, _folder: measure_augment(cfg),
+        "weights": lambda cfg, _folder: measure_weights(cfg),
         "labels": lambda cfg, _folder: measure_labels(cfg.num_rounds),
         "predict": measure_predict, "start": measure_starts,
     }  # fmt: skip

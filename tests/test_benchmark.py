@@ -240,12 +240,21 @@ def test_a_command_that_never_prints_the_words_is_no_time(script):
         sys.modules["timing"].wait_for(["echo", "gone"], "ready")
 
 
+def test_rounded_weights_take_half_of_the_memory(measure):
+    printed = measure("weights")
+    kept, whole = map(int, re.search(r"(\d+) MB rounded, (\d+) in float32", printed).groups())
+    assert kept <= whole
+    assert (
+        len(re.findall(rf"at once: \d+ ms, \d+ with float32; {RATIO}; logits differ by 0e\+00 at most", printed)) == 2
+    )
+
+
 def test_help_explains_every_part_and_the_settings_of_its_own(measure):
     text = (REPO / "conf/hydra/help/benchmark.yaml").read_text()
     with pytest.raises(InputError, match=r"parts=\[all\]: expected a list, each one of loop, ") as error:
         measure("all")
     parts = str(error.value).partition("each one of ")[2].partition(" and none twice")[0].split(", ")
-    assert len(parts) == 13
+    assert len(parts) == 14
     assert [part for part in parts if f" {part}: " not in text] == []
     own = set(compose_config("benchmark", [])) - set(compose_config("train", []))
     assert [name for name in own if f"\n    {name} " not in text] == []

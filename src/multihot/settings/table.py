@@ -250,6 +250,7 @@ SCRIPTS = {
                 "intervals",
                 "predict",
                 "augment",
+                "weights",
             ),
             once=True,
         ),
