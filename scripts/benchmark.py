@@ -27,6 +27,7 @@ import psutil
 import torch
 from accelerate import Accelerator
 from benchmark_augment import measure_augment
+from benchmark_features import measure_features
 from benchmark_labels import measure_labels
 from benchmark_predict import check_peers, compare_programs
 from benchmark_start import measure_start
@@ -78,7 +79,7 @@ def main(cfg: DictConfig) -> None:
         "augment": lambda cfg, _folder: measure_augment(cfg),
         "weights": lambda cfg, _folder: measure_weights(cfg),
         "labels": lambda cfg, _folder: measure_labels(cfg.num_rounds),
-        "predict": measure_predict, "start": measure_starts,
+        "features": measure_features, "predict": measure_predict, "start": measure_starts,
     }  # fmt: skip
     check_settings(cfg, "benchmark")
     start_processes()

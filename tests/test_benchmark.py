@@ -112,6 +112,13 @@ def test_intervals_are_timed_and_compared_with_torchmetrics(measure, script, mon
     assert re.search(rf"mAP of 2 resamples of 40 images x 3 labels: {NUMBER} s; torchmetrics.*; {RATIO}", printed)
 
 
+def test_features_are_compared_with_the_bare_model(measure):
+    printed = measure("features", "mixed_precision=no", "kernels=default")
+    assert re.search(
+        rf"features, vit_tiny.*: {NUMBER} images/s; the bare model on cached batches: {NUMBER}; {RATIO}", printed
+    )
+
+
 @pytest.mark.slow
 def test_manifest_is_read_and_weighed_in_a_process_of_its_own(measure, script, monkeypatch):
     for name, size in (("NUM_IMAGES", 2000), ("NUM_LABELS", 40)):
@@ -254,7 +261,7 @@ def test_help_explains_every_part_and_the_settings_of_its_own(measure):
     with pytest.raises(InputError, match=r"parts=\[all\]: expected a list, each one of loop, ") as error:
         measure("all")
     parts = str(error.value).partition("each one of ")[2].partition(" and none twice")[0].split(", ")
-    assert len(parts) == 14
+    assert len(parts) == 15
     assert [part for part in parts if f" {part}: " not in text] == []
     own = set(compose_config("benchmark", [])) - set(compose_config("train", []))
     assert [name for name in own if f"\n    {name} " not in text] == []

@@ -248,6 +248,7 @@ SCRIPTS = {
                 "tracking",
                 "evaluation",
                 "intervals",
+                "features",
                 "predict",
                 "augment",
                 "weights",
