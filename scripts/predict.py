@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from multihot.cli import run_script
-from multihot.errors import InputError
+from multihot.errors import InputError, plural
 
 log = logging.getLogger("multihot")
 
@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> None:
         if missing is None:
             log.info("%s is there already, of this command; delete it to predict again", output.path)
             return
-        log.info("%s images, %s", f"{len(manifest):,}", tell_decisions(predictor.decisions))
+        log.info("%s, %s", plural(len(manifest), "image"), tell_decisions(predictor.decisions))
         if len(labels) > MANY_LABELS and cfg.top_k is None and not cfg.min_probability:
             log.warning("each image gets %d scores: top_k=20 or min_probability=0.01 would leave out most", len(labels))
         advice = f"Lower batch_size={trained.batch_size}."
@@ -148,7 +148,9 @@ def tell(total: dict, output) -> None:
         )  # fmt: skip
     most = sorted(total["labels"].items(), key=lambda item: -item[1])[:8]
     log.info("most often: %s", ", ".join(f"{show_label(label)} {count:,}" for label, count in most) or "no label")
-    log.info("%s images written to %s", f"{total['num_images']:,}", output.path)
+    left_out = total["num_left_out"]
+    without = f", {left_out:,} left out, as this format has no place for them" if left_out else ""
+    log.info("%s written to %s%s", plural(total["num_images"] - left_out, "image"), output.path, without)
 
 
 if __name__ == "__main__":

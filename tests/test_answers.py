@@ -184,7 +184,7 @@ def test_codes_in_which_minus_1_says_no_are_doubted():
 
 def test_val_images_that_tell_no_labels_apart_are_told():
     [line] = describe_alike(make([[0, 0, 1]]))
-    assert line.startswith("none of 3 labels is known to be on some of the 1 val images and not on others")
+    assert line.startswith("none of 3 labels is known to be on some of 1 val image and not on others")
     assert describe_alike(make(GOOD)) == describe_alike(make(np.zeros((0, 3)))) == []
 
 

@@ -156,7 +156,7 @@ def test_a_test_file_needs_only_paths_and_labels(tmp_path):
 def test_missing_images_are_listed_with_their_line(tmp_path):
     both = reader(tmp_path)
     (tmp_path / FOLDER / "train/patient00001/study1/view1_frontal.jpg").unlink()
-    with pytest.raises(InputError, match=r"(?s)1 images that do not exist.*train.csv line 2: .*patient00001"):
+    with pytest.raises(InputError, match=r"(?s)images that do not exist.*train.csv line 2: .*patient00001"):
         both("train")
     assert len(both("train", must_exist=False)) == 3
 
@@ -166,7 +166,7 @@ def test_all_bad_lines_come_in_one_error(tmp_path):
     file = f"{tmp_path}/{FOLDER}/train.csv"
     message = error_of(tmp_path, train=TRAIN + bad)
     assert f"patient00001/study1/view1_frontal.jpg:\n  {file} line 5: {FOLDER}/train/a.jpg" in message
-    assert f"1 rows of the wrong length:\n  {file} line 6: 18 cells instead of 19" in message
+    assert f"rows of the wrong length:\n  {file} line 6: 18 cells instead of 19" in message
     assert (
         f"answers that are not 1, 0, between them, or -1 for unknown:\n  {file} line 7: 'Edema' is 'maybe'" in message
     )
@@ -177,7 +177,7 @@ def test_all_bad_lines_come_in_one_error(tmp_path):
 
 
 def test_an_image_in_two_files_is_an_error(tmp_path):
-    assert "1 images that have a row already; in two splits" in error_of(tmp_path, val=VAL + row(1))
+    assert "images that have a row already; in two splits" in error_of(tmp_path, val=VAL + row(1))
 
 
 def test_files_that_are_not_of_chexpert_are_errors(tmp_path):

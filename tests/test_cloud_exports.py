@@ -110,11 +110,11 @@ def test_a_job_for_one_label_an_image_is_read_too(tmp_path):
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        (truth("a.jpg", {0: "cat"}) | {"pets": [0, 3]}, "1 answers without metadata that name their labels"),
-        (truth("a.jpg", {0: "cat"}) | {"pets": ["cat"]}, "1 answers without metadata that name their labels"),
-        (truth("a.jpg", {0: "cat"}) | {"pets": 0}, "1 answers without metadata that name their labels"),
-        (truth("a.jpg", {0: " "}), "1 labels that are no text, or empty"),
-        (truth("a.jpg", {0: "cat"}) | {"source-ref": None}, "1 rows without an image"),
+        (truth("a.jpg", {0: "cat"}) | {"pets": [0, 3]}, "answers without metadata that name their labels"),
+        (truth("a.jpg", {0: "cat"}) | {"pets": ["cat"]}, "answers without metadata that name their labels"),
+        (truth("a.jpg", {0: "cat"}) | {"pets": 0}, "answers without metadata that name their labels"),
+        (truth("a.jpg", {0: " "}), "labels that are no text, or empty"),
+        (truth("a.jpg", {0: "cat"}) | {"source-ref": None}, "rows without an image"),
         (truth("a.jpg", {0: "cat"}, type="groundtruth/object-detection"), "has no line with metadata of the type"),
         ({"source-ref": "s3://bucket/a.jpg"}, "has no line with metadata of the type"),
     ],
@@ -170,14 +170,14 @@ def test_one_label_an_image_of_vertex_is_read_too(tmp_path):
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ("TEST_SET,gs://bucket/a.jpg,cat", "1 uses other than training"),
-        ("TRAINING,gs://bucket/a.jpg,cat,0.1,0.1,,,0.3,0.3,,", "1 images with boxes instead of labels"),
-        ({"imageGcsUri": "a.jpg", "boundingBoxAnnotations": []}, "1 images with boxes instead of labels"),
-        ({"imageGcsUri": "a.jpg", "classificationAnnotations": ["cat"]}, "1 annotations that are no list of objects"),
-        ({"imageGcsUri": "a.jpg", "classificationAnnotations": ""}, "1 annotations that are no list of objects"),
-        (vertex("a.jpg", ""), "1 labels that are no text, or empty"),
-        (vertex("a.jpg", "cat", use=3), "1 uses other than training"),
-        ({"classificationAnnotations": [{"displayName": "cat"}]}, "1 rows without an image"),
+        ("TEST_SET,gs://bucket/a.jpg,cat", "uses other than training"),
+        ("TRAINING,gs://bucket/a.jpg,cat,0.1,0.1,,,0.3,0.3,,", "images with boxes instead of labels"),
+        ({"imageGcsUri": "a.jpg", "boundingBoxAnnotations": []}, "images with boxes instead of labels"),
+        ({"imageGcsUri": "a.jpg", "classificationAnnotations": ["cat"]}, "annotations that are no list of objects"),
+        ({"imageGcsUri": "a.jpg", "classificationAnnotations": ""}, "annotations that are no list of objects"),
+        (vertex("a.jpg", ""), "labels that are no text, or empty"),
+        (vertex("a.jpg", "cat", use=3), "uses other than training"),
+        ({"classificationAnnotations": [{"displayName": "cat"}]}, "rows without an image"),
     ],
 )
 def test_what_vertex_does_not_write_is_refused(tmp_path, row, problem):
@@ -204,7 +204,7 @@ BOX = {"label": "can", "topX": 0.2, "topY": 0.4, "bottomX": 0.5, "bottomY": 0.8,
 
 
 @pytest.mark.parametrize(
-    ("label", "problem"), [(None, "1 rows whose labels are null or missing"), ([BOX], "1 labels with an answer beside")]
+    ("label", "problem"), [(None, "rows whose labels are null or missing"), ([BOX], "labels with an answer beside")]
 )
 def test_images_of_azure_ml_without_labels_and_with_boxes_are_refused(tmp_path, label, problem):
     path = write_lines(tmp_path, azure("a.jpg", ["cat"]), azure("b.jpg", label))
@@ -305,14 +305,14 @@ def test_skipped_labels_of_labelbox_must_be_told_from_empty_ones(tmp_path):
     told = labelbox("a.jpg", person(checklist("cat"), skipped=None))
     assert read("labelbox", write_lines(tmp_path, told)).labels == ("cat",)
     path = write_lines(tmp_path, told, labelbox("b.jpg", person(skipped=None)))
-    assert "1 labels without an answer, which may be skipped ones" in error_of("labelbox", path)
+    assert "labels without an answer, which may be skipped ones" in error_of("labelbox", path)
 
 
 def test_images_of_labelbox_can_be_named_by_their_address(tmp_path):
     path = write_lines(tmp_path, labelbox("a b.jpg", person(checklist("cat"))))
     settings = {"image_key": "row_data", "replace_prefix": {"https://host/": "photos/"}}
     assert str(read("labelbox", path, **settings).images[0]) == str(tmp_path / "photos/a b.jpg")
-    assert "1 images without global_key (choose another data.image_key)" in error_of(
+    assert "images without global_key (choose another data.image_key)" in error_of(
         "labelbox", path, image_key="global_key"
     )
 
@@ -330,4 +330,4 @@ def test_images_of_labelbox_can_be_named_by_their_address(tmp_path):
     ],
 )
 def test_what_labelbox_does_not_write_is_refused(tmp_path, row):
-    assert "1 rows without the data_row, projects and annotations" in error_of("labelbox", write_lines(tmp_path, row))
+    assert "rows without the data_row, projects and annotations" in error_of("labelbox", write_lines(tmp_path, row))

@@ -59,7 +59,7 @@ def test_answers_of_all_kinds_are_replaced(corrected, caplog):
     manifest = corrected(*lines, "train/2.jpg,cat,present")
     assert manifest.dense_targets().tolist() == [[0, 1, 0], [0, 1, 0], [1, 1, 0], [0, 0, -1]]
     assert manifest.targets.dtype == np.int8
-    assert "5 corrections, which change 4 answers of the train split" in caplog.text
+    assert "5 corrections, 4 answers of the train split changed" in caplog.text
 
 
 def test_the_fingerprint_changes_with_an_answer_and_only_with_one(corrected):
@@ -122,10 +122,10 @@ def test_all_that_is_wrong_is_said_with_its_line(corrected):
     with pytest.raises(InputError) as raised:
         corrected(*lines)
     for part in (
-        "1 images that the data does not have:\n",
+        "images that the data does not have:\n",
         "line 3: train/9.jpg",
         "line 4: 'Cat' ('Cat' looks like 'cat')",
-        "1 answers that contradict another line",
+        "answers that contradict another line",
         "line 5: /photos/train/0.jpg, 'cat', as in line 2",
     ):
         assert part in str(raised.value)
@@ -174,7 +174,7 @@ def test_corrections_that_no_group_can_have_are_refused(corrected):
     source = {"labels": COLOURS.labels, "groups": (COLOURS,), "targets": [[1, 0, 0]]}
     for lines in (("red,present", "green,present"), ("red,absent", "green,absent", "blue,absent")):
         with pytest.raises(
-            InputError, match=r"corrections.csv leaves answers that cannot be together: 1 images have not"
+            InputError, match=r"corrections.csv leaves answers that cannot be together: 1 image has not"
         ):
             corrected(*(f"/photos/train/0.jpg,{line}" for line in lines), **source)
 

@@ -1,15 +1,19 @@
 """Predictions written for CVAT and in COCO's format say the same when they are read again, by us and by datumaro."""
 
 import json
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import load_script
 from PIL import Image
 from test_columns import read
 
 from multihot.errors import InputError
 from multihot.labels import LabelSpace
+from multihot.prediction.answer_images import Total
 from multihot.prediction.answers import refuse
 from multihot.prediction.tools import WRITERS_OF_TOOLS
 
@@ -93,8 +97,22 @@ def test_what_xml_cannot_hold_is_told(tmp_path, caplog):
     with pytest.raises(InputError, match=r"labels with characters that no XML can hold: a\\x01"):
         write("cvat", tmp_path / "out", labels=("cat", "a\x01"))
     write("cvat", tmp_path / "out", [record("a\x02.png", [1, 0, 0]), record("b\udce9.png", [1, 0, 0])])
-    assert r"2 images are left out, as no XML can hold their names: 'a\x02.png', 'b\udce9.png'" in caplog.text
+    assert r"2 images left out, as no XML can hold such a name: 'a\x02.png', 'b\udce9.png'" in caplog.text
     assert "<image" not in (tmp_path / "out").read_text()
+
+
+@pytest.mark.parametrize("tool", ["cvat", "coco", "label_studio"])
+def test_images_that_a_format_leaves_out_are_not_counted_as_written(tool, tmp_path, caplog):
+    records = [dict(one, file=one["image"]) for part in predictions() for one in part]
+    counted = Total()
+    with WRITERS_OF_TOOLS[tool](LabelSpace(LABELS), None).open(tmp_path / "part") as write_records:
+        counted.add(records, write_records(records) or 0)
+    num_left_out = 0 if tool == "label_studio" else 1  # which has a task for each image
+    assert (counted.num_images, counted.num_unreadable, counted.num_left_out) == (5, 1, num_left_out)
+    with caplog.at_level(logging.INFO, "multihot"):
+        load_script("scripts/predict").tell(counted.to_config(), SimpleNamespace(path="out"))
+    words = "4 images written to out, 1 left out" if num_left_out else "5 images written to out"
+    assert words in caplog.messages[-1]
 
 
 PLACES = {"cvat": "default.xml", "coco": "annotations/labels_default.json"}

@@ -180,7 +180,7 @@ def test_only_labels_with_a_threshold_of_their_own_are_in_its_range():
         LogitsAndTarget(logits, target), LabelSpace(("a", "b")), Recall(0.9), per_label=True, fitted={"num_images": 30}
     )
     own = decisions.thresholds()[0]
-    assert f"1 labels: each from its own on, {own:.4f} to {own:.4f}" in describe(decisions, {})
+    assert f"1 label: each from its own on, {own:.4f} to {own:.4f}" in describe(decisions, {})
 
 
 def test_a_refused_precision_says_what_can_be_promised():

@@ -127,4 +127,4 @@ def test_what_is_wrong_with_a_file_is_said_with_its_line(folder, text, words):
 
 def test_a_cluster_must_be_named(folder):
     text = lines(A | {"patient": "x"}, B)
-    assert "1 rows whose data.cluster_column is empty" in error_of(folder, text, "data.cluster_column=patient")
+    assert "rows whose data.cluster_column is empty" in error_of(folder, text, "data.cluster_column=patient")

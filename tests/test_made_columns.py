@@ -78,7 +78,7 @@ def test_images_in_no_list_are_left_out_with_their_number(tmp_path, caplog):
     path = write(tmp_path, "all.csv", *ROWS)
     settings = {"split_lists": {"train": write(tmp_path, "train.txt", "a.png")}, "split_column": "split"}
     assert list(answers(path, **settings)) == ["a.png"]
-    assert f"{path}: 2 rows are left out whose image is in no list of data.split_lists" in caplog.text
+    assert f"{path}: left out 2 rows whose image is in no list of data.split_lists" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_names_of_splits_are_those_of_the_settings_beside_the_known_ones(tmp_pat
     names = {0: "train", "Validate": "val"}
     assert list(answers(path, split_column="set", split_names=names)) == ["a.png", "b.png"]
     assert list(answers(path, "val", split_column="set", split_names=names)) == ["c.png"]
-    assert "1 splits other than train, val, test" in error_of(path, split_column="set", split_names={0: "train"})
+    assert "splits other than train, val, test" in error_of(path, split_column="set", split_names={0: "train"})
 
 
 def test_another_file_gives_labels_by_what_both_have(tmp_path):
@@ -134,7 +134,7 @@ def test_columns_of_another_file_are_no_labels_unless_they_are_named(tmp_path):
     ("lines", "changes", "words"),
     [
         (["image,labels", "a.png,cat", "a.png,dog"], {}, "row 3 is a second one of image 'a.png': keep one"),
-        (["image,labels", "a.png"], {}, "row 2 has 1 cells instead of 2"),
+        (["image,labels", "a.png"], {}, "row 2 has 1 cell instead of 2"),
         (["image,age,labels", "a.png,3,cat"], {}, "has a column 'age', and data.join_path="),
         (
             ["name,labels", "a.png,cat"],
@@ -142,7 +142,7 @@ def test_columns_of_another_file_are_no_labels_unless_they_are_named(tmp_path):
             "must have one column 'image' of data.join_columns; its columns are: name, labels",
         ),
         (["image,labels", "a.png,cat"], {"join_columns": None}, "data.join_path needs data.join_columns"),
-        (["image,labels", "a.png,cat"], {}, "1 rows that have none in data.join_path"),
+        (["image,labels", "a.png,cat"], {}, "rows that have none in data.join_path"),
     ],
 )
 def test_files_that_do_not_go_together_are_errors(tmp_path, lines, changes, words):
@@ -154,7 +154,7 @@ def test_files_that_do_not_go_together_are_errors(tmp_path, lines, changes, word
 def test_a_path_is_made_of_several_cells(tmp_path):
     path = write(tmp_path, "all.csv", "folder,id,labels", "xy,a1,cat", "y,b2,dog", ",b2,dog")
     message = error_of(path, image_template="{folder:.1}/{id}.png")
-    assert "1 rows without an image:\n" in message
+    assert "rows without an image:\n" in message
     path = write(tmp_path, "all.csv", "folder,id,labels", "xy,a1,cat", "y,b2,dog")
     assert list(answers(path, image_template="{folder:.1}/{id}.png")) == ["a1.png", "b2.png"]
     outside = write(tmp_path, "all.csv", "folder,id,labels", "..,a1,cat")
@@ -209,7 +209,7 @@ def test_an_image_without_a_label_may_be_one_that_nobody_has_labelled(tmp_path, 
     assert answers(path, **settings, untagged="unknown") == {"a.png": [1, 1], "b.png": [-1, -1], "c.png": [0, 0]}
     assert not caplog.records
     assert answers(path, **settings, untagged="skip") == {"a.png": [1, 1], "c.png": [0, 0]}
-    assert "1 rows are left out that have no label (data.untagged=skip)" in caplog.text
+    assert "left out 1 row that have no label (data.untagged=skip)" in caplog.text
 
 
 def test_an_image_without_a_cluster_may_be_alone(tmp_path):
@@ -223,7 +223,7 @@ def test_rows_of_the_wrong_length_are_noted_before_columns_are_made(tmp_path):
     path = write(tmp_path, "all.csv", "id,labels", "a,cat", "b", "c,dog,x", "b,dog,,")
     message = error_of(path, image_template="{id}.png")
     assert "2 rows of the wrong length:\n" in message
-    assert "line 3: 1 cells instead of 2" in message
+    assert "line 3: 1 cell instead of 2" in message
     assert "line 4: 3 cells instead of 2" in message
 
 

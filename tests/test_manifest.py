@@ -98,7 +98,7 @@ def test_counts_are_of_known_answers():
 def test_an_image_with_two_labels_of_a_group_is_named():
     targets = int8([1, 0, 0], [1, 0, 1], [0, 0, 1], [0, 1, 1])
     for group, words in ((PAIR, "exactly one"), (PAIR_OR_NONE, "at most one")):
-        with pytest.raises(InputError, match=f"1 images have not {words} label of the group 'pair'.*\n  x: 2 labels"):
+        with pytest.raises(InputError, match=f"1 image has not {words} label of the group 'pair'.*\n  x: 2 labels"):
             create(targets, groups=(group,))
 
 

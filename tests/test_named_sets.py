@@ -134,7 +134,7 @@ def test_mimic_cxr_finds_the_labels_of_a_study_and_makes_the_path_of_each_image(
     assert manifest.images[0] == f"{tmp_path}/files/p10/p10000032/s50414267/02aa804e.jpg"
     assert answers(read("mimic_cxr", "val", **files))["2a2277a9.jpg"][8] == 1  # validate
     assert list(answers(read("mimic_cxr", "test", **files))) == ["68b5c4b1.jpg"]
-    assert f"1 rows are left out that have none in {files['join_path']}" in caplog.text
+    assert f"left out 1 row that have none in {files['join_path']}" in caplog.text
     unknown = answers(read("mimic_cxr", **files, blank="unknown", answers={-1: "present"}))["02aa804e.jpg"]
     assert unknown == [-1, 1, -1, 1, -1, -1, -1, 0, -1, -1, -1, -1, -1, -1]
 
@@ -149,7 +149,7 @@ def test_mimic_cxr_is_scored_by_what_radiologists_say(tmp_path):
 
 def test_a_row_without_labels_is_an_error_where_none_may_be_left_out(tmp_path):
     message = error_of("mimic_cxr", **mimic(tmp_path), join_missing="error")
-    assert "1 rows that have none in data.join_path (data.join_missing=skip leaves them out)" in message
+    assert "rows that have none in data.join_path (data.join_missing=skip leaves them out)" in message
     assert "line 6: subject_id '19999999', study_id '99999999'" in message
 
 
@@ -170,8 +170,8 @@ def test_padchest_reads_lists_takes_normal_for_none_and_leaves_out_what_has_no_l
     assert answers(manifest) == {"2048_m4.png": [1, 0, 1], "1360_q1.png": [0, 0, 0], "2841_v2.png": [0, 1, 1]}
     assert manifest.images[2] == f"{tmp_path}/1/2841_v2.png"
     assert manifest.clusters.tolist() == [0, 1, 1]
-    assert "1 rows are left out by data.skip_labels (exclude)" in caplog.text
-    assert "2 rows are left out that have no label (data.untagged=skip)" in caplog.text
+    assert "left out 1 row by data.skip_labels (exclude)" in caplog.text
+    assert "left out 2 rows that have no label (data.untagged=skip)" in caplog.text
 
 
 def test_vindr_cxr_takes_what_most_of_three_readers_say(tmp_path):
@@ -211,7 +211,7 @@ def test_rsna_ich_divides_an_id_into_image_and_label(tmp_path):
     assert manifest.labels == tuple(sorted(RSNA))
     assert answers(manifest) == {"ID_12cadc6af.dcm": [1, 0, 0, 0, 0, 1], "ID_38fd7baa0.dcm": [0] * 6}
     broken = write(tmp_path, "broken.csv", "ID,Label\nID_12cadc6af_any,1\nTrain-12,0\n")
-    assert "1 cells of 'ID' that are not as data.cell_parts says:\n  " in error_of("rsna_ich", path=broken)
+    assert "cells of 'ID' that are not as data.cell_parts says:\n  " in error_of("rsna_ich", path=broken)
 
 
 def test_planet_completes_ids_with_their_ending(tmp_path):
@@ -269,7 +269,7 @@ def test_nuswide_reads_the_folder_of_its_lists(tmp_path):
     [
         ("Groundtruth/AllLabels/Labels_sky.txt", "1\n1\n", "must have a line 0 or 1 for each of the 3 images"),
         ("Groundtruth/AllLabels/Labels_sky.txt", "1\n1\nx\n", "must have a line 0 or 1 for each of the 3 images"),
-        ("ImageList/TestImagelist.txt", "none.jpg\n", "1 splits other than train, val, test"),
+        ("ImageList/TestImagelist.txt", "none.jpg\n", "splits other than train, val, test"),
     ],
 )
 def test_damaged_lists_of_nuswide_are_errors(tmp_path, file, text, words):

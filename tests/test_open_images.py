@@ -119,7 +119,7 @@ def test_people_who_agree_are_one_answer_and_who_contradict_leave_it_unknown(tmp
     with caplog.at_level(logging.WARNING, "multihot"):
         manifest = read(tmp_path, train=TRAIN + again)
     np.testing.assert_array_equal(manifest.dense_targets(), [[1, -1, 0], [0, -1, -1]])
-    assert "train: 1 labels with contradicting lines are unknown" in caplog.text
+    assert "train: unknown are 1 label with contradicting lines" in caplog.text
     machine = write(tmp_path, "machine.csv", f"{HEADER}{SECOND},machine,{TURTLE},0.75\n")
     manifest = read(tmp_path, train=TRAIN + again, machine_path=machine, unverified="absent")
     np.testing.assert_array_equal(manifest.dense_targets(), [[1, 0, 0], [0, -1, 0]])
@@ -174,10 +174,10 @@ def test_all_bad_lines_come_in_one_error_with_their_number(tmp_path):
     )
     message = error_of(tmp_path, train=TRAIN + bad)
     file = f"{tmp_path}/train-annotations-human-imagelabels.csv"
-    assert f"1 labels that data.classes_path does not name:\n  {file} line 6: /m/0" in message
+    assert f"labels that data.classes_path does not name:\n  {file} line 6: /m/0" in message
     assert f"2 confidences that are not from 0 to 1:\n  {file} line 7: '2'\n  {file} line 10: 'yes'" in message
-    assert f"1 rows of the wrong length:\n  {file} line 8: 3 cells instead of 4" in message
-    assert f"1 rows without an image:\n  {file} line 9" in message
+    assert f"rows of the wrong length:\n  {file} line 8: 3 cells instead of 4" in message
+    assert f"rows without an image:\n  {file} line 9" in message
 
 
 def test_files_that_are_not_of_open_images_are_errors(tmp_path):

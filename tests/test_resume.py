@@ -295,7 +295,7 @@ def test_two_processes_stop_together_and_go_on_in_one(tmp_path, caplog):
     place = read_seal(tmp_path / "a/last")
     assert (place["global_batch_size"], place["epoch"] >= 1) == (8, True), (tmp_path / "log").read_text()
     train_as_told(*settings(tmp_path), *two)
-    assert "batch_size=8: 1 processes keep the batches of 8 images" in caplog.text
+    assert "batch_size=8 keeps the batches of 8 images in 1 process" in caplog.text
     assert len(history(tmp_path / "a")) == EPOCHS + 1
 
 

@@ -79,7 +79,7 @@ def test_another_number_of_processes_may_go_on_again_and_again(run, train, caplo
     for epochs in (3, 4):
         caplog.clear()
         train("name=a", f"epochs={epochs}")
-        assert "batch_size=16: 1 processes keep the batches of 16 images" in caplog.text
+        assert "batch_size=16 keeps the batches of 16 images in 1 process" in caplog.text
         assert OmegaConf.load(run / "config.yaml").batch_size == 8
         assert read(run / "finished.json")["global_batch_size"] == 16
     with pytest.raises(InputError, match="batch_size: 8 -> 4"):

@@ -397,12 +397,12 @@ def test_a_broken_image_is_named_with_its_shard_and_place(folder):
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ({"json": {"labels": []}}, ["1 samples without an image (data.image_extensions", "odd has json"]),
+        ({"json": {"labels": []}}, ["samples without an image (data.image_extensions", "odd has json"]),
         (
             {"png": b"", "jpg": b"", "txt": ""},
             ["several files for an image (data.image_extensions", "odd has jpg, png"],
         ),
-        ({"png": b""}, ["1 samples without labels (data.labels_extension", "odd has png"]),
+        ({"png": b""}, ["samples without labels (data.labels_extension", "odd has png"]),
         ({"b.png": b"", "txt": ""}, ["samples without an image", "ends at the first dot", "odd has b.png, txt"]),
         ({"png": b"", "txt": "", "json": {}}, ["several files for labels", "odd has json, png, txt"]),
         (
@@ -440,10 +440,10 @@ def test_a_key_or_a_name_twice_in_a_shard_is_an_error_and_in_another_shard_it_is
     a, b = [("a.png", encode(0)), ("a.txt", b"x")], [("b.png", encode(1)), ("b.txt", b"x")]
     apart = write_files(folder / "apart.tar", [a[0], *b, a[1]])
     message = error_of(apart)
-    assert "1 samples that come twice, or whose files do not follow each other (write the shard again)" in message
+    assert "samples that come twice, or whose files do not follow each other (write the shard again)" in message
     assert f"{apart} sample 3: a" in message
     twice = write_files(folder / "twice.tar", [*a, a[1], *b])
-    assert f"1 samples with two files of one name:\n  {twice} sample 1: a.txt" in error_of(twice)
+    assert f"samples with two files of one name:\n  {twice} sample 1: a.txt" in error_of(twice)
     both = "{0,1}.tar"
     for number in (0, 1):
         write_files(folder / f"{number}.tar", [*a, *b])
@@ -456,11 +456,11 @@ def test_the_problems_of_all_shards_come_in_one_error(folder):
     write_files(folder / "c.tar", [])
     message = error_of(str(folder))
     assert (
-        f"1 samples without an image (data.image_extensions; a sample ends at the first dot of its name):\n  {folder}/a"
+        f"samples without an image (data.image_extensions; a sample ends at the first dot of its name):\n  {folder}/a"
         in message
     )
     assert f"{folder}/b.tar sample 2: odd has png" in message
-    assert f"1 shards without a sample:\n  {folder}/c.tar" in message
+    assert f"shards without a sample:\n  {folder}/c.tar" in message
 
 
 def test_compressed_shards_are_an_error_that_says_to_unpack_them(folder):

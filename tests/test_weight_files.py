@@ -79,7 +79,7 @@ LAYOUTS = {  # checkpoints as others write them, of the model's state and anothe
                 "module.predictor.0.weight": EXTRA,
             },
         },
-        r"'state_dict.module.base_encoder.'.*1 tensors .*left out \(state_dict.module",
+        r"'state_dict.module.base_encoder.'.*1 tensor .*left out \(state_dict.module",
     ),
     "MAE": (
         lambda s, o: {
@@ -104,7 +104,7 @@ LAYOUTS = {  # checkpoints as others write them, of the model's state and anothe
             "optimizer_states": [{"state": {}}],
             "hyper_parameters": {"lr": 0.1},
         },
-        "'state_dict.backbone.'.*1 tensors that are not the model's are left out",
+        "'state_dict.backbone.'.*1 tensor not the model's left out",
     ),
     "plain, beside a projection": (lambda s, o: {**backbone(s), "projector.0.weight": EXTRA}, "left out .projector.0"),
     "OpenCLIP": (

@@ -1,6 +1,6 @@
 """The one exception that means: the input or the settings are wrong, not the program; and what else is no bug."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 # what the backends of torch.distributed say of a process that has ended
 LOST_PROCESS = ("closed by peer", "reset by peer", "Broken pipe", "Connection was likely closed", "process exited")
@@ -49,6 +49,30 @@ def name_first(names: Sequence[str], limit: int = 5) -> str:
     'a, b, ...'
     """
     return ", ".join([*names[:limit], *["..."] * (len(names) > limit)])
+
+
+def list_kinds(problems: Mapping[str, Sequence[str]]) -> str:
+    """Returns the kinds of problems (what is wrong -> where), each with the first of its places, and how many there
+    are where it is more than one.
+
+    >>> print(list_kinds({"rows without an image": ["line 2"], "empty labels": ["line 3", "line 7"]}))
+    rows without an image:
+      line 2
+    2 empty labels:
+      line 3
+      line 7
+    """
+    counts = {kind: f"{len(places)} " if len(places) > 1 else "" for kind, places in problems.items()}
+    return "\n".join(f"{counts[kind]}{kind}:\n{list_first(places)}" for kind, places in problems.items())
+
+
+def plural(number: int, noun: str) -> str:
+    """Returns a number of things in words.
+
+    >>> plural(1, "label"), plural(1200, "image"), plural(2, "process")
+    ('1 label', '1,200 images', '2 processes')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "es" if noun.endswith("s") else "s")
 
 
 def check_choice(setting: str, value: str, choices: Sequence[str]) -> None:

@@ -37,7 +37,9 @@ DECISIONS = {
     "fitted": {},
 }
 DATA_REPORT = {"findings": [{"kind": str, "count": int}]}  # of scripts/validate_data.py
-COUNTED = {"num_images": int, "num_unreadable": int, "labels": {...: int}, "reasons": [str]}  # of a part of predict.py
+COUNTED = {  # of a part of predict.py
+    "num_images": int, "num_unreadable": int, "num_left_out?": int, "labels": {...: int}, "reasons": [str]
+}  # fmt: skip
 PREDICTED = {"plan": {}, "finished": (dict, NoneType)}  # beside the file of scripts/predict.py
 BAD_IMAGES = [{"row": int, "image": str, "reason": str}]
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from multihot.data.manifest import BadImage, Manifest
 from multihot.data.other_kinds import installed_packages
 from multihot.data.pixels import PixelReader
-from multihot.errors import InputError, ShardError, list_first
+from multihot.errors import InputError, ShardError, list_first, plural
 from multihot.files import read_json, temporary_name, write_json, write_text, writing
 from multihot.json_shapes import BAD_IMAGES
 
@@ -66,7 +66,9 @@ def drop_bad_images(manifest: Manifest, folder: Path, num_workers: int) -> Manif
         len(dropped), len(manifest), list_first([image.reason for image in dropped]),
     )  # fmt: skip
     if len(dropped) == len(manifest):
-        raise InputError(f"none of {len(manifest)} images can be decoded; is data.root right?\n  {dropped[0].reason}")
+        raise InputError(
+            f"none of {plural(len(manifest), 'image')} can be decoded; is data.root right?\n  {dropped[0].reason}"
+        )
     rows = np.setdiff1d(np.arange(len(manifest)), [item["row"] for item in found])
     return replace(manifest.subset(rows), dropped=dropped)
 

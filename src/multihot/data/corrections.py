@@ -16,7 +16,7 @@ from multihot.data.readers.csv_file import read_rows
 from multihot.data.table.cells import quote
 from multihot.data.table.lookalikes import name_alike
 from multihot.data.table.places import Cases, Problems
-from multihot.errors import InputError, MissingSplitError, list_first, name_first
+from multihot.errors import InputError, MissingSplitError, list_kinds, name_first, plural
 from multihot.labels import LabelSpace
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,11 @@ class CorrectedReader:
         except InputError as error:
             raise InputError(f"{self.file} leaves answers that cannot be together: {error}") from error
         log.info(
-            "%s: %d corrections, which change %d answers of the %s split", self.file, len(rows), num_changed, split
+            "%s: %s, %s of the %s split changed",
+            self.file,
+            plural(len(rows), "correction"),
+            plural(num_changed, "answer"),
+            split,
         )
         return corrected
 
@@ -140,8 +144,7 @@ def read_corrections(file: str) -> list[Line]:
 def raise_problems(file: str, problems: Problems) -> None:
     """Raises InputError with all problems of a file, if there are any."""
     if problems:
-        kinds = [f"{len(places)} {kind}:\n{list_first(places)}" for kind, places in problems.items()]
-        raise InputError(f"data.corrections={file} cannot be used. There are\n" + "\n".join(kinds))
+        raise InputError(f"data.corrections={file} cannot be used. There are\n{list_kinds(problems)}")
 
 
 def read_images(read: Callable[..., Manifest], split: str, labels: Sequence[str]) -> Sequence[str]:

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array, vstack
 
 from multihot.data.images import DECODING, decoding_of, file_of, read_image
 from multihot.data.value_range import RangedReader, ValueRange
-from multihot.errors import InputError, list_first
+from multihot.errors import InputError, list_first, plural
 from multihot.labels import Group, LabelSpace
 
 SPLITS = ("train", "val", "test")
@@ -56,8 +56,8 @@ class Manifest:
         check_labels(self.labels)
         if self.targets.shape != (len(self.images), len(self.labels)):
             raise InputError(
-                f"targets have shape {self.targets.shape}, but there are {len(self.images)} images "
-                f"and {len(self.labels)} labels"
+                f"targets have shape {self.targets.shape}, which is not that of {plural(len(self.images), 'image')} "
+                f"and {plural(len(self.labels), 'label')}"
             )
         values = self.targets.data
         if values.dtype not in (np.int8, np.float32) or not ((values == -1) | ((values >= 0) & (values <= 1))).all():
@@ -139,9 +139,12 @@ class Manifest:
             np.diff(members.indptr) < len(columns)
         )
         lacks = (present == 0) & (unknown == 0) & (not allow_none)
-        wrong = [f"{self.images[row]}: {present[row]} labels" for row in np.flatnonzero((present > 1) | lacks)]
+        wrong = [
+            f"{self.images[row]}: {plural(present[row], 'label')}" for row in np.flatnonzero((present > 1) | lacks)
+        ]
         if wrong:
-            raise InputError(f"{len(wrong)} images have not {wanted}:\n{list_first(wrong)}")
+            have = "has" if len(wrong) == 1 else "have"
+            raise InputError(f"{plural(len(wrong), 'image')} {have} not {wanted}:\n{list_first(wrong)}")
 
     def label_space(self, single_label: bool, activation: str) -> LabelSpace:
         """Returns the space of these labels; with `single_label` all of them exclude each other, and it is checked."""

@@ -7,7 +7,7 @@ import numpy as np
 from multihot.data.answer_kinds import count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
 from multihot.data.manifest import Manifest
 from multihot.data.unknown import UnknownStrategy
-from multihot.errors import InputError, name_first
+from multihot.errors import InputError, name_first, plural
 from multihot.labels import LabelSpace
 
 NO_OTHERWISE = (  # a setting of data, its value that hides a "no", and what to set if that is one
@@ -95,8 +95,8 @@ def describe_alike(val: Manifest) -> list[str]:
     if not len(val) or count_kinds(val).both.any():
         return []
     return [
-        f"none of {len(val.labels)} labels is known to be on some of the {len(val)} val images and not on others: a "
-        "model that gives all images one answer has the best scores"
+        f"none of {plural(len(val.labels), 'label')} is known to be on some of {plural(len(val), 'val image')} and not "
+        "on others: a model that gives all images one answer has the best scores"
     ]
 
 
@@ -134,7 +134,7 @@ def describe_source(settings: Mapping) -> str:
 def count(which: np.ndarray) -> str:
     """Returns how many of the labels these are (bool (C,)), in words that "no ..." follows."""
     number = int(which.sum())
-    return f"{number} of {len(which)} labels {'has' if number == 1 else 'have'}"
+    return f"{number} of {plural(len(which), 'label')} {'has' if number == 1 else 'have'}"
 
 
 def them(which: np.ndarray) -> str:

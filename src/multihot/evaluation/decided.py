@@ -16,7 +16,7 @@ from multihot.decisions import Decisions, fit_decisions
 from multihot.decisions.cross_fit import MOST_ENTRIES, Gain, cross_fit
 from multihot.decisions.decisions import DECISIONS_FILE
 from multihot.decisions.reliability import Reliability, measure_reliability
-from multihot.errors import InputError, list_first
+from multihot.errors import InputError, list_first, plural
 from multihot.evaluation.predictions import ORIGIN, Predictions, hash_model
 from multihot.evaluation.scores import FITTED, in_one_thread
 from multihot.files import write_text, writing
@@ -94,19 +94,21 @@ def try_cross_fit(predictions: Predictions, fit, decide) -> dict[str, Gain]:
 
 def describe(decisions: Decisions, gains: Mapping[str, Gain]) -> str:
     """Returns decisions and gains in words."""
-    lines = [f"decisions: {decisions.description} ({decisions.fitted['num_images']} images)"]
+    lines = [f"decisions: {decisions.description} ({plural(decisions.fitted['num_images'], 'image')})"]
     num_common = len(decisions.space.independent) - len(decisions.own)
     if num_common:
-        lines.append(f"  {num_common} labels: predicted from probability {decisions.common:.4f} on")
+        lines.append(f"  {plural(num_common, 'label')}: predicted from probability {decisions.common:.4f} on")
     if decisions.own:
         thresholds = decisions.thresholds()
         low, high = np.quantile([thresholds[column] for column in decisions.own], (0, 1))
-        lines.append(f"  {len(decisions.own)} labels: each from its own on, {low:.4f} to {high:.4f}")
+        lines.append(f"  {plural(len(decisions.own), 'label')}: each from its own on, {low:.4f} to {high:.4f}")
     for group, temperature in zip(decisions.space.groups, decisions.calibration.temperatures, strict=True):
         lines.append(f"  {group.name}: the largest logit decides; temperature {temperature:.4f}")
     if decisions.kept:
         reasons = [f"{label}: {reason}" for label, reason in decisions.kept.items()]
-        lines.append(f"  {len(reasons)} labels keep the common threshold:\n{list_first(reasons, limit=5)}")
+        lines.append(
+            f"  the common threshold is kept by {plural(len(reasons), 'label')}:\n{list_first(reasons, limit=5)}"
+        )
     if gains:
         lines.append("  fitted to four fifths of these images, on the last fifth      own   fitted  difference (95%)")
         lines += [

@@ -18,6 +18,7 @@ from torch import Tensor
 from multihot import json_shapes
 from multihot.data import source_settings
 from multihot.data.manifest import Manifest
+from multihot.errors import plural
 from multihot.files import check_disk_space, damaged, link_or_copy, read_json, take_space, write_json, writing
 from multihot.labels import LabelSpace
 from multihot.metrics.blocks import LogitsAndTarget
@@ -57,7 +58,7 @@ class Predictions(LogitsAndTarget):
         matrices, mapped = map_matrices(folder / MATRICES)
         images = read_json(folder / IMAGES, json_shapes.LABELS)
         if len(images) != len(matrices["logits"]):
-            raise damaged(folder / IMAGES, f"it names {len(images)} images of {len(matrices['logits'])}")
+            raise damaged(folder / IMAGES, f"it names {plural(len(images), 'image')} of {len(matrices['logits'])}")
         origin = read_seal(folder, ORIGIN) or {}
         space = LabelSpace.from_config(origin["label_space"]) if "label_space" in origin else space
         return cls(**matrices, space=space, images=images, mapped=mapped)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multihot.errors import InputError
+from multihot.errors import InputError, plural
 from multihot.labels import ACTIVATIONS, LabelSpace
 
 # Wider logits are refused: narrowing them to float32 could turn different scores into ties.
@@ -25,7 +25,9 @@ def check_logits_and_target(logits: Tensor, target: Tensor, num_labels: int | No
     if logits.ndim != 2 or logits.numel() == 0:
         raise InputError(f"logits must have the shape (N, C), images by labels, not {tuple(logits.shape)}")
     if num_labels not in (None, logits.shape[1]):
-        raise InputError(f"logits must have one column for each of {num_labels} labels, not {logits.shape[1]}")
+        raise InputError(
+            f"logits must have one column for each of {plural(num_labels, 'label')}, not {logits.shape[1]}"
+        )
     if target.shape != logits.shape:
         raise InputError(f"target must have the shape of the logits {tuple(logits.shape)}, not {tuple(target.shape)}")
     logits = logits.detach().cpu().float()

@@ -10,7 +10,7 @@ from timm.models import VisionTransformer, clean_state_dict
 from timm.models.eva import Eva
 from torch import Tensor, nn
 
-from multihot.errors import InputError, list_first, name_first
+from multihot.errors import InputError, list_first, name_first, plural
 
 CONTAINERS = ("state_dict_ema.", "model_ema.", "state_dict.", "model.")  # where timm looks, in this order
 AVERAGED = re.compile(r"ema[._]|_ema|averaged|teacher|target_encoder")  # prefixes of what training has averaged
@@ -118,7 +118,7 @@ def describe_choice(prefix: str, others: Sequence[str], left_out: Sequence[str])
         parts.append(f"other models in it are not used ({', '.join(map(repr, others))})")
     if left_out:
         names = list(dict.fromkeys(".".join(key.split(".")[:2]) for key in left_out))
-        parts.append(f"{len(left_out)} tensors that are not the model's are left out ({name_first(names, limit=4)})")
+        parts.append(f"{plural(len(left_out), 'tensor')} not the model's left out ({name_first(names, limit=4)})")
     return "; ".join(parts)
 
 

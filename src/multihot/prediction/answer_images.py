@@ -110,8 +110,7 @@ def answer_images(
                         part = slice(piece[0], piece[-1] + 1)
                         records = describer.describe(names[part], logits[part], top_k, min_probability)
                         records = list(map(refuse_unread, records, batch.reasons[part]))
-                        write(records)
-                        total.add(records)
+                        total.add(records, write(records) or 0)
                     progress.update(len(rows))
             with writing(output.part(number), WAY_OUT):
                 output.save(number, total.to_config())
@@ -133,14 +132,15 @@ class Total:
     """What the records of a part come to."""
 
     def __init__(self):
-        self.num_images = self.num_unreadable = 0
+        self.num_images = self.num_unreadable = self.num_left_out = 0
         self.labels, self.reasons = Counter(), []
 
-    def add(self, records: Sequence[dict]) -> None:
-        """Counts records."""
+    def add(self, records: Sequence[dict], num_left_out: int) -> None:
+        """Counts records, and how many of them are not in the file."""
         reasons = [record["error"] for record in records if record["error"] is not None]
         self.num_images += len(records)
         self.num_unreadable += len(reasons)
+        self.num_left_out += num_left_out
         self.reasons += reasons[: MOST_REASONS - len(self.reasons)]
         for record in records:
             self.labels.update(record["labels"])

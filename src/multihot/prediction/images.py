@@ -12,7 +12,7 @@ from multihot.data.images import file_of
 from multihot.data.manifest import Manifest, describe_state
 from multihot.data.readers.csv_file import read_rows
 from multihot.data.readers.folders import is_image, walk
-from multihot.errors import InputError, check_choice, list_first
+from multihot.errors import InputError, check_choice, list_first, plural
 
 log = logging.getLogger("multihot")
 
@@ -49,7 +49,7 @@ def list_folder(folder: str) -> list[str]:
     images = [path for path in files if is_image(path)]
     others = [path for path in files if not is_image(path)]
     if not images:
-        raise InputError(f"images={folder} holds no images, by their endings ({len(files)} files): {ALLOWED}")
+        raise InputError(f"images={folder} holds no images, by their endings ({plural(len(files), 'file')}): {ALLOWED}")
     if others:
         log.info(
             "%s: %d files are left out, as their endings are none of images:\n%s",

@@ -103,7 +103,8 @@ class Output:
         labels = Counter()
         for part in counts:
             labels.update(part["labels"])
-        total = {name: sum(part[name] for part in counts) for name in ("num_images", "num_unreadable")}
+        names = ("num_images", "num_unreadable", "num_left_out")
+        total = {name: sum(part.get(name, 0) for part in counts) for name in names}
         total |= {"labels": dict(labels), "reasons": [reason for part in counts for reason in part["reasons"]][:5]}
         new = temporary_name(self.path)
         with writing(self.path, WAY_OUT):

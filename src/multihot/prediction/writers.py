@@ -17,7 +17,7 @@ from multihot.labels import LabelSpace
 
 SCORES_AT_ONCE = 1 << 18  # in a row group of Parquet
 
-Write = Callable[[Sequence[dict]], None]
+Write = Callable[[Sequence[dict]], int | None]  # of records; returns how many the format leaves out, None: none
 
 
 class Writer(Protocol):
@@ -48,7 +48,13 @@ class LineWriter(ABC):
     def open(self, path: Path) -> Iterator[Write]:
         """Gives a function that writes records to a new file."""
         with path.open("w", encoding="utf-8") as file:
-            yield lambda records: file.writelines(map(self.line, records))
+
+            def write(records: Sequence[dict]) -> int:
+                lines = list(map(self.line, records))
+                file.writelines(lines)
+                return lines.count("")
+
+            yield write
 
 
 class JsonLines(LineWriter):
@@ -105,7 +111,11 @@ class Csv:
         """Gives a function that writes records to a new file, without a header."""
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            yield lambda records: writer.writerows(map(self.cells, records))
+
+            def write(records: Sequence[dict]) -> None:
+                writer.writerows(map(self.cells, records))  # which returns how many characters the last one has
+
+            yield write
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
         """Writes the header and all parts into one file."""

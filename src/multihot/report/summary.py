@@ -8,6 +8,7 @@ from pathlib import PurePath
 import numpy as np
 import torch
 
+from multihot.errors import plural
 from multihot.evaluation.scores import evaluate, in_one_thread
 from multihot.labels import LabelSpace
 from multihot.metrics.bootstrap import resample
@@ -36,7 +37,8 @@ def describe_training(result: Result) -> list[tuple[str, str]]:
     settings, counts = result.settings, result.counts
     data, function = settings["data"], settings["loss"]["function"]["_target_"].rpartition(".")[2]
     source = data.get("path") or data.get("name") or data["_target_"].split(".")[-2]
-    images = f"{counts['num_images']:,} images" if counts else "images"
+    images = plural(counts["num_images"], "image") if counts else "images"
+    measured = plural(result.metrics["num_images"], f"{result.split} image")
     best = max(result.history, key=lambda row: row["epoch"], default={"epoch": settings["epochs"]})["epoch"]
     return [
         ("run", result.name),
@@ -45,7 +47,7 @@ def describe_training(result: Result) -> list[tuple[str, str]]:
         ("loss", function),
         ("fine-tuning", settings["finetune"]["_target_"].rpartition(".")[2]),
         ("epochs", f"{best} of {settings['epochs']}"),
-        ("measured on", f"{result.metrics['num_images']:,} {result.split} images, {len(result.space.labels):,} labels"),
+        ("measured on", f"{measured}, {plural(len(result.space.labels), 'label')}"),
         ("decided by", describe_decisions(result)),
     ]
 

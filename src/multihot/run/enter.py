@@ -17,7 +17,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig
 
-from multihot.errors import InputError
+from multihot.errors import InputError, plural
 from multihot.files import writing
 from multihot.ownership import check_name, find_run_around
 from multihot.run.checkpoint import list_checkpoints
@@ -173,5 +173,10 @@ def keep_global_batch(cfg: DictConfig, saved: DictConfig, run: Run) -> None:
             f"the run began with batches of {place['global_batch_size']} images in all processes, which "
             f"{num_processes} processes cannot share equally: start as many as divide it, or give the run a new name"
         )
-    log.info("batch_size=%d: %d processes keep the batches of %d images", size, num_processes, size * num_processes)
+    log.info(
+        "batch_size=%d keeps the batches of %d images in %s",
+        size,
+        size * num_processes,
+        plural(num_processes, "process"),
+    )
     cfg.batch_size = saved.batch_size = size

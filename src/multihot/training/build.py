@@ -18,7 +18,7 @@ from multihot.data.checks.pictures import warn_of_pictures
 from multihot.data.loader import Batches, create_evaluation_batches, create_training_batches
 from multihot.data.manifest import Manifest
 from multihot.data.sampling import EvaluationOrder, TrainingOrder, image_repeats
-from multihot.errors import name_first
+from multihot.errors import name_first, plural
 from multihot.files import write_text, writing
 from multihot.labels import LabelSpace, show_label
 from multihot.loss import MANY_LABELS, MultiLabelLoss, can_factor, check_loss
@@ -106,8 +106,8 @@ def build_loss(recipe: Recipe, data: Data) -> MultiLabelLoss:
     """Returns the loss; raises InputError if it, the monitored score or the thresholds do not fit the data."""
     check_measured(recipe.monitor, recipe.threshold, data.space)
     names = name_first(list(map(show_label, data.space.labels)), LABELS_SHOWN)
-    counts = len(data.train), len(data.val), len(data.space.labels)
-    log.info("%d train and %d val images, %d labels: %s", *counts, names)
+    counts = len(data.train), plural(len(data.val), "val image"), plural(len(data.space.labels), "label")
+    log.info("%d train and %s, %s: %s", *counts, names)
     loss = recipe.create_loss(space=data.space, **data.train.counts())
     check_loss(loss, is_soft=data.train.is_soft or data.val.is_soft, is_mixed=recipe.is_mixed)
     return loss

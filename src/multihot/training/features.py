@@ -22,7 +22,7 @@ from torch.utils.data import Dataset, Sampler
 
 from multihot.data.loader import Batches, answers_of, create_batches, create_evaluation_batches
 from multihot.data.manifest import Manifest
-from multihot.errors import InputError
+from multihot.errors import InputError, plural
 from multihot.files import check_disk_space, removing_on_error, take_space, write_json, writing
 from multihot.model.features import hash_backbone, pool, read_features
 from multihot.model.finetune import BACKBONE_DROPOUTS
@@ -103,7 +103,7 @@ class FeatureCache:
         path = self.folder / f"{fingerprint(self.model, manifest, key)}.npy"
         complete = path.with_suffix(".json")
         if broadcast_object_list([complete.exists() and is_whole(path)])[0]:  # one looks for all: others may be at it
-            log.info("features of %d images: read from %s", len(manifest), path)
+            log.info("features of %s: read from %s", plural(len(manifest), "image"), path)
             return Features(np.load(path, mmap_mode="r"))
         batches = create_evaluation_batches(
             manifest,
@@ -123,7 +123,7 @@ class FeatureCache:
                 write_json(complete, {"images": len(manifest), "shape": list(shape), **key})
                 marks_of(path).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
-        log.info("features of %d images: kept in %s (%.0f MB)", len(manifest), path, values.nbytes / 1e6)
+        log.info("features of %s: kept in %s (%.0f MB)", plural(len(manifest), "image"), path, values.nbytes / 1e6)
         return Features(np.load(path, mmap_mode="r"))
 
     def compute(self, batches: Batches, values: np.ndarray, is_done: np.ndarray) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from multihot.data.answer_kinds import Kinds, count_kinds, count_trained, mostly_unknown, num_unknown, unlike_train
 from multihot.data.manifest import Manifest
 from multihot.data.unknown import UnknownStrategy
+from multihot.errors import plural
 from multihot.labels import LabelSpace
 
 SAY_NO = (
@@ -39,7 +40,7 @@ def faults_of_training(data: Manifest, settings: Mapping) -> Iterator[tuple[str,
     if not count_trained(data, space, UnknownStrategy(), soft_is_both=True).both.any():
         yield (
             "nothing_to_learn",
-            f"each of {len(data.labels)} labels has one answer in all {len(data)} train images",
+            f"each of {plural(len(data.labels), 'label')} has one answer in all of {plural(len(data), 'train image')}",
         )
     kinds = count_trained(data, space, UnknownStrategy())
     yield from find_always_present("label_on_all_train_images", "train", data.labels, kinds)
@@ -54,7 +55,7 @@ def faults_of_measuring(split: str, data: Manifest) -> Iterator[tuple[str, str]]
     if not kinds.both.any():
         yield (
             "nothing_to_choose_by",
-            f"none of {len(data.labels)} labels has both in the {len(data)} {split} images",
+            f"none of {plural(len(data.labels), 'label')} has both in {plural(len(data), f'{split} image')}",
         )
     yield from find_always_present("label_on_all_images", split, data.labels, kinds)
 

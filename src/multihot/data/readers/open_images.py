@@ -18,7 +18,7 @@ from multihot.data.table.answers import parse_number
 from multihot.data.table.cells import BLANK
 from multihot.data.table.reader import SPLIT_BY_PATHS, TableReader
 from multihot.data.table.table import Table
-from multihot.errors import InputError
+from multihot.errors import InputError, plural
 
 log = logging.getLogger("multihot")
 
@@ -153,7 +153,7 @@ class LabelFiles:
         answers = map(np.asarray, (self.rows, self.labels, self.values, self.are_machine))
         rows, labels, values, num_contradictions = settle(*answers)
         if num_contradictions:
-            log.warning("%s: %d labels with contradicting lines are unknown", self.split, num_contradictions)
+            log.warning("%s: unknown are %s with contradicting lines", self.split, plural(num_contradictions, "label"))
         self.table.add_answers(rows, labels, values)
 
 

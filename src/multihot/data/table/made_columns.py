@@ -9,7 +9,7 @@ from multihot.data.table.column_settings import ColumnSettings
 from multihot.data.table.image_template import parse_template
 from multihot.data.table.split_lists import SplitLists
 from multihot.data.table.table import Table
-from multihot.errors import InputError, name_first
+from multihot.errors import InputError, name_first, plural
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Joined:
         self.cells_of: dict[tuple[str, ...], list] = {}
         for number, cells in rows:
             if len(cells) < len(header):
-                raise InputError(f"{self.file} row {number} has {len(cells)} cells instead of {len(header)}")
+                raise InputError(f"{self.file} row {number} has {plural(len(cells), 'cell')} instead of {len(header)}")
             key, cells = tuple(as_text(cells[place]) for place in places), [cells[place] for place in others]
             if self.cells_of.setdefault(key, cells) != cells:
                 raise InputError(f"{self.file} row {number} is a second one of {describe(self.names, key)}: keep one")
@@ -214,4 +214,4 @@ def describe(names: Sequence[str], key: Sequence[str]) -> str:
 def warn_of_left_out(file: str, count: int, which: str) -> None:
     """Warns of rows that are not used."""
     if count:
-        log.warning("%s: %d rows are left out %s", file, count, which)
+        log.warning("%s: left out %s %s", file, plural(count, "row"), which)

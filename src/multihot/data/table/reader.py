@@ -24,7 +24,7 @@ from multihot.data.table.none_labels import take_out, warn_of_words
 from multihot.data.table.places import Cases, Problems
 from multihot.data.table.table import SPLIT_OF_NAME, Table
 from multihot.data.table.targets import NOT_LISTED, check_existence, create_manifest, create_targets, find_lacking
-from multihot.errors import InputError, MissingSplitError, check_choice, list_first, name_first
+from multihot.errors import InputError, MissingSplitError, check_choice, list_kinds, name_first
 from multihot.labels import read_groups
 
 log = logging.getLogger(__name__)
@@ -129,11 +129,10 @@ class TableReader(ABC):
         unseen = UNSEEN[self.unseen_labels] if of_model else NOT_LISTED
         targets = create_targets(self.table, rows, labels, problems, unseen)
         if problems:
-            kinds = [f"{len(places)} {kind}:\n{list_first(places)}" for kind, places in problems.items()]
             files = name_first(self.table.files, MOST_FILES)
             error = MissingSplitError if list(problems) == [NO_ROWS] else InputError
             with nullcontext() if len(self.table) else explaining(self):  # another reader may read what this one cannot
-                raise error(f"{files} cannot be used. There are\n" + "\n".join(kinds))
+                raise error(f"{files} cannot be used. There are\n{list_kinds(problems)}")
         self.warn_of_lacking(rows, labels)
         if split == "train" and not of_model:
             warn_of_lookalikes(labels)

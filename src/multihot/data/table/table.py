@@ -17,6 +17,7 @@ from multihot.data.table.cells import CellError, is_blank, quote
 from multihot.data.table.image_finder import ImageFinder
 from multihot.data.table.places import MOST_NOTED, Cases, Places, Problems
 from multihot.data.table.propose import guess_meaning, propose_answers
+from multihot.errors import plural
 
 SPLIT_OF_NAME = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 UNKNOWN_SPLIT = f"splits other than {', '.join(SPLITS)}"
@@ -228,7 +229,7 @@ class Table:
     def note_width(self, number: int, num_cells: int, num_columns: int) -> None:
         """Notes that the row `number` of the current file has a cell too few or too many."""
         more = " (a cell that holds what divides the cells needs quotes)" * (num_cells > num_columns)
-        self.note("rows of the wrong length", number, f"{num_cells} cells instead of {num_columns}{more}")
+        self.note("rows of the wrong length", number, f"{plural(num_cells, 'cell')} instead of {num_columns}{more}")
 
     def note_weight(self, number: int, cell: object) -> None:
         """Notes that a cell of the row `number` is no weight."""

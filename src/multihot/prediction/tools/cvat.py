@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-from multihot.errors import InputError, name_first
+from multihot.errors import InputError, name_first, plural
 from multihot.labels import LabelSpace, show_label
 from multihot.prediction.writers import Write
 
@@ -32,7 +32,13 @@ class Cvat:
     def open(self, path: Path) -> Iterator[Write]:
         """Gives a function that writes records to a new file, a line an image, without what goes before its name."""
         with path.open("w", encoding="utf-8") as file:
-            yield lambda records: file.writelines(map(write_image, leave_out_unfit(records)))
+
+            def write(records: Sequence[dict]) -> int:
+                kept = leave_out_unfit(records)
+                file.writelines(map(write_image, kept))
+                return len(records) - len(kept)
+
+            yield write
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
         """Writes the list of labels and all parts into one file, the images numbered."""
@@ -63,7 +69,7 @@ def leave_out_unfit(records: Sequence[dict]) -> list[dict]:
     unfit = [record["image"] for record in records if UNFIT.search(record["image"])]
     if unfit:
         names = name_first([ascii(image) for image in unfit])
-        log.warning("%d images are left out, as no XML can hold their names: %s", len(unfit), names)
+        log.warning("%s left out, as no XML can hold such a name: %s", plural(len(unfit), "image"), names)
     return [record for record in records if not UNFIT.search(record["image"])]
 
 

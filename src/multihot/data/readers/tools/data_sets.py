@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from multihot.data.table.exports import ExportReader
 from multihot.data.table.table import name_splits
-from multihot.errors import InputError
+from multihot.errors import InputError, plural
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ class DataSetReader(ExportReader):
         """Warns of objects that are not read; raises InputError if they are all that there is."""
         if not num_objects or self.objects == "present":
             return
-        found = f"{file} has {num_labels} labels of whole images, and {num_objects} boxes, outlines, ... of objects"
+        labels, objects = plural(num_labels, "label"), plural(num_objects, "object")
+        found = f"{file} has {labels} of whole images, and {objects} (boxes, outlines, ...)"
         way_out = "data.objects=present takes their labels for labels of their image"
         if not num_labels:
             raise InputError(f"{found}: {way_out}")

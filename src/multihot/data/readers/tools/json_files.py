@@ -11,7 +11,7 @@ from multihot.data.readers.folders import walk
 from multihot.data.table.exports import UNTAGGED, ExportReader, Item
 from multihot.data.table.reader import MOST_FILES
 from multihot.data.table.table import Table
-from multihot.errors import InputError, name_first
+from multihot.errors import InputError, name_first, plural
 from multihot.json_shapes import find_misfit
 
 UNUSABLE = "files that cannot be used (restore them, or take them away)"
@@ -80,8 +80,8 @@ class JsonFolderReader(ExportReader):
         others = table.problems.keys() - {UNTAGGED.format(self.untagged_means)}
         if self.num_objects and not table.id_of and not others:
             raise InputError(
-                f"{files}: no image has a tag of its own, but {self.num_objects} objects are outlined: if their labels "
-                "are meant, set data.objects=present (and data.unlisted=unknown if not all objects are outlined)"
+                f"{files}: no image has a tag of its own, but {plural(self.num_objects, 'object')} outlined: if their "
+                "labels are meant, set data.objects=present (and data.unlisted=unknown if not all objects are outlined)"
             )
 
     def read(self, file: str, table: Table) -> Iterator[Item]:
