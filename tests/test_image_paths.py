@@ -7,6 +7,7 @@ from conftest import compose_config
 from PIL import Image
 
 from multihot.data import create_reader
+from multihot.data.table.table import Table
 from multihot.errors import InputError
 
 
@@ -69,3 +70,12 @@ def test_what_is_there_instead_of_an_image_is_said(folder, image, words):
         read(folder, image)
     assert words.replace("{folder}", str(folder)) in str(error.value)
     assert "data.csv line 2" in str(error.value)
+
+
+def test_a_file_an_image_keeps_one_text_of_the_folder(tmp_path):
+    table = Table()
+    for name in ("a.json", "b.json", "c.json"):
+        table.begin(f"{tmp_path}/{name}")
+    table.begin(f"{tmp_path}/other/a.json")
+    assert table.roots == [str(tmp_path)] * 3 + [f"{tmp_path}/other"]
+    assert len({id(root) for root in table.roots}) == 2
