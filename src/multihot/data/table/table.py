@@ -73,9 +73,7 @@ class Table:
         self.units.append(unit)
         self.embedded = embedded
         folder = os.path.abspath(os.path.dirname(file) if root is None else root)
-        self.root = (
-            self.roots[-1] if self.roots[-1:] == [folder] else folder
-        )  # one text for many
+        self.root = self.roots[-1] if self.roots[-1:] == [folder] else folder  # one text for many
         self.finder.begin(self.root, is_given=root is not None)
         self.roots.append(self.root)
 
