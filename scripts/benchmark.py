@@ -31,6 +31,7 @@ from benchmark_features import measure_features
 from benchmark_labels import measure_labels
 from benchmark_predict import check_peers, compare_programs
 from benchmark_start import measure_start
+from benchmark_train import compare_trainings
 from benchmark_weights import measure_weights
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -79,7 +80,7 @@ def main(cfg: DictConfig) -> None:
         "augment": lambda cfg, _folder: measure_augment(cfg),
         "weights": lambda cfg, _folder: measure_weights(cfg),
         "labels": lambda cfg, _folder: measure_labels(cfg.num_rounds),
-        "features": measure_features, "predict": measure_predict, "start": measure_starts,
+        "features": measure_features, "predict": measure_predict, "start": measure_starts, "train": measure_train,
     }  # fmt: skip
     check_settings(cfg, "benchmark")
     start_processes()
@@ -398,6 +399,14 @@ def measure_predict(cfg: DictConfig, folder: Path) -> None:
     compare_programs(
         run.folder, create_reader(cfg.data)("train").images, precision=cfg.mixed_precision, batch_size=cfg.batch_size,
         steps=(first, first + cfg.num_steps), num_rounds=cfg.num_rounds, timm_inference=cfg.timm_inference,
+    )  # fmt: skip
+
+
+def measure_train(cfg: DictConfig, folder: Path) -> None:
+    """Compares train.py with timm's on an epoch of the photos."""
+    compare_trainings(
+        create_reader(cfg.data)("train").images, folder, model=cfg.model.name, image_size=cfg.model.image_size,
+        batch_size=cfg.batch_size, steps=(2, 2 + cfg.num_steps), num_rounds=cfg.num_rounds, timm_train=cfg.timm_train,
     )  # fmt: skip
 
 

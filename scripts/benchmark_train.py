@@ -1,10 +1,9 @@
 """Times train.py and timm's train.py on the same photos, each in a process of its own."""
 
 import csv
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import count, islice
+from itertools import count, cycle, islice
 from pathlib import Path
 
 from benchmark_predict import PRECISIONS, time_programs
@@ -12,91 +11,82 @@ from timing import report
 
 from multihot.errors import InputError
 
-TRAIN = Path(__file__).resolve().parents[1] / "train.py"
-VALIDATION = 8  # images that each program validates on, which do not count: both lengths have them
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+LABELS = ("label0", "label1")  # timm's script reads folders of classes: one label an image
+NUM_VALIDATION = 8  # images that each program validates on; both lengths have them, so they do not count
 
 
 def compare_trainings(
-    images: Sequence[str], *, model: str, image_size: int, num_labels: int, batch_size: int, lr: float,
-    steps: Sequence[int], num_rounds: int, timm_train: str, work: Path,
+    images: Sequence[str], work: Path, *, model: str, image_size: int | None, batch_size: int, steps: Sequence[int],
+    num_rounds: int, timm_train: str | None,
 ) -> None:  # fmt: skip
-    """Prints images a second of train.py in the precision and kernels that its trial chooses, and of timm's in two
-    precisions, by how much longer an epoch of more images takes.
+    """Prints images a second of train.py, in the precision and kernels that its trial chooses, and of timm's script in
+    float32, its default, and in bfloat16: by how much longer an epoch of more images takes.
 
     Args:
+        work: a folder for what is written.
+        image_size: pixels; None: the model's own.
         steps: batches of the two lengths.
         timm_train: train.py of timm's repository.
     """
-    lengths = [make_length(work / f"train{num_batches}", images, num_batches * batch_size) for num_batches in steps]
-    same = {"model": model, "size": image_size, "num_labels": num_labels, "batch_size": batch_size, "lr": lr}
-    programs = {"train.py": partial(train, work / "runs", count(), **same)}
-    for precision in (PRECISIONS["no"], PRECISIONS["bf16"]):
-        programs[f"timm's train.py in {precision}"] = partial(
-            train_timm, timm_train, work / "timm", precision=precision, **same
+    if timm_train is None or not Path(timm_train).is_file():
+        raise InputError(
+            f"timm_train={timm_train} is no file: parts=[train] needs train.py of a clone of "
+            "https://github.com/huggingface/pytorch-image-models"
         )
-    time_programs({"train.py": programs["train.py"]}, lengths[:1] * 2, 1)  # its trial of kernels is remembered
+    lengths = [write_length(work / f"train{number}", images, number * batch_size) for number in steps]
+    settings = {"model": model, "image_size": image_size, "batch_size": batch_size}
+    ours = partial(train, work / "runs", count(), **settings)
+    programs = {"train.py": ours}
+    for precision in (PRECISIONS["no"], PRECISIONS["bf16"]):
+        script = partial(train_timm, timm_train, work / "timm", precision, **settings)
+        programs[f"timm's train.py in {precision}"] = script
+    time_programs({"train.py": ours}, lengths[:1] * 2, num_rounds=1)  # what its trial finds is remembered
     times = time_programs(programs, lengths, num_rounds)
     (own, own_times), *others = times.items()
     for other, other_times in others:
         report(own, (steps[1] - steps[0]) * batch_size, own_times, other, other_times)
 
 
-def check_timm_train(timm_train: str | None) -> None:
-    """Raises InputError unless this is a file."""
-    if timm_train is None or not os.path.isfile(timm_train):
-        raise InputError(
-            f"timm_train={timm_train} is no file: parts=[train] needs train.py of a clone of "
-            "https://github.com/huggingface/pytorch-image-models"
-        )
-
-
-def make_length(folder: Path, images: Sequence[str], num_images: int) -> Path:
-    """Returns a folder of so many images as timm reads them, a folder for each class, and as a list for train.py."""
+def write_length(folder: Path, images: Sequence[str], num_train: int) -> Path:
+    """Returns a folder of links to images, a folder a class as timm reads it, and photos.csv, as train.py does."""
     rows = []
-    for split, number in (("train", num_images), ("validation", VALIDATION)):
-        for row, image in enumerate(islice(repeat_all(images), number)):
-            label = f"label{row % 2}"
-            link = folder / split / label / f"{row:06}{Path(image).suffix}"
+    for split, name, number in (("train", "train", num_train), ("val", "validation", NUM_VALIDATION)):
+        for row, image in enumerate(islice(cycle(images), number)):
+            label = LABELS[row % len(LABELS)]
+            link = folder / name / label / f"{row:06}{Path(image).suffix}"
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(Path(image).absolute())
-            rows.append([str(link), split.removesuffix("idation"), label])
+            rows.append([link, split, label])
     with (folder / "photos.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["image", "split", "labels"], *rows])
     return folder
 
 
-def repeat_all(images: Sequence[str]):
-    """Gives the images again and again."""
-    while True:
-        yield from images
-
-
 def train(
-    runs: Path, numbers: count, folder: Path, *, model: str, size: int, num_labels: int, batch_size: int, lr: float
+    runs: Path, numbers: count, folder: Path, *, model: str, image_size: int | None, batch_size: int
 ) -> list[str]:  # fmt: skip
-    """Returns our command: an epoch without anything that timm's does not do."""
-    labels = ",".join(f"label{number}" for number in range(num_labels))
+    """Returns our command for an epoch."""
+    size = "null" if image_size is None else image_size
     return [
-        str(TRAIN), "data=csv", f"data.path={folder}/photos.csv", f"data.labels=[{labels}]", "model=vit_tiny",
-        f"model.name={model}", f"model.image_size={size}", "model.pretrained=false", "augment=light", "epochs=1",
-        f"batch_size={batch_size}", f"optimizer.lr={lr}", "optimizer.layer_decay=null", "clip_norm=null",
-        "tracker=none", "decisions=none", "report=false", f"runs_folder={runs}", f"name=r{next(numbers)}",
+        str(TRAIN), "data=csv", f"data.path={folder}/photos.csv", "model=vit_tiny", f"model.name={model}",
+        f"model.image_size={size}", "model.pretrained=false", "augment=light", "epochs=1", f"batch_size={batch_size}",
+        "optimizer.layer_decay=null", "clip_norm=null", "tracker=none", "decisions=none", "report=false",
+        f"runs_folder={runs}", f"name=run{next(numbers)}",
     ]  # fmt: skip
 
 
 def train_timm(
-    script: str, out: Path, folder: Path, *, precision: str, model: str, size: int, num_labels: int, batch_size: int,
-    lr: float,
+    script: str, out: Path, precision: str, folder: Path, *, model: str, image_size: int | None, batch_size: int
 ) -> list[str]:  # fmt: skip
-    """Returns the command of timm's train.py that makes the same steps: BCE, AdamW, crop and flip."""
+    """Returns the command by which timm's script makes the same steps: BCE, fused AdamW, crop and flip."""
     options = {
-        "--data-dir": folder, "--model": model, "--img-size": size, "--num-classes": num_labels, "--device": "cpu",
-        "--batch-size": batch_size, "--opt": "adamw", "--opt-kwargs": "fused=True", "--weight-decay": 0.05, "--lr": lr,
-        "--epochs": 1, "--warmup-epochs": 0, "--scale": "0.5 1.0", "--color-jitter": 0, "--workers": 1,
-        "--output": out, "--log-interval": 10**6,
-    }  # fmt: skip
-    flags = ["--bce-loss", *(["--amp", "--amp-dtype", precision] if precision != PRECISIONS["no"] else [])]
-    return [script, *(part for name, value in options.items() for part in (name, *str(value).split(" "))), *flags]
-
-
-Command = Callable[[Path], list[str]]
+        "--data-dir": [folder], "--model": [model], "--num-classes": [len(LABELS)], "--batch-size": [batch_size],
+        "--epochs": [1], "--warmup-epochs": [0], "--opt": ["adamw"], "--opt-kwargs": ["fused=True"], "--lr": [1e-3],
+        "--weight-decay": [0.05], "--scale": [0.5, 1.0], "--color-jitter": [0], "--device": ["cpu"], "--workers": [0],
+        "--log-interval": [10**6], "--output": [out],
+    } | ({} if image_size is None else {"--img-size": [image_size]})  # fmt: skip
+    flags = ["--bce-loss", "--no-prefetcher"]
+    if precision != PRECISIONS["no"]:
+        flags += ["--amp", "--amp-dtype", precision]
+    return [script, *(str(word) for name, values in options.items() for word in (name, *values)), *flags]

@@ -270,3 +270,23 @@ def test_help_explains_every_part_and_the_settings_of_its_own(measure):
 def test_tracking_needs_a_tracker(measure):
     with pytest.raises(InputError, match="needs a tracker: tracker=wandb"):
         measure("tracking")
+
+
+def test_an_epoch_beside_timms_needs_its_script(measure):
+    with pytest.raises(InputError, match=r"timm_train=None is no file: parts=\[train\] needs train.py of a clone"):
+        measure("train")
+
+
+def test_both_trainings_are_told_the_same(script, tmp_path):
+    from benchmark_train import train, train_timm, write_length
+
+    folder = write_length(tmp_path / "length", [__file__], 5)
+    assert len(list(folder.rglob("train/*/*"))) == 5
+    same = {"model": "vit_tiny_patch16_224", "image_size": 32, "batch_size": 4}
+    _, *ours = train(tmp_path, iter([0]), folder, **same)
+    cfg = compose_config("train", ours)
+    assert (cfg.batch_size, cfg.model.image_size, list(cfg.augment.scale)) == (4, 32, [0.5, 1.0])
+    timm = train_timm("train.py", tmp_path, "bfloat16", folder, **same)
+    for words in (f"--lr {cfg.optimizer.lr}", f"--weight-decay {cfg.optimizer.weight_decay}", "--scale 0.5 1.0"):
+        assert words in " ".join(timm)
+    assert timm[-2:] == ["--amp-dtype", "bfloat16"]
