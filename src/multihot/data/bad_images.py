@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from multihot.data.manifest import BadImage, Manifest
 from multihot.data.other_kinds import installed_packages
-from multihot.data.pixels import PixelReader
 from multihot.errors import InputError, ShardError, list_first, plural
 from multihot.files import read_json, temporary_name, write_json, write_text, writing
 from multihot.json_shapes import BAD_IMAGES
@@ -28,6 +27,8 @@ class Decoding(Dataset):
     """Tries to decode each image: its item is the error of one that cannot be used, or None."""
 
     def __init__(self, manifest: Manifest):
+        from multihot.data.pixels import PixelReader  # and timm with it, which scoring saved logits does not wait for
+
         self.manifest = manifest
         self.read = PixelReader(manifest.read)
 
