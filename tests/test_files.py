@@ -105,7 +105,9 @@ def test_a_full_disk_is_told_by_what_is_free(tmp_path, monkeypatch):
 def test_caches_that_cannot_be_written_name_their_setting(tmp_path):
     (tmp_path / "file").write_text("")
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    cache = DiskCache(lambda *_: Image.new("RGB", (40, 40)), tmp_path / "file/images", 32, InterpolationMode.BICUBIC)
+    cache = DiskCache(
+        lambda *_, **__: Image.new("RGB", (40, 40)), tmp_path / "file/images", 32, InterpolationMode.BICUBIC
+    )
     for write in (lambda: cache(str(tmp_path / "a.png")), lambda: cache.check_space(1)):
         with pytest.raises(
             InputError,
@@ -120,7 +122,7 @@ def test_caches_that_cannot_be_written_name_their_setting(tmp_path):
 
 def test_a_full_disk_leaves_no_torn_copy(tmp_path, monkeypatch):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    cache = DiskCache(lambda *_: Image.new("RGB", (40, 40)), tmp_path / "copies", 32, InterpolationMode.BICUBIC)
+    cache = DiskCache(lambda *_, **__: Image.new("RGB", (40, 40)), tmp_path / "copies", 32, InterpolationMode.BICUBIC)
     monkeypatch.setattr(np, "save", raising(FULL))
     with pytest.raises(InputError, match=r"could not be written .*or data.cache=none"):
         cache(str(tmp_path / "a.png"))
@@ -145,7 +147,7 @@ def test_a_list_of_bad_images_that_is_damaged_is_made_anew(tmp_path):
 def test_features_that_are_cut_short_are_made_anew(tmp_path):
     path = tmp_path / "a.npy"
     path.write_bytes(b"\x93NUMPY")
-    assert open_values(Accelerator(cpu=True), path, (1, 3, 2)).shape == (1, 3, 2)
+    assert open_values(Accelerator(cpu=True), path, (1, 3, 2))[0].shape == (1, 3, 2)
 
 
 @pytest.mark.parametrize("place", ["predict.write_json", "predictions.take_space", "predict.publish_folder"])
