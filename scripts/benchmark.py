@@ -405,8 +405,9 @@ def measure_predict(cfg: DictConfig, folder: Path) -> None:
 def measure_train(cfg: DictConfig, folder: Path) -> None:
     """Compares train.py with timm's on an epoch of the photos."""
     compare_trainings(
-        create_reader(cfg.data)("train").images, folder, model=cfg.model.name, image_size=cfg.model.image_size,
-        batch_size=cfg.batch_size, steps=(2, 2 + cfg.num_steps), num_rounds=cfg.num_rounds, timm_train=cfg.timm_train,
+        create_reader(cfg.data)("train").images, folder, mixed_precision=cfg.mixed_precision, model=cfg.model.name,
+        image_size=cfg.model.image_size, batch_size=cfg.batch_size, steps=(2, 2 + cfg.num_steps),
+        num_rounds=cfg.num_rounds, timm_train=cfg.timm_train,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Times train.py and timm's train.py on the same photos, each in a process of its own."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import count, cycle, islice
 from pathlib import Path
@@ -17,14 +17,15 @@ NUM_VALIDATION = 8  # images that each program validates on; both lengths have t
 
 
 def compare_trainings(
-    images: Sequence[str], work: Path, *, model: str, image_size: int | None, batch_size: int, steps: Sequence[int],
-    num_rounds: int, timm_train: str | None,
+    images: Sequence[str], work: Path, *, mixed_precision: str, model: str, image_size: int | None, batch_size: int,
+    steps: Sequence[int], num_rounds: int, timm_train: str | None,
 ) -> None:  # fmt: skip
-    """Prints images a second of train.py, in the precision and kernels that its trial chooses, and of timm's script in
-    float32, its default, and in bfloat16: by how much longer an epoch of more images takes.
+    """Prints images a second of train.py, with the kernels that its trial chooses, and of timm's script in float32, its
+    default, and in bfloat16: by how much longer an epoch of more images takes.
 
     Args:
         work: a folder for what is written.
+        mixed_precision: of train.py.
         image_size: pixels; None: the model's own.
         steps: batches of the two lengths.
         timm_train: train.py of timm's repository.
@@ -36,8 +37,8 @@ def compare_trainings(
         )
     lengths = [write_length(work / f"train{number}", images, number * batch_size) for number in steps]
     settings = {"model": model, "image_size": image_size, "batch_size": batch_size}
-    ours = partial(train, work / "runs", count(), **settings)
-    programs = {"train.py": ours}
+    ours = partial(train, work / "runs", count(), mixed_precision, **settings)
+    programs = {f"train.py, mixed_precision={mixed_precision}": ours}
     for precision in (PRECISIONS["no"], PRECISIONS["bf16"]):
         script = partial(train_timm, timm_train, work / "timm", precision, **settings)
         programs[f"timm's train.py in {precision}"] = script
@@ -64,15 +65,16 @@ def write_length(folder: Path, images: Sequence[str], num_train: int) -> Path:
 
 
 def train(
-    runs: Path, numbers: count, folder: Path, *, model: str, image_size: int | None, batch_size: int
+    runs: Path, numbers: Iterator[int], mixed_precision: str, folder: Path, *, model: str, image_size: int | None,
+    batch_size: int,
 ) -> list[str]:  # fmt: skip
     """Returns our command for an epoch."""
     size = "null" if image_size is None else image_size
     return [
         str(TRAIN), "data=csv", f"data.path={folder}/photos.csv", "model=vit_tiny", f"model.name={model}",
         f"model.image_size={size}", "model.pretrained=false", "augment=light", "epochs=1", f"batch_size={batch_size}",
-        "optimizer.layer_decay=null", "clip_norm=null", "tracker=none", "decisions=none", "report=false",
-        f"runs_folder={runs}", f"name=run{next(numbers)}",
+        "optimizer.layer_decay=null", "clip_norm=null", f"mixed_precision={mixed_precision}", "tracker=none",
+        "decisions=none", "report=false", f"runs_folder={runs}", f"name=run{next(numbers)}",
     ]  # fmt: skip
 
 

@@ -283,7 +283,7 @@ def test_both_trainings_are_told_the_same(script, tmp_path):
     folder = write_length(tmp_path / "length", [__file__], 5)
     assert len(list(folder.rglob("train/*/*"))) == 5
     same = {"model": "vit_tiny_patch16_224", "image_size": 32, "batch_size": 4}
-    _, *ours = train(tmp_path, iter([0]), folder, **same)
+    _, *ours = train(tmp_path, iter([0]), "no", folder, **same)
     cfg = compose_config("train", ours)
     assert (cfg.batch_size, cfg.model.image_size, list(cfg.augment.scale)) == (4, 32, [0.5, 1.0])
     timm = train_timm("train.py", tmp_path, "bfloat16", folder, **same)

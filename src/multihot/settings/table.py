@@ -252,6 +252,7 @@ SCRIPTS = {
                 "predict",
                 "augment",
                 "weights",
+                "train",
             ),
             once=True,
         ),
