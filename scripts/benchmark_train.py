@@ -84,7 +84,7 @@ def train_timm(
     """Returns the command by which timm's script makes the same steps: BCE, fused AdamW, crop and flip."""
     options = {
         "--data-dir": [folder], "--model": [model], "--num-classes": [len(LABELS)], "--batch-size": [batch_size],
-        "--epochs": [1], "--warmup-epochs": [0], "--opt": ["adamw"], "--opt-kwargs": ["fused=True"], "--lr": [1e-3],
+        "--epochs": [1], "--warmup-epochs": [0], "--opt": ["adamw"], "--opt-kwargs": ["fused=True"], "--lr": [5e-4],
         "--weight-decay": [0.05], "--scale": [0.5, 1.0], "--color-jitter": [0], "--device": ["cpu"], "--workers": [0],
         "--log-interval": [10**6], "--output": [out],
     } | ({} if image_size is None else {"--img-size": [image_size]})  # fmt: skip

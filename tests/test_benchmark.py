@@ -261,7 +261,7 @@ def test_help_explains_every_part_and_the_settings_of_its_own(measure):
     with pytest.raises(InputError, match=r"parts=\[all\]: expected a list, each one of loop, ") as error:
         measure("all")
     parts = str(error.value).partition("each one of ")[2].partition(" and none twice")[0].split(", ")
-    assert len(parts) == 15
+    assert len(parts) == 16
     assert [part for part in parts if f" {part}: " not in text] == []
     own = set(compose_config("benchmark", [])) - set(compose_config("train", []))
     assert [name for name in own if f"\n    {name} " not in text] == []
