@@ -128,7 +128,7 @@ def write_shapes(folder, labels=("red", "blue", "big", "small", "round"), more="
         rows.append(f"photos/{number}.png,{' '.join(word for word in words if word)},{split}")
     (folder / "my.csv").write_text("\n".join(rows) + "\n")
     return ["experiment=photos", "finetune=full", "ema.decay=null", f"data.path={folder}/my.csv",
-            "model.name=vit_tiny_patch16_224", "model.image_size=32",
+            "model.name=vit_tiny_patch16_224", "model.image_size=32", "model.train_image_size=null",
             "model.pretrained=false", "+model.kwargs={embed_dim:24,num_heads:2,depth:1}",
             f"data.labels=[{','.join(labels)}]", "epochs=1"]  # fmt: skip
 

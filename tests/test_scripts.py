@@ -251,7 +251,12 @@ def write_photos(folder):
 
 
 def photo_settings(folder):
-    small = ["model.name=vit_tiny_patch16_224", "model.pretrained=false", "model.image_size=32"]
+    small = [
+        "model.name=vit_tiny_patch16_224",
+        "model.pretrained=false",
+        "model.image_size=48",
+        "model.train_image_size=32",
+    ]
     return ["experiment=photos", f"data.path={folder}/my.csv", "epochs=1", "+model.kwargs.embed_dim=24",
             "+model.kwargs.num_heads=2", *small]  # fmt: skip
 

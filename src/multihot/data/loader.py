@@ -246,7 +246,12 @@ def create_training_batches(
     by = f"{num_workers} processes, {PREFETCH} batches ahead each" if num_workers else "the process that trains"
     log.info("images are decoded by %s (num_workers)", by)
     if image_size is not None:
-        channels, *_ = preprocessing["input_size"]
+        channels, side, _ = preprocessing["input_size"]
+        tell = log.info if side / 2 <= image_size <= side * 2 else log.warning
+        tell(
+            "training sees crops of %d pixels, evaluation images of %d (model.train_image_size, model.image_size)",
+            image_size, side,
+        )  # fmt: skip
         preprocessing = {**preprocessing, "input_size": (channels, image_size, image_size)}
     transform, erase = create_steps(augment, preprocessing)
     check_device(transform, accelerator.device)
