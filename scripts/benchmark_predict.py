@@ -54,10 +54,16 @@ def check_peers(timm_inference: str | None) -> None:
     """Raises InputError if a program of others is not there."""
     if find_spec("transformers") is None:
         raise InputError('parts=[predict] needs transformers: pip install -e ".[test]"')
-    if timm_inference is not None and not os.path.isfile(timm_inference):
+    if timm_inference is not None:
+        check_script("timm_inference", timm_inference, "inference.py")
+
+
+def check_script(setting: str, path: str | None, name: str) -> None:
+    """Raises InputError unless a setting names a file: a script of timm's repository."""
+    if path is None or not os.path.isfile(path):
         raise InputError(
-            f"timm_inference={timm_inference} is no file: give inference.py of a clone of "
-            "https://github.com/huggingface/pytorch-image-models, or null"
+            f"{setting}={path} is no file: give {name} of a clone of "
+            "https://github.com/huggingface/pytorch-image-models"
         )
 
 

@@ -7,10 +7,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmark_predict import link_images
+from benchmark_predict import check_script, link_images
 from timing import children_seconds, wait_for
-
-from multihot.errors import InputError
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 IMPORTS = "import torch, torchvision, timm; print('imported')"
@@ -37,11 +35,8 @@ def measure_start(
         images: the files; the first 8 are those that timm's script is given.
         timm_train: train.py of timm's repository; None: left out.
     """
-    if timm_train is not None and not Path(timm_train).is_file():
-        raise InputError(
-            f"timm_train={timm_train} is no file: give train.py of a clone of "
-            "https://github.com/huggingface/pytorch-image-models, or null"
-        )
+    if timm_train is not None:
+        check_script("timm_train", timm_train, "train.py")
     ours = [str(TRAIN), *OURS, f"runs_folder={folder}"]
     starts = {
         "import torch, torchvision, timm": (["-c", IMPORTS], "imported"),

@@ -6,10 +6,8 @@ from functools import partial
 from itertools import count, cycle, islice
 from pathlib import Path
 
-from benchmark_predict import PRECISIONS, time_programs
+from benchmark_predict import PRECISIONS, check_script, time_programs
 from timing import report
-
-from multihot.errors import InputError
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 LABELS = ("label0", "label1")  # timm's script reads folders of classes: one label an image
@@ -30,11 +28,7 @@ def compare_trainings(
         steps: batches of the two lengths.
         timm_train: train.py of timm's repository.
     """
-    if timm_train is None or not Path(timm_train).is_file():
-        raise InputError(
-            f"timm_train={timm_train} is no file: parts=[train] needs train.py of a clone of "
-            "https://github.com/huggingface/pytorch-image-models"
-        )
+    check_script("timm_train", timm_train, "train.py")
     lengths = [write_length(work / f"train{number}", images, number * batch_size) for number in steps]
     settings = {"model": model, "image_size": image_size, "batch_size": batch_size}
     ours = partial(train, work / "runs", count(), mixed_precision, **settings)

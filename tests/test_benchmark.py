@@ -273,7 +273,7 @@ def test_tracking_needs_a_tracker(measure):
 
 
 def test_an_epoch_beside_timms_needs_its_script(measure):
-    with pytest.raises(InputError, match=r"timm_train=None is no file: parts=\[train\] needs train.py of a clone"):
+    with pytest.raises(InputError, match=r"timm_train=None is no file: give train.py of a clone"):
         measure("train")
 
 

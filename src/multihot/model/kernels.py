@@ -57,10 +57,8 @@ def use_kernels(kernels: str) -> None:
 
 def pick_architecture(model: Mapping) -> dict:
     """Returns those settings of a model that decide how fast it is trained."""
-    train_size = model.get("train_image_size")  # runs of before have none
-    return {key: model[key] for key in ("name", "image_size", "kwargs")} | (
-        {"image_size": train_size} if train_size else {}
-    )
+    size = model.get("train_image_size") or model["image_size"]  # runs of before have no train_image_size
+    return {"name": model["name"], "image_size": size, "kwargs": model["kwargs"]}
 
 
 def choose_compute(
