@@ -78,14 +78,15 @@ def test_tracking_compares_telling_with_training(measure):
 
 
 def test_metrics_are_timed_and_compared_with_predicting(measure, script, monkeypatch):
-    models, real = [], script.predict
+    module = sys.modules["benchmark_scores"]
+    models, real = [], module.predict
 
     def predict(accelerator, model, *args, **named):
         models.append(model)
         return real(accelerator, model, *args, **named)
 
-    monkeypatch.setattr(script, "predict", predict)
-    monkeypatch.setattr(script, "METRIC_SIZES", ((20, 10), (30, 5)))
+    monkeypatch.setattr(module, "predict", predict)
+    monkeypatch.setattr(module, "METRIC_SIZES", ((20, 10), (30, 5)))
     printed = measure("metrics", "data.bad_images=skip")
     for size in ("20 images x 10 labels", "30 images x 5 labels"):
         assert re.search(rf"all scores of {size}: {NUMBER} s, peak \+ {NUMBER} GB; {NUMBER} times a", printed)
@@ -105,8 +106,9 @@ def test_losses_over_many_labels_are_compared_with_all_logits_at_once(measure, s
 
 
 def test_intervals_are_timed_and_compared_with_torchmetrics(measure, script, monkeypatch):
-    monkeypatch.setattr(script, "PEER_SIZE", (40, 3))
-    monkeypatch.setattr(script, "PEER_RESAMPLES", 2)
+    module = sys.modules["benchmark_scores"]
+    monkeypatch.setattr(module, "PEER_SIZE", (40, 3))
+    monkeypatch.setattr(module, "PEER_RESAMPLES", 2)
     printed = measure("intervals", "intervals_size=[30,5]", "num_resamples=3")
     assert re.search(rf"all scores of 3 resamples of 30 images x 5 labels: {NUMBER} s, peak \+ {NUMBER} GB", printed)
     assert re.search(rf"mAP of 2 resamples of 40 images x 3 labels: {NUMBER} s; torchmetrics.*; {RATIO}", printed)
