@@ -25,6 +25,7 @@ from test_processes import begin, free_port
 
 from multihot.data import create_source
 from multihot.data.corrections import read_corrections
+from multihot.data.images import decode_image
 from multihot.decisions.calibration import Calibration
 from multihot.decisions.decisions import Decisions
 from multihot.evaluation.predictions import Predictions
@@ -62,6 +63,8 @@ class Colours:
         self.may_go = threading.Event()  # the model waits for it
         self.may_go.set()
         self.sizes: list[int] = []  # of the batches
+
+    decode = staticmethod(decode_image)
 
     def prepare(self, picture):
         return np.asarray(picture.resize((4, 4))).transpose(2, 0, 1)
@@ -182,6 +185,18 @@ def test_logits_are_those_of_evaluate_to_the_last_bit_in_any_batch(run, pictures
         for size in (1, 2, 3, 5, 8):
             logits = torch.cat([service.compute(pixels[start : start + size], 0) for start in range(0, 16, size)])
             assert torch.equal(logits, saved), f"batches of {size}"
+        service.close()
+
+
+def test_jpegs_are_read_straight_to_the_pixels_that_a_picture_has(run, monkeypatch):
+    picture, file = Image.effect_noise((300, 200), 60).convert("RGB"), io.BytesIO()
+    picture.save(file, "JPEG")
+    opened, trained, labels = load_run(str(run), {})
+    with open_predictor(opened, trained, labels) as predictor:
+        service = Service(predictor, cores=Cores(1), batch_size=8, num_threads=1)
+        wanted = predictor.prepare(decode_image(file, "a.jpg", predictor.min_side))
+        monkeypatch.setattr("multihot.data.pixels.decode_image", lambda *args: pytest.fail("made a picture"))
+        assert np.array_equal(service.prepare(Upload("a.jpg", file.getvalue())), wanted)
         service.close()
 
 

@@ -46,10 +46,15 @@ MIRRORED = (
 )
 
 
-def reader_for(transform: Callable, read: Callable[..., Image.Image]) -> Callable[..., Image.Image | Tensor]:
-    """Returns what reads images for a transform: pixels where it begins with a step that takes them, else `read`."""
+def takes_pixels(transform: Callable) -> bool:
+    """Returns whether a transform begins with a step that takes pixels in the place of a picture."""
     first = transform.transforms[0] if isinstance(transform, Compose) else None
-    return PixelReader(read) if isinstance(first, TensorResize | TensorRandomResizedCrop) else read
+    return isinstance(first, TensorResize | TensorRandomResizedCrop)
+
+
+def reader_for(transform: Callable, read: Callable[..., Image.Image]) -> Callable[..., Image.Image | Tensor]:
+    """Returns what reads images for a transform: pixels where it takes them, else `read`."""
+    return PixelReader(read) if takes_pixels(transform) else read
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from PIL import Image
 from timm.data import create_transform, resolve_input_data_config
 from torch import Tensor, nn
 
+from multihot.data.images import decode_image
 from multihot.data.loader import Normalise, create_steps
+from multihot.data.pixels import decode_pixels, takes_pixels
 from multihot.data.resize import needed_side
 from multihot.decisions import Decisions
 from multihot.evaluation.decided import read_space, settle_decisions
@@ -53,8 +55,13 @@ class Predictor:
         """The pixels that the shorter side of a picture must have: large JPEGs are decoded at a part of their size."""
         return needed_side(self.transform)
 
-    def prepare(self, picture: Image.Image) -> np.ndarray:
-        """Returns the pixels uint8 (3, H, W) that the model sees of an RGB picture."""
+    @property
+    def decode(self) -> Callable[..., Image.Image | Tensor]:
+        """`decode_pixels` where the transform begins with pixels, else `decode_image`."""
+        return decode_pixels if takes_pixels(self.transform) else decode_image
+
+    def prepare(self, picture: Image.Image | Tensor) -> np.ndarray:
+        """Returns the pixels uint8 (3, H, W) that the model sees of an RGB picture, or of what `decode` gives."""
         return np.asarray(self.transform(picture))
 
 

@@ -153,15 +153,17 @@ class Service:
     def prepare(self, upload: Upload) -> np.ndarray | str:
         """Returns the pixels (3, H, W) of an image, or why it cannot be read."""
         try:
-            return self.predictor.prepare(self.decode(upload, self.predictor.min_side))
+            return self.predictor.prepare(self.read(upload, self.predictor.decode, self.predictor.min_side))
         except InputError as error:
             return str(error)
 
-    def decode(self, upload: Upload, min_side: int | None = None) -> Image.Image:
-        """Returns the picture; raises InputError if it cannot be read."""
+    def read(
+        self, upload: Upload, decode: Callable[..., Image.Image | Tensor], min_side: int | None = None
+    ) -> Image.Image | Tensor:
+        """Returns what `decode` makes of an image; raises InputError if it cannot be read."""
         if upload.content is None:
             raise InputError(f"cannot read the image {upload.name}: {upload.error}")
-        return decode_image(BytesIO(upload.content), upload.name, min_side, self.value_range)
+        return decode(BytesIO(upload.content), upload.name, min_side, self.value_range)
 
     def write(self, uploads: Sequence[Upload], found: Sequence[Tensor | str], top_k: int | None) -> bytes:
         """Returns records as JSON."""
@@ -190,7 +192,7 @@ class Service:
         """Returns what `show` does; one picture at a time, because the model is changed meanwhile."""
         if label not in self.predictor.labels:
             raise InputError(f"there is no label {label!r}: /labels has those that there are")
-        picture = self.decode(upload)
+        picture = self.read(upload, decode_image)
         if self.load_explainer is None:
             raise InputError("saliency=false: this server shows none")
         if self.explain is None:
