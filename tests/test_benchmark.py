@@ -147,7 +147,8 @@ def test_predict_runs_the_pipeline_beside_it(measure, script, monkeypatch):
     monkeypatch.setattr(module, "PIPELINE_SIZES", (4,))
 
     def time_python(command: list[str]) -> float:
-        module.run_python(command)
+        if command[0] not in [other[0] for other in timed]:  # each program once
+            module.run_python(command)
         timed.append(command)
         return float(len(timed) ** 2)  # so tiny a model takes no time that could be told from the imports'
 

@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import count
 from multiprocessing.connection import wait
 from multiprocessing.forkserver import ensure_running
@@ -29,6 +30,7 @@ from multihot.data.readers.digits import LABELS
 from multihot.errors import InputError
 from multihot.evaluation.predictions import Predictions
 from multihot.evaluation.scores import evaluate
+from multihot.run import sweep
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 PLACES = {  # the function that fails, and at which call
@@ -136,6 +138,7 @@ def fail_at(place: str, way: str) -> None:
         print(f"fails at {time.monotonic()}", flush=True)
         if way == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        sweep.WAIT = timedelta(seconds=2)  # the others will not fail
         raise {"mistake": InputError, "bug": RuntimeError}[way]("made on purpose")
 
     setattr(owner, name, failing)

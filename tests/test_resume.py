@@ -61,9 +61,9 @@ def kill_at(monkeypatch, update: int):
 
 
 def test_a_script_kills_at_random_moments_and_every_end_is_the_same_to_the_bit():
-    result = run_script("scripts/kill_drill.py", "--kills", "4", "--seed", "1")
+    result = run_script("scripts/kill_drill.py", "--kills", "3", "--seed", "1")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "4 of 4 kills ended bit-identical (1 processes)" in result.stdout
+    assert "3 of 3 kills ended bit-identical (1 processes)" in result.stdout
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WAIT = timedelta(seconds=10)  # for other processes to fail in a job in which one has failed
+
 
 def name_job(records: Path, config_sha256: str, name_run: Callable[[int], str]) -> str:
     """Returns the name of a job's run folder: the one that these settings were given first in this sweep.
@@ -172,14 +174,14 @@ def is_main_process() -> bool:
 
 
 def all_failed(job: int) -> bool:
-    """Returns whether all processes have failed in a job within ten seconds: else some wait for this one in it."""
+    """Returns whether all processes have failed in a job before the wait is over: else some wait for this one in it."""
     num_processes = int(os.environ.get("WORLD_SIZE", 1))
     if num_processes == 1:
         return True
     from torch.distributed import DistError, TCPStore
 
     try:
-        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=10))
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=WAIT)
         store.set(f"failed/{job}/{os.environ['RANK']}", "")
         store.wait([f"failed/{job}/{rank}" for rank in range(num_processes)])
     except DistError:
