@@ -168,12 +168,12 @@ function drawCut() {
   byId("histogram").innerHTML = drawHistogram(c, cut[k]);
   byId("rows").innerHTML = drawEdges(c, k);
 }
-const W = 220, H = 150, LEFT = 26, BOTTOM = 18;
+const W = 220, H = 150, LEFT = 26, RIGHT = 16, BOTTOM = 18;  // RIGHT: half of the last tick
 function frame(inside, xs, ys, words) {  // a chart from 0 to 1 in both directions, with ticks [place, text]
   const ticks = xs.map(([x, text]) => `<text x="${LEFT + x * W}" y="${H + 15}" text-anchor="middle">${text}</text>`).join("")
     + ys.map(([y, text]) => `<text x="${LEFT - 5}" y="${H - y * H + 4}" text-anchor="end">${text}</text>
       <line class="axis" x1="${LEFT}" x2="${LEFT + W}" y1="${H - y * H}" y2="${H - y * H}"/>`).join("");
-  return `<svg viewBox="0 -8 ${LEFT + W + 10} ${H + BOTTOM + 10}" role="img" aria-label="${escape(words)}">${ticks}${inside}</svg>`;
+  return `<svg viewBox="0 -8 ${LEFT + W + RIGHT} ${H + BOTTOM + 10}" role="img" aria-label="${escape(words)}">${ticks}${inside}</svg>`;
 }
 const px = x => (LEFT + x * W).toFixed(1), py = y => (H - y * H).toFixed(1);
 const HALVES = [[0, "0"], [0.5, "0.5"], [1, "1"]];
