@@ -20,7 +20,7 @@ from multihot.processes.threads import VARIABLES, spin_briefly
 WAYS = {
     "this package": {},
     "libgomp's own count": {"GOMP_SPINCOUNT": "300000"},
-    "30,000": {"GOMP_SPINCOUNT": "30000"},
+    "10,000": {"GOMP_SPINCOUNT": "10000"},
     "`OMP_WAIT_POLICY=passive`": {"OMP_WAIT_POLICY": "passive"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }

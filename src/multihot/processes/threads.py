@@ -2,9 +2,7 @@
 
 from collections.abc import MutableMapping
 
-SPIN_COUNT = (
-    10_000  # a fifth of a millisecond or so; libgomp's own 300,000 are several, as long as the scheduler's slice
-)
+SPIN_COUNT = 30_000  # half a millisecond or so; libgomp's own 300,000 are several, as long as the scheduler's slice
 VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # whoever sets one has decided
 
 
@@ -16,7 +14,7 @@ def spin_briefly(environment: MutableMapping[str, str]) -> None:
     >>> environment = {}
     >>> spin_briefly(environment)
     >>> environment
-    {'GOMP_SPINCOUNT': '10000'}
+    {'GOMP_SPINCOUNT': '30000'}
     """
     if not any(environment.get(name) for name in VARIABLES):
         environment["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
